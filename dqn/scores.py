@@ -1,0 +1,139 @@
+"""Published scores, human-normalised scores and intervals: data and arithmetic.
+
+The numbers are in ``data/atari_scores.csv``; ``data/README.md`` names the source and the protocol
+of every column. Games are spelt as their folders are: ``SpaceInvaders``.
+"""
+
+import csv
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dqn.types import Array
+
+TABLE = Path(__file__).parent / "data" / "atari_scores.csv"
+
+
+class Column(NamedTuple):
+    """One column of published scores: whose, and measured how."""
+
+    agent: str
+    frames_millions: int
+    """Emulator frames of training."""
+    protocol: str
+
+
+_BEST = "no sticky actions, 30 no-ops, best snapshot evaluated"
+_STICKY = "sticky actions .25, training return, mean of 5 seeds"
+_CLEANRL = "no sticky actions, 30 no-ops, training return, mean of 3 seeds"
+
+COLUMNS: dict[str, Column] = {
+    "nature_dqn": Column("DQN (Mnih et al. 2015)", 200, _BEST),
+    "dqn_noop": Column("DQN (Hessel et al. 2018)", 200, _BEST),
+    "double_dqn_noop": Column("Double DQN", 200, _BEST),
+    "prioritized_noop": Column("Prioritised Double DQN", 200, _BEST),
+    "dueling_noop": Column("Dueling Double DQN", 200, _BEST),
+    "c51_noop": Column("C51", 200, _BEST),
+    "qr_dqn_noop": Column("QR-DQN-1", 200, _BEST),
+    "iqn_noop": Column("IQN", 200, _BEST),
+    "rainbow_noop": Column("Rainbow", 200, _BEST),
+    "dopamine_dqn_40m": Column("Dopamine DQN", 40, _STICKY),
+    "dopamine_dqn_200m": Column("Dopamine DQN", 200, _STICKY),
+    "dopamine_rainbow_40m": Column("Dopamine Rainbow", 40, _STICKY),
+    "dopamine_rainbow_200m": Column("Dopamine Rainbow", 200, _STICKY),
+    "dopamine_iqn_40m": Column("Dopamine IQN", 40, _STICKY),
+    "dopamine_iqn_200m": Column("Dopamine IQN", 200, _STICKY),
+    "dopamine_impala_iqn_40m": Column("Dopamine IQN, IMPALA torso", 40, _STICKY),
+    "cleanrl_dqn_40m": Column("CleanRL DQN", 40, _CLEANRL),
+    "pfrl_dqn_200m": Column("PFRL DQN", 200, _BEST),
+}
+"""What each column of ``published`` is, in the order in which to show them."""
+
+
+@functools.cache
+def _table() -> dict[str, dict[str, float]]:
+    """``{game: {column: score}}``, empty cells left out."""
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return {
+            row.pop("game"): {name: float(cell) for name, cell in row.items() if cell}
+            for row in csv.DictReader(file)
+        }
+
+
+def games() -> tuple[str, ...]:
+    """Every game of the table, in its order."""
+    return tuple(_table())
+
+
+def random_score(game: str) -> float | None:
+    """Mean score of random play, None where nobody published one."""
+    return _table().get(game, {}).get("random")
+
+
+def human_score(game: str) -> float | None:
+    """Mean score of a professional human tester, None where nobody published one."""
+    return _table().get(game, {}).get("human")
+
+
+def human_normalised(game: str, score: float) -> float | None:
+    """``(score - random) / (human - random)``: 0 is random play, 1 the human; None where nobody
+    published those two."""
+    low, high = random_score(game), human_score(game)
+    if low is None or high is None:
+        return None
+    return (score - low) / (high - low)
+
+
+def published(game: str) -> dict[str, float]:
+    """Scores of other people's agents in ``game``, in the order of ``COLUMNS``; empty for a game
+    without any."""
+    row = _table().get(game, {})
+    return {column: row[column] for column in COLUMNS if column in row}
+
+
+def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float]:
+    """Mean, and the low and high end of its 95 % confidence interval (Student's t).
+
+    t rather than the bootstrap, because the bootstrap is far too narrow for 3 or 5 seeds. One
+    return alone says nothing of its spread: its interval is infinite.
+    """
+    values = np.asarray(returns, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"one or more returns are needed, not the shape {values.shape}")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, -math.inf, math.inf
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = _student_975(len(values) - 1) * error
+    return mean, mean - half, mean + half
+
+
+def interquartile_mean(scores: Sequence[float] | Array) -> float:
+    """Mean of the middle half: the lowest and the highest ``n // 4`` are left out (as rliable).
+    """
+    values = np.sort(np.asarray(scores, np.float64), axis=None)
+    if not len(values):
+        raise ValueError("one or more scores are needed")
+    cut = len(values) // 4
+    return float(values[cut : len(values) - cut].mean())
+
+
+def _student_975(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t: by table where few, else Fisher's expansion around the
+    normal quantile (Abramowitz and Stegun 26.7.5), good to three decimals from 5 on."""
+    few = (12.7062, 4.3027, 3.1824, 2.7764)
+    if freedom <= len(few):
+        return few[freedom - 1]
+    z = 1.9599639845
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return sum(term / float(freedom) ** power for power, term in enumerate(terms))
