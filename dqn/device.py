@@ -1,0 +1,44 @@
+"""Which device, and a word when a GPU stands idle."""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from dqn.config import ConfigError
+
+log = logging.getLogger("dqn")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ConfigError: cuda was asked for and torch cannot use one.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ConfigError(f"device is cuda, but {_why_no_cuda()}; use --device cpu or auto")
+    if name == "auto" and not available and _gpu_present():
+        log.warning("A GPU is present, but %s: running on the CPU.", _why_no_cuda())
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def use_threads(threads: int) -> int:
+    """Give torch so many CPU threads (0: one for each core); returns how many that is."""
+    count = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(count)
+    return count
+
+
+def _gpu_present() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+
+
+def _why_no_cuda() -> str:
+    if torch.version.cuda is None:
+        return "this build of torch has no CUDA in it (pip list shows which one is installed)"
+    if not _gpu_present():
+        return "there is no NVIDIA driver here (in a container: was it started with --gpus all?)"
+    return f"torch {torch.__version__} cannot use it (is the driver older than its CUDA?)"

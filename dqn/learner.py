@@ -1,0 +1,107 @@
+"""One update of the online network, and the moves of the target network.
+
+What differs between members of the DQN family is handed in: the network, what its numbers mean
+(``ActionValues``), and the batch, whose reward and discount already hold n, gamma and the ends.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from dqn.action_values import Expected
+from dqn.config import LearnerConfig, OptimizerConfig
+from dqn.networks import QNetwork
+from dqn.optimizers import load_optimizer_state, make_optimizer, optimizer_state
+from dqn.types import Batch, State
+
+MEASURES = ("loss", "td_error", "gradient_norm")
+"""What is summed over the updates, in this order, for whoever reports it."""
+
+
+class Learner:
+    """Online net, target net, optimiser."""
+
+    def __init__(
+        self,
+        network: QNetwork,
+        values: Expected,
+        optimizer: OptimizerConfig,
+        learner: LearnerConfig,
+        device: torch.device,
+    ) -> None:
+        self._config = learner
+        self._values = values
+        # Convolutions are faster with the channels innermost, on both kinds of device.
+        self.online = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self._optimizer = make_optimizer(optimizer, self.online)
+        self.updates = 0
+        self.sums = torch.zeros(len(MEASURES), device=device)
+        """Sums of MEASURES over ``summed`` updates; the reader sets both back."""
+        self.summed = 0
+
+    def q_values(self, state: torch.Tensor) -> torch.Tensor:
+        """``[B, A]`` by the online network, for acting."""
+        return self._values.q(self.online(state))
+
+    def update(self, batch: Batch) -> torch.Tensor:
+        """One step of gradient descent on a batch; returns the new priorities ``[B]``."""
+        with torch.no_grad():
+            next_z = self.target(batch.next_state)  # [B, A, K]
+            next_q = self._values.q(next_z)
+            greedy = next_q.argmax(1, keepdim=True)
+            policy = torch.zeros_like(next_q).scatter_(1, greedy, 1.0)  # [B, A]
+            target = self._values.target(batch.reward, batch.discount, next_z, policy)
+        loss, priority = self._values.loss(self.online(batch.state), batch.action, target)
+        mean_loss = (batch.weight * loss).mean()
+        self._optimizer.zero_grad()
+        mean_loss.backward()  # type: ignore[no-untyped-call]
+        norm = self._limit_gradient()
+        self._optimizer.step()
+        self.updates += 1
+        self.sums += torch.stack([mean_loss.detach(), priority.mean(), norm])
+        self.summed += 1
+        return priority
+
+    def sync_target(self) -> None:
+        """Move the target network towards the online one; all the way if ``target_tau`` is 1."""
+        with torch.no_grad():
+            for target, online in zip(
+                self.target.parameters(), self.online.parameters(), strict=True
+            ):
+                if self._config.target_tau == 1:
+                    target.copy_(online)
+                else:
+                    target.lerp_(online, self._config.target_tau)
+
+    def state_dict(self) -> State:
+        """Both networks, the optimiser, the count of updates and the sums not yet reported."""
+        return {
+            "online": dict(self.online.state_dict()),
+            "target": dict(self.target.state_dict()),
+            "optimizer": optimizer_state(self._optimizer, self.online),
+            "updates": self.updates,
+            "sums": self.sums,
+            "summed": self.summed,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """The counterpart of ``state_dict``."""
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        load_optimizer_state(self._optimizer, self.online, state["optimizer"])
+        self.updates = state["updates"]
+        self.sums.copy_(state["sums"])
+        self.summed = state["summed"]
+
+    def _limit_gradient(self) -> torch.Tensor:
+        """Clip the gradient as configured; returns its norm before that."""
+        parameters = list(self.online.parameters())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self._config.max_gradient_value is not None:
+            nn.utils.clip_grad_value_(parameters, self._config.max_gradient_value)
+        if self._config.max_gradient_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self._config.max_gradient_norm, norm)
+        return norm

@@ -1,0 +1,179 @@
+"""The replay memory: a ring of single frames, from which stacks and n-step returns are made.
+
+**The row rule.** Row t holds the frame seen at t, the action chosen at t, and the reward and flags
+*on arrival* at t. A sample from t sums the rewards of t+1 .. t+k, where k is the first of: n, a
+terminal row, a last row; it bootstraps from row t+k with ``discount``. ``last`` rows are never
+starts; a ``first`` row blanks the older frames of its stack. A row is a start once row t+k exists,
+and until a frame of its stack is overwritten.
+
+That is the whole story of n-step returns, time-outs, lost lives and wrap-around. A learner sees a
+reward and a discount, and need not hear of gamma, n, ends or lives. One frame a row: a million
+Atari rows take 7.06 GB, where whole stacks would take 28 and pairs of stacks 56.
+"""
+
+import numpy as np
+import torch
+
+from dqn.sampler import UniformSampler
+from dqn.types import I64, Batch, State, TimeStep
+
+
+class Replay:
+    """Ring ``[T, N]`` of rows, T = capacity // N, on one device.
+
+    Memory is taken from the system as rows are first written, on the CPU; at once on a GPU.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        num_envs: int,
+        frame_shape: tuple[int, ...],
+        frame_dtype: str,
+        stack: int,
+        num_actions: int,
+        n_step: int,
+        gamma: float,
+        clip_reward: bool,
+        generator: torch.Generator,
+    ) -> None:
+        self.length = capacity // num_envs
+        self.num_envs = num_envs
+        self.time = 0
+        """Rows written so far, per environment; row ``time - 1`` is the newest."""
+        assert self.length > n_step + stack, (self.length, n_step, stack)
+        self.device = generator.device
+        self._stack, self._n_step, self._clip_reward = stack, n_step, clip_reward
+
+        def ring(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+            # empty, not zeros: pages nobody has written to cost nothing yet
+            return torch.empty(self.length, num_envs, *shape, dtype=dtype, device=self.device)
+
+        pixels = torch.from_numpy(np.empty(0, frame_dtype)).dtype
+        self.storage = {
+            "frame": ring(pixels, *frame_shape),
+            "action": ring(torch.uint8 if num_actions <= 256 else torch.int32),
+            "reward": ring(torch.float32),
+            "first": ring(torch.bool),
+            "last": ring(torch.bool),
+            "terminal": ring(torch.bool),
+        }
+        """Each ``[T, N, ...]``."""
+        # The same memory, a row per (time, environment) pair: what a drawn index points into.
+        self._flat = {name: rows.flatten(0, 1) for name, rows in self.storage.items()}
+        self._sampler = UniformSampler(self.length, num_envs, generator)
+        self._back = torch.arange(1 - stack, 1, device=self.device)  # -3, -2, -1, 0
+        self._ahead = torch.arange(1, n_step + 1, device=self.device)
+        powers = gamma ** np.arange(n_step + 1, dtype=np.float64)
+        self._gamma = torch.from_numpy(powers).float().to(self.device)  # gamma^0 .. gamma^n
+
+    def __len__(self) -> int:
+        """Rows held, over all environments."""
+        return min(self.time, self.length) * self.num_envs
+
+    def add(self, timestep: TimeStep, action: I64) -> None:
+        """Write row ``time``: what was seen at this moment and the action ``[N]`` chosen on it."""
+        reward = np.clip(timestep.reward, -1, 1) if self._clip_reward else timestep.reward
+        slot = self.time % self.length
+        for name, values in (
+            ("frame", timestep.stack[:, -1]),
+            ("action", action),
+            ("reward", reward),
+            ("first", timestep.first),
+            ("last", timestep.last),
+            ("terminal", timestep.terminal),
+        ):
+            self.storage[name][slot].copy_(torch.from_numpy(values))
+        if self.time >= self.length:
+            self._close_overwritten()
+        if self.time > 0:
+            self._open_completed()
+        self.time += 1
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draw ``batch_size`` transitions, independently, from all that are whole."""
+        index, weight = self._sampler.draw(batch_size)
+        slot, env = index // self.num_envs, index % self.num_envs
+        ahead = self._flat_index(slot[:, None] + self._ahead, env)  # [B, n]
+        terminal = self._flat["terminal"][ahead]
+        ends = terminal | self._flat["last"][ahead]
+        # counted[:, j]: no end lies before row t+1+j, so its reward belongs to the return
+        counted = torch.ones_like(ends)
+        counted[:, 1:] = ends[:, :-1].cumsum(1) == 0
+        steps = counted.sum(1)  # [B] k of the row rule
+        reward = (self._flat["reward"][ahead] * self._gamma[:-1] * counted).sum(1)
+        beyond = ~terminal.gather(1, steps[:, None] - 1).squeeze(1)
+        return Batch(
+            state=self._stacks(slot, env),
+            action=self._flat["action"][index].long(),
+            reward=reward,
+            discount=self._gamma[steps] * beyond,
+            next_state=self._stacks(slot + steps, env),
+            weight=weight,
+            index=index,
+        )
+
+    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
+        """Tell the sampler what the learner made of the rows ``index [B]``."""
+        self._sampler.update_priorities(index, priority)
+
+    def rows(self, begin: int, end: int) -> dict[str, torch.Tensor]:
+        """Rows ``begin .. end-1`` (in time, all held), each ``[end - begin, N, ...]``, on the CPU."""
+        assert max(0, self.time - self.length) <= begin <= end <= self.time, (begin, end, self.time)
+        slots = torch.arange(begin, end) % self.length
+        return {name: rows[slots.to(self.device)].cpu() for name, rows in self.storage.items()}
+
+    def load_rows(self, begin: int, rows: dict[str, torch.Tensor]) -> None:
+        """The counterpart of ``rows``."""
+        slots = torch.arange(begin, begin + len(rows["frame"])) % self.length
+        for name, values in rows.items():
+            self.storage[name][slots.to(self.device)] = values.to(self.device)
+
+    def state_dict(self) -> State:
+        """All but the rows themselves, which ``rows`` hands over a piece at a time."""
+        return {"time": self.time, "sampler": self._sampler.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """The counterpart of ``state_dict``."""
+        self.time = state["time"]
+        self._sampler.load_state_dict(state["sampler"])
+
+    def _flat_index(self, time: torch.Tensor, env: torch.Tensor) -> torch.Tensor:
+        return (time % self.length) * self.num_envs + env[:, None]
+
+    def _stacks(self, time: torch.Tensor, env: torch.Tensor) -> torch.Tensor:
+        """The stacks seen at ``time [B]``: ``[B, S, *frame]``, oldest first."""
+        index = self._flat_index(time[:, None] + self._back, env)  # [B, S]
+        frames = self._flat["frame"].index_select(0, index.flatten())
+        frames = frames.view(*index.shape, *frames.shape[1:])
+        if self._stack == 1:
+            return frames
+        # A frame is shown unless an episode opened after it: no first row among the newer ones.
+        first = self._flat["first"][index]  # [B, S]
+        shown = torch.ones_like(first)
+        shown[:, :-1] = first[:, 1:].flip(1).cumsum(1).flip(1) == 0
+        return frames.mul_(shown.view(*shown.shape, *[1] * (frames.ndim - 2)))
+
+    def _close_overwritten(self) -> None:
+        """Row ``time - T`` is gone, and so are the starts whose stack shows it."""
+        lost = self.time - self.length
+        slots = [(lost + j) % self.length for j in range(self._stack)]
+        kept = torch.zeros(self._stack, self.num_envs, dtype=torch.bool, device=self.device)
+        for j in range(1, self._stack):
+            kept[j] = kept[j - 1] | self.storage["first"][slots[j]]  # blank from there on
+        self._sampler.close(slots, kept)
+
+    def _open_completed(self) -> None:
+        """The new row completes the start n rows before it and, if it is an end, all since."""
+        rows, newest = self.storage, self.time % self.length
+        ends_here = rows["terminal"][newest] | rows["last"][newest]
+        reach = min(self._n_step, self.time)
+        slots = [(self.time - j) % self.length for j in range(1, reach + 1)]
+        opened = torch.empty(reach, self.num_envs, dtype=torch.bool, device=self.device)
+        unbroken = torch.ones_like(ends_here)  # no end between the start and the new row
+        for j, slot in enumerate(slots, start=1):
+            complete = unbroken if j == self._n_step else unbroken & ends_here
+            opened[j - 1] = complete & ~rows["last"][slot]
+            unbroken = unbroken & ~(rows["terminal"][slot] | rows["last"][slot])
+        self._sampler.open(slots, opened)
+
