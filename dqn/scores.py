@@ -113,8 +113,7 @@ def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float
 
 
 def interquartile_mean(scores: Sequence[float] | Array) -> float:
-    """Mean of the middle half: the lowest and the highest ``n // 4`` are left out (as rliable).
-    """
+    """Mean of the middle half: the lowest and the highest ``n // 4`` are left out (as rliable)."""
     values = np.sort(np.asarray(scores, np.float64), axis=None)
     if not len(values):
         raise ValueError("one or more scores are needed")
