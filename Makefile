@@ -1,0 +1,65 @@
+# Shortcuts for people and CI. Each does what the plain lines beside it in README.md do.
+#
+# .venv is made once. The stamps in it are as old as the requirements files they stand for, so
+# packages are installed again only when those files have changed.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+GAME    ?=
+ARGS    ?=
+WORKERS ?= 2
+
+RUN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help venv train test lint format clean
+
+help:
+	@echo 'make train GAME=Breakout [ARGS="--seed 3 --render"]   train (again: continue)'
+	@echo 'make test [ARGS="-k replay"] [WORKERS=2]              run the tests'
+	@echo 'make lint                                             style, types, Dockerfile'
+	@echo 'make format                                           put the code in shape'
+	@echo 'make venv                                             only make $(VENV)'
+	@echo 'make clean                                            remove $(VENV) and caches, no runs'
+	@echo
+	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 or newer) that $(VENV) is made from.'
+
+# exec: a signal meant for the training reaches it, not a shell that forgets to hand it on.
+train: $(VENV)/.installed
+	@exec $(RUN) main.py $(if $(GAME),--game "$(GAME)") $(ARGS)
+
+# Two workers, a thread each: on two cores faster than one worker whose threads wait for each other.
+test: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy --strict dqn main.py
+	$(VENV)/bin/hadolint Dockerfile
+
+format: $(VENV)/.installed-test
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+venv: $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A failed attempt leaves half an environment but no stamp: the next one mends it.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python 3.11 or newer is \
+	needed, this is {sys.version.split()[0]}; name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV) || { \
+	  echo 'hint: on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: requirements.txt $(VENV)/.made
+	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
+	$(RUN) -m pip install --disable-pip-version-check -r requirements-test.txt
+	@touch $@
