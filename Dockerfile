@@ -1,0 +1,31 @@
+# Trains on the CPU as it is, on the GPUs with `docker run --gpus all`: torch's own wheel carries
+# CUDA, so the host needs NVIDIA's driver and container toolkit, and the image no CUDA base.
+FROM python:3.12.12-slim-bookworm
+
+# HOME and LOGNAME: a user id without an entry in /etc/passwd (`--user`) has neither, and the
+# caches of matplotlib and torch want both.
+ENV PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    LOGNAME=dqn \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# Any user may write runs where no folder of the host's is mounted.
+WORKDIR /app
+RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dqn \
+    && install --directory --owner=dqn --group=dqn --mode=1777 checkpoints
+
+# Another package index, for instance one with torch's CPU build: --build-arg PIP_EXTRA_INDEX_URL=...
+ARG PIP_EXTRA_INDEX_URL
+
+# The packages come before the code: a change of code builds in a second.
+COPY requirements.txt ./
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+
+COPY LICENSE main.py ./
+COPY configs/ configs/
+COPY dqn/ dqn/
+
+USER 1000:1000
+ENTRYPOINT ["python", "main.py"]
+CMD ["--help"]
