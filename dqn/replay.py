@@ -71,6 +71,11 @@ class Replay:
         """Rows held, over all environments."""
         return min(self.time, self.length) * self.num_envs
 
+    @property
+    def fill(self) -> float:
+        """Rows held of the rows there is room for."""
+        return min(self.time, self.length) / self.length
+
     def add(self, timestep: TimeStep, action: I64) -> None:
         """Write row ``time``: what was seen at this moment and the action ``[N]`` chosen on it."""
         reward = np.clip(timestep.reward, -1, 1) if self._clip_reward else timestep.reward

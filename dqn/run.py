@@ -123,7 +123,9 @@ class TerminalHandler(logging.Handler):
     """Prints lines above the progress bar, never through it; a vanished terminal is ignored."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
+        """Print one line, unless the bar shows the same."""
+        if getattr(record, "only_without_bar", False) and sys.stderr.isatty():
+            return
         try:
             tqdm.write(self.format(record), file=sys.stderr)
         except (OSError, ValueError):

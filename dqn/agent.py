@@ -1,0 +1,63 @@
+"""From a config to the parts that do the work, each with a random generator of its own."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dqn import envs
+from dqn.action_values import Expected
+from dqn.actor import Actor
+from dqn.config import Config
+from dqn.learner import Learner
+from dqn.networks import QNetwork, make_network
+from dqn.replay import Replay
+from dqn.schedule import numpy_generator, torch_generator
+
+
+@dataclass(frozen=True)
+class Agent:
+    """What acts, remembers and learns."""
+
+    environment: envs.Environment
+    replay: Replay
+    learner: Learner
+    actor: Actor
+
+
+def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, Expected]:
+    """The network of a config for a game, freshly initialised, and what its numbers mean."""
+    values = Expected(config.learner.loss)
+    network = make_network(
+        config.network,
+        (spec.stack, *spec.frame_shape),
+        spec.num_actions,
+        values.num_outputs,
+        torch_generator(config.seed, "network"),
+    )
+    return network, values
+
+
+def make_agent(config: Config, device: torch.device) -> Agent:
+    """Every part of a config, at the beginning of a run."""
+    environment = envs.make(config, config.num_envs)
+    spec = environment.spec
+    network, values = make_q_network(config, spec)
+    learner = Learner(network, values, config.optimizer, config.learner, device)
+    replay_device = str(device) if config.replay.device == "auto" else config.replay.device
+    clip = config.replay.clip_reward
+    replay = Replay(
+        capacity=config.replay.capacity,
+        num_envs=config.num_envs,
+        frame_shape=spec.frame_shape,
+        frame_dtype=spec.frame_dtype,
+        stack=spec.stack,
+        num_actions=spec.num_actions,
+        n_step=config.replay.n_step,
+        gamma=config.replay.gamma,
+        clip_reward=spec.atari if clip == "auto" else clip,
+        generator=torch_generator(config.seed, "replay", device=replay_device),
+    )
+    actor = Actor(
+        learner.q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device
+    )
+    return Agent(environment, replay, learner, actor)

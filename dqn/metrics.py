@@ -1,0 +1,266 @@
+"""What a run tells: TensorBoard, the progress bar, rewards.txt and the two .jsonl files.
+
+TAGS is the one table of what is followed; a tag is its key everywhere. Only this file waits for
+the device to hand over a number, and only when a report is due.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from dqn.envs import Spec
+from dqn.evaluate import Evaluation
+from dqn.learner import MEASURES, Learner
+from dqn.types import Array, State, TimeStep
+
+log = logging.getLogger("dqn")
+
+TAGS: dict[str, tuple[str, str]] = {
+    "training/return": ("score", "raw score of a finished training episode (a whole game)"),
+    "training/length": ("steps", "its length"),
+    "evaluation/mean": ("score", "mean over an evaluation's episodes"),
+    "evaluation/median": ("score", "their median"),
+    "evaluation/min": ("score", "the worst of them"),
+    "evaluation/max": ("score", "the best of them"),
+    "evaluation/human_normalised": ("fraction", "0: random player, 1: human tester"),
+    "evaluation/held_out_q": ("clipped score", "mean greatest q-value on held-out states"),
+    "evaluation/seconds": ("seconds", "wall time that the evaluation took"),
+    "learner/loss": ("score squared", "mean loss of the updates since the last report"),
+    "learner/td_error": ("score", "mean size of the temporal-difference error"),
+    "learner/gradient_norm": ("1", "mean norm of the gradient before any clipping"),
+    "exploration/epsilon": ("probability", "of a random action"),
+    "replay/fill": ("fraction", "rows held of the rows there is room for"),
+    "speed/steps_per_second": ("1/s", "decisions since the last report, evaluations left out"),
+    "speed/frames_per_second": ("1/s", "emulator frames (4 a step on Atari)"),
+    "speed/updates_per_second": ("1/s", "updates of the network"),
+    "system/memory": ("GB", "resident memory of the process"),
+    "input/stack": ("image", "what the first environment's network sees, oldest frame left"),
+    "run/config": ("text", "the resolved config"),
+}
+
+RECENT_EPISODES = 30
+"""Episodes in the mean that the bar shows."""
+
+CUT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
+"""Text files that a resumed run first cuts back to where its checkpoint found them."""
+
+
+class Metrics:
+    """Everything a run writes down, apart from its checkpoints."""
+
+    def __init__(self, folder: Path, spec: Spec, num_envs: int, total_steps: int) -> None:
+        self._folder = folder
+        self._spec = spec
+        self.frames_per_step = 4 if spec.atari else 1
+        self._total_steps = total_steps
+        self._returns = np.zeros(num_envs)  # of the episodes under way
+        self._lengths = np.zeros(num_envs, np.int64)
+        self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._since_report: list[float] = []
+        self._evaluations = 0
+        self.best: float | None = None
+        """Mean of the best evaluation so far."""
+        self._loss = float("nan")
+        self._last_line = time.monotonic()
+
+    def open(self, step: int, config_text: str) -> None:
+        """Begin to write at ``step``; what TensorBoard holds of later steps is hidden."""
+        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+        self._writer.add_text("run/config", f"```yaml\n{config_text}\n```", step)
+        self._bar = tqdm(
+            total=self._total_steps,
+            initial=step,
+            unit="step",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            bar_format="{percentage:3.0f}% {bar:12} {n_fmt}/{total_fmt} [{remaining}, {postfix}]",
+        )
+        self._open_speed(step, 0)
+
+    def _open_speed(self, step: int, updates: int) -> None:
+        self._mark = time.monotonic(), step, updates
+        self._pace = deque([(time.monotonic(), step)], maxlen=60)
+
+    def count(self, timestep: TimeStep, step: int, epsilon: float) -> None:
+        """Take note of what ``step`` brought: rewards, ended episodes, the bar."""
+        self._returns += timestep.reward
+        self._lengths += ~timestep.first
+        for i in np.flatnonzero(timestep.last):
+            self._recent.append(float(self._returns[i]))
+            self._since_report.append(float(self._returns[i]))
+            self._writer.add_scalar("training/return", self._returns[i], step)
+            self._writer.add_scalar("training/length", self._lengths[i], step)
+        self._returns[timestep.last] = 0
+        self._lengths[timestep.last] = 0
+        now = time.monotonic()
+        if now - self._pace[-1][0] >= 1:
+            self._pace.append((now, step))
+            self._show(step, epsilon)
+
+    def report(self, step: int, epsilon: float, fill: float, learner: Learner) -> None:
+        """Write the numbers since the last report; the device is waited for here."""
+        means = dict.fromkeys(MEASURES, float("nan"))
+        if learner.summed:
+            sums = learner.sums.tolist()
+            means = {name: sums[i] / learner.summed for i, name in enumerate(MEASURES)}
+            for name, value in means.items():
+                self._writer.add_scalar(f"learner/{name}", value, step)
+            learner.sums.zero_()
+            learner.summed = 0
+        self._loss = means["loss"]
+        began, step_then, updates_then = self._mark
+        seconds = max(time.monotonic() - began, 1e-9)
+        steps_per_second = (step - step_then) / seconds
+        for tag, value in {
+            "exploration/epsilon": epsilon,
+            "replay/fill": fill,
+            "speed/steps_per_second": steps_per_second,
+            "speed/frames_per_second": steps_per_second * self.frames_per_step,
+            "speed/updates_per_second": (learner.updates - updates_then) / seconds,
+            "system/memory": psutil.Process().memory_info().rss / 1e9,
+        }.items():
+            self._writer.add_scalar(tag, value, step)
+        self._mark = time.monotonic(), step, learner.updates
+        episodes = self._since_report
+        line = {
+            "step": step,
+            "epsilon": epsilon,
+            "episodes": len(episodes),
+            "mean_return": float(np.mean(episodes)) if episodes else None,
+            **{name: None if np.isnan(value) else value for name, value in means.items()},
+        }
+        _append(self._folder / "training.jsonl", json.dumps(line))
+        self._since_report = []
+
+    def evaluated(
+        self, evaluation: Evaluation, held_out_q: float, stack: Array, seconds: float
+    ) -> bool:
+        """Write an evaluation down; returns whether it is the best so far."""
+        self._evaluations += 1
+        step, returns = evaluation.step, evaluation.returns
+        line = f"{self._evaluations:3d} {step:8d} {evaluation.mean:.1f}"
+        _append(self._folder / "rewards.txt", line)
+        record = evaluation.as_json() | {"held_out_q": held_out_q}
+        _append(self._folder / "evaluations.jsonl", json.dumps(record))
+        for tag, value in {
+            "evaluation/mean": evaluation.mean,
+            "evaluation/median": evaluation.median,
+            "evaluation/min": min(returns),
+            "evaluation/max": max(returns),
+            "evaluation/human_normalised": evaluation.human_normalised,
+            "evaluation/held_out_q": held_out_q,
+            "evaluation/seconds": seconds,
+        }.items():
+            if value is not None:
+                self._writer.add_scalar(tag, value, step)
+        if stack.ndim == 4 and stack.dtype == np.uint8:
+            side_by_side = np.concatenate(list(stack[0]), axis=1)  # [84, 4 * 84]
+            self._writer.add_image("input/stack", side_by_side, step, dataformats="HW")
+        self._writer.flush()
+        log.info(
+            "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episodes "
+            "(%s, epsilon %g), mean greatest q %.3f, %.0f s",
+            f"{step:,}", self._evaluations, evaluation.mean, evaluation.median,
+            min(returns), max(returns), len(returns), evaluation.protocol, evaluation.epsilon,
+            held_out_q, seconds,
+        )  # fmt: skip
+        better = self.best is None or evaluation.mean > self.best
+        if better:
+            self.best = evaluation.mean
+        return better
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations there have been."""
+        return self._evaluations
+
+    def not_counting(self, seconds: float) -> None:
+        """Leave a pause (an evaluation, a checkpoint) out of the speeds."""
+        began, step, updates = self._mark
+        self._mark = began + seconds, step, updates
+        self._pace = deque([(at + seconds, n) for at, n in self._pace], maxlen=60)
+
+    def sync(self) -> dict[str, int]:
+        """Hand every file to the disk; returns the text files' lengths in bytes."""
+        self._writer.flush()
+        lengths = {}
+        for name in CUT_FILES:
+            path = self._folder / name
+            if path.exists():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+                lengths[name] = path.stat().st_size
+        return lengths
+
+    def close(self) -> None:
+        """Close the bar and TensorBoard's file."""
+        self._bar.close()
+        self._writer.close()
+
+    def state_dict(self) -> State:
+        """Episodes under way and what is shown of those that ended."""
+        return {
+            "returns": self._returns,
+            "lengths": self._lengths,
+            "recent": list(self._recent),
+            "since_report": self._since_report,
+            "evaluations": self._evaluations,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """The counterpart of ``state_dict``."""
+        self._returns, self._lengths = state["returns"], state["lengths"]
+        self._recent.extend(state["recent"])
+        self._since_report = state["since_report"]
+        self._evaluations, self.best = state["evaluations"], state["best"]
+
+    def _show(self, step: int, epsilon: float) -> None:
+        (then, step_then), (now, _) = self._pace[0], self._pace[-1]
+        rate = (step - step_then) / max(now - then, 1e-9)
+        words = [
+            f"{rate:,.0f} steps/s",
+            f"{rate * self.frames_per_step:,.0f} frames/s",
+            f"epsilon {epsilon:.3f}",
+        ]
+        if self._recent:
+            words.append(f"return {np.mean(self._recent):.1f} (last {len(self._recent)})")
+        if not np.isnan(self._loss):
+            words.append(f"loss {self._loss:.4f}")
+        self._bar.set_postfix_str(", ".join(words), refresh=False)
+        self._bar.n = step
+        self._bar.refresh()
+        if now - self._last_line >= 60:
+            self._last_line = now
+            left = (self._total_steps - step) / max(rate, 1e-9)
+            line = f"step {step:,}/{self._total_steps:,}: {', '.join(words)}, {_span(left)} left"
+            log.info(line, extra={"only_without_bar": True})
+
+
+def cut_text_files(folder: Path, lengths: dict[str, int]) -> None:
+    """Take from the text files what was written after the checkpoint that is continued from."""
+    for name in CUT_FILES:
+        path = folder / name
+        if path.exists():
+            os.truncate(path, min(lengths.get(name, 0), path.stat().st_size))
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def _span(seconds: float) -> str:
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    return f"{hours} h {minutes:02d} min"
