@@ -52,7 +52,7 @@ clean:
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python 3.11 or newer is \
 	needed, this is {sys.version.split()[0]}; name another: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV) || { \
+	@$(PYTHON) -m venv $(VENV) || { \
 	  echo 'hint: on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@touch $@
 
