@@ -20,7 +20,7 @@ ARG PIP_EXTRA_INDEX_URL
 
 # The packages come before the code: a change of code builds in a second.
 COPY requirements.txt ./
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt
 
 COPY LICENSE main.py ./
 COPY configs/ configs/
