@@ -15,12 +15,13 @@ WORKDIR /app
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dqn \
     && install --directory --owner=dqn --group=dqn --mode=1777 checkpoints
 
-# Another package index, for instance one with torch's CPU build: --build-arg PIP_EXTRA_INDEX_URL=...
+# --build-arg PIP_EXTRA_INDEX_URL=...: one more package index, such as one with torch's CPU build.
 ARG PIP_EXTRA_INDEX_URL
 
 # The packages come before the code: a change of code builds in a second.
 COPY requirements.txt ./
-RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+    -r requirements.txt
 
 COPY LICENSE main.py ./
 COPY configs/ configs/
