@@ -24,6 +24,9 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 class Environment:
     """Frame stack, flags, seeds and the record of actions around an engine."""
 
+    timestep: TimeStep
+    """The present moment."""
+
     def __init__(self, engine: Engine, life_loss_is_terminal: bool, reseed_steps: int) -> None:
         self.spec = engine.spec
         self.num_envs = engine.num_envs
@@ -43,7 +46,7 @@ class Environment:
         self._record = ActionRecord(self.num_envs, self._action_dtype)
         arrival = self._engine.reset(self._seed)
         shape = (self.num_envs, self.spec.stack, *self.spec.frame_shape)
-        self._timestep = TimeStep(
+        self.timestep = TimeStep(
             stack=_push(np.zeros(shape, self.spec.frame_dtype), arrival.frame),
             reward=arrival.reward,
             first=np.ones(self.num_envs, bool),
@@ -51,14 +54,14 @@ class Environment:
             terminal=np.zeros(self.num_envs, bool),
         )
         self._lives = arrival.lives
-        return self._timestep
+        return self.timestep
 
     def send(self, action: I64) -> None:
         """Begin a step with ``action [N]``; the emulator's threads run until ``receive``."""
         assert not self._sent, "send twice without receive"
         assert action.shape == (self.num_envs,), action.shape
         assert ((0 <= action) & (action < self.spec.num_actions)).all(), action
-        due = self._timestep.last & (self._age >= self._reseed_steps)
+        due = self.timestep.last & (self._age >= self._reseed_steps)
         seed = np.full(self.num_envs, -1, np.int64)
         if due.any():
             self._count[due] += 1
@@ -76,30 +79,31 @@ class Environment:
         assert self._sent, "receive without send"
         self._sent = False
         arrival = self._engine.receive()
-        first = self._timestep.last
-        self._timestep = TimeStep(
-            stack=_push(self._timestep.stack * ~_wide(first, self._timestep.stack), arrival.frame),
+        first = self.timestep.last
+        self.timestep = TimeStep(
+            stack=_push(self.timestep.stack * ~_wide(first, self.timestep.stack), arrival.frame),
             reward=arrival.reward,
             first=first,
             last=arrival.terminated | arrival.truncated,
             terminal=arrival.terminated | (self._life_lost(arrival) & ~first),
         )
         self._lives = arrival.lives
-        return self._timestep
+        return self.timestep
 
     def close(self) -> None:
         """Let go of the engine's threads."""
         self._engine.close()
 
     def state_dict(self) -> State:
-        """The present moment and the way to it: seeds and the actions since."""
+        """The present moment and the way to it: seeds and the actions since. Copies, where the
+        steps to come would write on them."""
         assert not self._sent, "a step is under way"
         return {
-            "timestep": self._timestep._asdict(),
+            "timestep": self.timestep._asdict(),
             "lives": self._lives,
-            "count": self._count,
+            "count": self._count.copy(),
             "seed": self._seed,
-            "age": self._age,
+            "age": self._age.copy(),
             "actions": self._record.rows(),
         }
 
@@ -107,10 +111,11 @@ class Environment:
         """Play the recorded actions again, and check that they lead where they led.
 
         Raises:
-            RuntimeError: the emulator showed another screen than the one that was saved.
+            RuntimeError: the emulator showed something else than what was saved.
         """
         self._root = (seed, owner)
-        self._count, self._seed, self._age = state["count"], state["seed"], state["age"]
+        self._count, self._age = state["count"].copy(), state["age"].copy()
+        self._seed = state["seed"]
         actions: Array = state["actions"]
         self._record = ActionRecord(self.num_envs, self._action_dtype, actions)
         # All step together, each seeded late enough that they arrive at once. One that was never
@@ -121,11 +126,16 @@ class Environment:
             seed_now = np.where((begin == t) & (self._count > 0), self._seed, -1)
             self._engine.send(actions[t].astype(np.int64), seed_now)
             arrival = self._engine.receive()
-        self._timestep, self._lives = TimeStep(**state["timestep"]), state["lives"]
-        same = np.array_equal(arrival.frame, self._timestep.stack[:, -1])
-        if not same or not np.array_equal(arrival.lives, self._lives):
+        self.timestep, self._lives = TimeStep(**state["timestep"]), state["lives"]
+        pairs = (
+            (arrival.frame, self.timestep.stack[:, -1]),
+            (arrival.reward, self.timestep.reward),
+            (arrival.terminated | arrival.truncated, self.timestep.last),
+            (arrival.lives, self._lives),
+        )
+        if not all(np.array_equal(shown, saved) for shown, saved in pairs):
             raise RuntimeError("the emulator did not return to the saved screens")
-        return self._timestep
+        return self.timestep
 
     def _life_lost(self, arrival: Arrival) -> Bool:
         if not self._life_loss_is_terminal:
