@@ -1,8 +1,8 @@
 """One environment with its RGB screen: the same stream as Environment with N = 1, and a picture.
 
-The vector environment has no screen, so pictures come from Gymnasium's single one. It is made into
-an Engine like the others, and everything that matters (stacking, flags, time-outs) is Environment's,
-so what is seen in a film is what the agent meets in training.
+The vector environment has no screen, so pictures come from Gymnasium's single one. It is made
+into an Engine like the others, and what matters (stacking, flags, time-outs) is Environment's: a
+film shows what the agent meets in training.
 """
 
 import os
@@ -111,7 +111,7 @@ class _ScreenEngine:
         except gymnasium.error.Error as error:  # pygame or another painter is missing
             raise ConfigError(f"{self.spec.game} cannot be drawn: {error}") from error
         assert isinstance(picture, np.ndarray) and picture.shape[2:] == (3,), type(picture)
-        return picture
+        return np.ascontiguousarray(picture)
 
     def close(self) -> None:
         """Close the environment."""
@@ -165,7 +165,7 @@ def _atari(rom: str, game: str, config: EnvConfig, noop_max: int) -> _ScreenEngi
     env = AtariPreprocessing(emulator, noop_max=noop_max, frame_skip=FRAME_SKIP, screen_size=SIDE)
     spec = Spec(
         game=game,
-        num_actions=int(emulator.action_space.n),
+        num_actions=int(emulator.action_space.n),  # type: ignore[attr-defined]
         frame_shape=(SIDE, SIDE),
         frame_dtype="uint8",
         stack=4,
