@@ -80,18 +80,24 @@ class PngFolder(Sink):
         self._part.mkdir()
 
     def add(self, screen: Array) -> None:
-        """Write it; 0.3 ms on Atari."""
+        """Write it; about 1 ms on Atari."""
         if self._count == self._limit:
             return
-        # The light compression is three times as fast as the default and costs little on Atari.
+        # Unfiltered and lightly compressed is the fastest, and on flat colors the smallest too.
+        options = [
+            cv2.IMWRITE_PNG_COMPRESSION,
+            1,
+            cv2.IMWRITE_PNG_FILTER,
+            cv2.IMWRITE_PNG_FILTER_NONE,
+        ]
         # imencode, not imwrite: the latter does not say that the disk is full.
-        blue_first = cv2.cvtColor(screen, cv2.COLOR_RGB2BGR)
-        _, png = cv2.imencode(".png", blue_first, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        _, png = cv2.imencode(".png", cv2.cvtColor(screen, cv2.COLOR_RGB2BGR), options)
         with open(self._part / f"{self._count:06d}.png", "wb") as file:
             file.write(png.tobytes())
         self._count += 1
 
     def close(self) -> None:
+        """Rename the folder."""
         if self._count == 0:
             return self.discard()
         try:
@@ -103,6 +109,7 @@ class PngFolder(Sink):
             raise
 
     def discard(self) -> None:
+        """Remove the pictures."""
         remove(self._part)
 
 
@@ -155,15 +162,17 @@ class Window(Sink):
         self._clock.tick(self._frames_per_second)
 
     def close(self) -> None:
+        """Take it from the desktop."""
         self._pygame.display.quit()
 
     def discard(self) -> None:
+        """The same as ``close``."""
         self.close()
 
 
 def enlarge(picture: Array) -> Array:
-    """Every pixel of ``[H, W, ...]`` SCALE times along both sides."""
-    return picture.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    """Every pixel of ``[H, W]`` or ``[H, W, 3]`` SCALE times along both sides."""
+    return cv2.resize(picture, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
 
 
 def _is_picture(path: Path) -> bool:
@@ -179,6 +188,7 @@ def aside(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there and if we may."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
