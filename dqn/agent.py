@@ -57,7 +57,5 @@ def make_agent(config: Config, device: torch.device) -> Agent:
         clip_reward=spec.atari if clip == "auto" else clip,
         generator=torch_generator(config.seed, "replay", device=replay_device),
     )
-    actor = Actor(
-        learner.q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device
-    )
+    actor = Actor(learner.q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device)
     return Agent(environment, replay, learner, actor)

@@ -262,7 +262,8 @@ def validate(config: Config) -> None:
     if config.learning_starts < config.num_envs * (config.replay.n_step + 1):
         raise ConfigError(
             f"learning_starts of {config.learning_starts} comes before the first transition is "
-            f"whole; {config.num_envs} environments need {config.num_envs * (config.replay.n_step + 1)}"
+            f"whole; {config.num_envs} environments need "
+            f"{config.num_envs * (config.replay.n_step + 1)}"
         )
     if config.replay.device == "cuda" and config.device == "cpu":
         raise ConfigError("replay.device is cuda while device is cpu; give both the same")

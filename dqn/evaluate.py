@@ -16,6 +16,7 @@ from dqn import envs, scores
 from dqn.actor import Actor
 from dqn.config import Config
 from dqn.schedule import numpy_generator
+from dqn.types import Array
 
 QValues = Callable[[torch.Tensor], torch.Tensor]
 """``[B, S, *frame]`` -> ``[B, A]``."""
@@ -118,7 +119,7 @@ def held_out_states(config: Config) -> torch.Tensor:
     count, n, apart = config.evaluation.held_out_states, 8, 4
     environment = envs.make(config, n)
     generator = numpy_generator(config.seed, "held-out states")
-    picked = []
+    picked: list[Array] = []
     try:
         timestep = environment.reset(config.seed, "held-out states")
         while n * len(picked) < count:

@@ -32,8 +32,7 @@ class Learner:
     ) -> None:
         self._config = learner
         self._values = values
-        # Convolutions are faster with the channels innermost, on both kinds of device.
-        self.online = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.online = network.place(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self._optimizer = make_optimizer(optimizer, self.online)
         self.updates = 0
@@ -56,7 +55,7 @@ class Learner:
         loss, priority = self._values.loss(self.online(batch.state), batch.action, target)
         mean_loss = (batch.weight * loss).mean()
         self._optimizer.zero_grad()
-        mean_loss.backward()  # type: ignore[no-untyped-call]
+        mean_loss.backward()
         norm = self._limit_gradient()
         self._optimizer.step()
         self.updates += 1

@@ -11,7 +11,6 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil

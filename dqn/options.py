@@ -2,13 +2,14 @@
 house's manners: one sentence for a mistake, whole numbers as people write them."""
 
 import re
-import sys
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jsonargparse
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, set_loader, set_parsing_settings
+from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from dqn.config import Config, ConfigError, flatten, validate
 
@@ -20,7 +21,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
-_Loader.add_implicit_resolver("!number", re.compile(f"^(?:{_NUMBER.pattern})$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "!number", re.compile(f"^(?:{_NUMBER.pattern})$"), list("-+0123456789")
+)
 
 
 def _number(text: str) -> int | float:
@@ -28,7 +31,7 @@ def _number(text: str) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-_Loader.add_constructor("!number", lambda loader, node: _number(loader.construct_scalar(node)))
+_Loader.add_constructor("!number", lambda _, node: _number(str(node.value)))
 
 
 def _load_yaml(text: str) -> Any:
@@ -41,7 +44,7 @@ set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 class Parser(ArgumentParser):
     """Raises ConfigError where argparse would print its usage and exit."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
         """Turn argparse's complaint into one sentence."""
         raise ConfigError(_one_sentence(message))
 
@@ -49,11 +52,51 @@ class Parser(ArgumentParser):
 def training_parser(prog: str, description: str) -> Parser:
     """The parser of the training command: every field of Config is an option."""
     parser = Parser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action=ActionConfigFile, help="A preset: configs/NAME.yaml.")
+    parser.add_argument(
+        "--config",
+        action=jsonargparse.ActionConfigFile,  # type: ignore[attr-defined]  # not in its __all__ help="A preset: configs/NAME.yaml."
+    )
     parser.add_argument(
         "--fresh", action="store_true", help="Move an old run of that name aside and start anew."
     )
     parser.add_class_arguments(Config)
+    return parser
+
+
+def evaluate_parser() -> Parser:
+    """The parser of ``evaluate``."""
+    parser = _reader_parser("evaluate", "Play whole games with a trained network and score them.")
+    parser.add_argument(
+        "--episodes", type=PositiveInt, help="Games, one in each of as many environments."
+    )
+    parser.add_argument("--json", metavar="FILE", help="Write the scores there too.")
+    return parser
+
+
+def play_parser() -> Parser:
+    """The parser of ``play``."""
+    parser = _reader_parser("play", "Play one game with a trained network, to be watched.")
+    parser.add_argument("--video", metavar="FILE", help="Write an mp4.")
+    parser.add_argument("--gif", metavar="FILE", help="Write an animated GIF.")
+    parser.add_argument("--png", metavar="FOLDER", help="Write a picture for each decision.")
+    parser.add_argument("--window", action="store_true", help="Show it on this display.")
+    return parser
+
+
+def _reader_parser(command: str, description: str) -> Parser:
+    parser = Parser(
+        prog=f"main.py {command}", description=description, exit_on_error=False, allow_abbrev=False
+    )
+    parser.add_argument("run", metavar="RUN", help="A run's folder, or a shipped agent's.")
+    parser.add_argument(
+        "--checkpoint", default="latest", metavar="latest|best|STEP", help="Which network."
+    )
+    parser.add_argument(
+        "--seed", type=NonNegativeInt, default=0, help="Of the games; others than in training."
+    )
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="Where it runs."
+    )
     return parser
 
 
@@ -87,6 +130,15 @@ def normalise(arguments: list[str]) -> list[str]:
 
 def _plain(value: str) -> str:
     return str(_number(value)) if _NUMBER.fullmatch(value) else value
+
+
+def parse(parser: Parser, arguments: list[str]) -> Any:
+    """The options of a command other than training, by name.
+
+    Raises:
+        ConfigError: one sentence that says what is wrong, and where.
+    """
+    return _parse(parser, normalise(arguments))
 
 
 def parse_training(parser: Parser, arguments: list[str]) -> tuple[Config, str, bool]:
@@ -154,8 +206,3 @@ def _one_sentence(message: str) -> str:
 
 
 _TYPES = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
-
-
-def stderr_line(text: str) -> None:
-    """One line for the user, on the channel for such."""
-    print(text, file=sys.stderr)

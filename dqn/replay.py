@@ -123,7 +123,7 @@ class Replay:
         self._sampler.update_priorities(index, priority)
 
     def rows(self, begin: int, end: int) -> dict[str, torch.Tensor]:
-        """Rows ``begin .. end-1`` (in time, all held), each ``[end - begin, N, ...]``, on the CPU."""
+        """Rows ``begin .. end-1`` in time, all held: ``[end - begin, N, ...]`` each, on the CPU."""
         assert max(0, self.time - self.length) <= begin <= end <= self.time, (begin, end, self.time)
         slots = torch.arange(begin, end) % self.length
         return {name: rows[slots.to(self.device)].cpu() for name, rows in self.storage.items()}
@@ -181,4 +181,3 @@ class Replay:
             opened[j - 1] = complete & ~rows["last"][slot]
             unbroken = unbroken & ~(rows["terminal"][slot] | rows["last"][slot])
         self._sampler.open(slots, opened)
-

@@ -51,18 +51,16 @@ class RunFolder:
         self._lock.flush()
 
     def set_aside(self) -> None:
-        """Move what the folder holds to a sibling named after the moment, and begin anew there."""
+        """Move what the folder holds, if anything, to a sibling named after the moment."""
+        entries = [entry for entry in self.path.iterdir() if entry.name != ".lock"]
+        if not entries:
+            return
         moment = datetime.now().strftime("%Y%m%d-%H%M%S")
         aside = self.path.with_name(f"{self.path.name}.old-{moment}")
         aside.mkdir()
-        for entry in self.path.iterdir():
-            if entry.name != ".lock":
-                os.rename(entry, aside / entry.name)
-        print(f"The old run is in {aside}.")
-
-    def is_empty(self) -> bool:
-        """Whether nothing was ever written here but the lock."""
-        return all(entry.name in (".lock", "train.log") for entry in self.path.iterdir())
+        for entry in entries:
+            os.rename(entry, aside / entry.name)
+        log.info("The old run is in %s.", aside)
 
     def close(self) -> None:
         """Let another process train here."""
@@ -97,7 +95,7 @@ class StopSignals:
         """What the shell expects of a process ended by the signal: 128 + its number."""
         return 128 + self.received if self.received else 0
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, _: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             os.write(2, b"\nstopped at once; the last checkpoint is whole\n")
             os._exit(130)

@@ -62,5 +62,5 @@ class Batch(NamedTuple):
     """``[B, S, *frame]``, k rows later."""
     weight: torch.Tensor
     """``[B]`` float32: importance weight, 1 when drawn uniformly."""
-    index: torch.Tensor
+    index: torch.Tensor  # type: ignore[assignment]  # hides a method of tuple nobody needs
     """``[B]`` int64: the rows drawn, for ``update_priorities``."""

@@ -4,8 +4,11 @@
   time-out that falls on one: both stay off, and Environment compares the lives itself.
 - It stacks frames by repeating the first; we ask for single frames and stack them ourselves.
 - Rewards are clipped unless told otherwise; the raw score is wanted here.
-- Its default has no sticky actions, while ``gymnasium.make("ALE/...")`` has: the protocol says which.
+- It has no sticky actions by default, ``gymnasium.make("ALE/...")`` has: the protocol says which.
 - A negative seed means "unseeded", silently.
+- The time limit counts emulator frames after the no-ops. The frame on which an episode ends is
+  never read: the final observation is the one before, or that with the last frame but one on it.
+- With neither sticky actions nor another number of no-ops, every seed is the same game.
 """
 
 import numpy as np
@@ -43,7 +46,7 @@ class AtariEngine:
             img_width=SIDE,
             stack_num=1,
             frameskip=FRAME_SKIP,
-            noop_max=noop_max,
+            noop_max=noop_max + 1,  # it draws from 0 to one less than this
             episodic_life=False,
             life_loss_info=False,
             reward_clipping=False,
@@ -51,7 +54,7 @@ class AtariEngine:
         )
         self.spec = Spec(
             game=game,
-            num_actions=int(self._env.single_action_space.n),
+            num_actions=int(self._env.single_action_space.n),  # type: ignore[attr-defined]
             frame_shape=(SIDE, SIDE),
             frame_dtype="uint8",
             stack=4,

@@ -38,12 +38,20 @@ def spec_of(game: str, env: gymnasium.Env[Any, Any]) -> Spec:
     )
 
 
+def _made(game: str) -> gymnasium.Env[Any, Any]:
+    try:
+        return gymnasium.make(game)
+    except (gymnasium.error.Error, ImportError) as error:  # Box2D, MuJoCo, jax, ... is missing
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{game} cannot be made: {reason}") from error
+
+
 class ClassicEngine:
     """N copies of one Gymnasium environment, stepped in turn."""
 
     def __init__(self, game: str, num_envs: int) -> None:
         self.num_envs = num_envs
-        self._envs = [gymnasium.make(game) for _ in range(num_envs)]
+        self._envs = [_made(game) for _ in range(num_envs)]
         self.spec = spec_of(game, self._envs[0])
         self._first_action = int(self._envs[0].action_space.start)  # type: ignore[attr-defined]
         self._ended = np.ones(num_envs, bool)

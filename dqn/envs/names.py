@@ -1,7 +1,6 @@
 """Which game is meant: Gymnasium's spelling, the ROM's, an id, or another environment's id."""
 
 import difflib
-import warnings
 
 import ale_py  # noqa: F401  registers the ALE ids with Gymnasium
 import gymnasium
@@ -9,9 +8,12 @@ from ale_py import roms
 
 from dqn.config import ConfigError
 
+ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
+"""What the ids of Atari games in Gymnasium's registry lead to."""
+
 
 def _camel(rom: str) -> str:
-    return "".join(word.capitalize() for word in rom.split("_"))
+    return "".join(word.title() for word in rom.split("_"))  # tic_tac_toe_3d: TicTacToe3D
 
 
 def atari_rom(game: str) -> str | None:
@@ -37,15 +39,30 @@ def resolve(game: str | None) -> str:
     """Make sure that ``game`` can be played, and return it.
 
     Raises:
-        ConfigError: no game at all, or an unknown one (with the nearest names).
+        ConfigError: no game at all, one that cannot be played, or an unknown one (with the nearest
+            names).
     """
     if not game:
         raise ConfigError("no game given; try --game Breakout")
-    if atari_rom(game) or game in gymnasium.registry:
+    rom = atari_rom(game)
+    if rom:
+        if f"ALE/{_camel(rom)}-v5" not in gymnasium.registry:
+            # Gymnasium leaves these out: opening one would end the whole program.
+            raise ConfigError(
+                f"{_camel(rom)} is for two players, and its ROM cannot be played alone"
+            )
         return game
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        others = [name for name in gymnasium.registry if "/" not in name and "-v" in name]
+    if game in gymnasium.registry:
+        spec = gymnasium.registry[game]
+        if spec.entry_point == ATARI_ENTRY_POINT:
+            name = _camel(spec.kwargs["game"])
+            raise ConfigError(f"{game} is an old id of {name}; try --game {name}")
+        return game
+    others = [
+        name
+        for name, spec in gymnasium.registry.items()
+        if "/" not in name and spec.entry_point != ATARI_ENTRY_POINT
+    ]
     names = [_camel(rom) for rom in roms.get_all_rom_ids()]
     by_key = {name.lower(): name for name in names + others}
     wanted = game.removeprefix("ALE/").removesuffix("-v5").replace("_", "").lower()

@@ -1,0 +1,234 @@
+"""A run under way: its agent, its step counter, and all that happens between two steps.
+
+Evaluations, pictures and checkpoints change nothing in the training: whatever they draw comes from
+generators of their own, made afresh.
+"""
+
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dqn.agent import make_agent
+from dqn.checkpoint import Checkpoints, Damaged, write_model
+from dqn.config import Config, ConfigError
+from dqn.curves import draw_curves
+from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_name
+from dqn.metrics import Metrics, cut_text_files
+from dqn.render import render_evaluation
+from dqn.run import Clock
+from dqn.schedule import due, linear
+
+log = logging.getLogger("dqn")
+
+SEED_OWNER = "training"
+"""Names the seeds of the training's environments."""
+
+
+class Session:
+    """Everything of a run that remembers, and the pauses in its loop.
+
+    ``stop`` says whether the run has been told to end; it is asked between steps and during
+    evaluations.
+    """
+
+    def __init__(
+        self, config: Config, folder: Path, device: torch.device, stop: Callable[[], bool]
+    ) -> None:
+        self.config = config
+        self.agent = make_agent(config, device)
+        self.step = 0
+        spec = self.agent.environment.spec
+        self.metrics = Metrics(folder, spec, config.num_envs, config.total_steps)
+        self._folder = folder
+        self._device = device
+        self._stop = stop
+        self._evaluated = 0  # the step of the last evaluation
+        self._checkpoints = Checkpoints(folder, config.keep)
+        self._clock = Clock(config.checkpoint_minutes)
+        self._held_out: torch.Tensor | None = None
+
+    def epsilon(self, step: int) -> float:
+        """Probability of a random action."""
+        exploration = self.config.exploration
+        return linear(
+            step,
+            exploration.epsilon_start,
+            exploration.epsilon_end,
+            begin=self.config.learning_starts,
+            duration=exploration.epsilon_decay_steps,
+        )
+
+    def updates_due(self, before: int, after: int) -> int:
+        """Updates between two values of the counter: none before ``learning_starts``."""
+        starts = self.config.learning_starts
+        return due(max(before, starts), max(after, starts), self.config.learner.update_period)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step is made and the last network evaluated."""
+        return self.step >= self.config.total_steps and self._evaluated == self.step
+
+    def go_on(self) -> bool:
+        """Between two steps: evaluate and save if it is time; then whether there is a next one.
+
+        The step of the last evaluation is part of a checkpoint, so an evaluation that was due
+        or under way when the run was stopped is made when it goes on.
+        """
+        at_end = self.step >= self.config.total_steps
+        if due(self._evaluated, self.step, self.config.evaluate_period) or (
+            at_end and not self.finished
+        ):
+            self.evaluate()
+        if self._clock.rings():
+            self.save()
+        return not at_end and not self._stop()
+
+    def evaluate(self) -> None:
+        """Play the evaluation's episodes, write them down, keep the model if it is the best."""
+        began = time.monotonic()
+        learner = self.agent.learner
+        result = evaluate(learner.q_values, self.config, self._device, self.step, stop=self._stop)
+        if result is None:
+            return
+        if self._held_out is None:
+            self._held_out = held_out_states(self.config)
+        held_out_q = mean_greatest_q(learner.q_values, self._held_out, self._device)
+        seconds = time.monotonic() - began
+        stack = self.agent.environment.timestep.stack
+        if self.metrics.evaluated(result, held_out_q, stack, seconds):
+            about = self.about() | result.as_json()
+            write_model(self._folder / "best", learner.online.state_dict(), about)
+        self._evaluated = self.step
+        self._draw()
+        self.metrics.not_counting(time.monotonic() - began)
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        began = time.monotonic()
+        about = self.about() | {"lengths": self.metrics.sync()}
+        agent = self.agent
+        state = {
+            "environment": agent.environment.state_dict(),
+            "replay": agent.replay.state_dict(),
+            "learner": agent.learner.state_dict(),
+            "actor": agent.actor.state_dict(),
+            "metrics": self.metrics.state_dict(),
+            "evaluated": self._evaluated,
+        }
+        folder = self._checkpoints.save(self.step, state, agent.replay, about)
+        seconds = time.monotonic() - began
+        self.metrics.not_counting(seconds)
+        log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
+
+    def begin(self) -> bool:
+        """Go on from the newest whole checkpoint, or open the first episodes if there is none;
+        returns whether there was one.
+
+        Raises:
+            ConfigError: there are checkpoints, but none is whole, or they are another game's.
+        """
+        folders = self._checkpoints.newest_first()
+        for folder in folders:
+            try:
+                state, meta = self._checkpoints.load(folder, self.agent.replay)
+            except Damaged as damage:
+                log.warning("%s; trying the checkpoint before it.", damage)
+                continue
+            self._check_about(folder, meta)
+            self._restore(state, meta)
+            return True
+        if folders:
+            raise ConfigError(
+                f"no checkpoint in {self._folder} is whole; --fresh moves the run aside"
+            )
+        cut_text_files(self._folder, {})
+        self.agent.environment.reset(self.config.seed, SEED_OWNER)
+        return False
+
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint belongs to, and what it was made with."""
+        spec = self.agent.environment.spec
+        return {
+            "step": self.step,
+            "game": spec.game,
+            "protocol": protocol_name(self.config, spec.atari),
+            "num_actions": spec.num_actions,
+            "stack_shape": [spec.stack, *spec.frame_shape],
+            "versions": versions(),
+            "device": device_name(self._device),
+            "threads": torch.get_num_threads(),
+        }
+
+    def _restore(self, state: dict[str, Any], meta: dict[str, Any]) -> None:
+        agent = self.agent
+        agent.environment.load_state_dict(
+            state["environment"], self.config.seed, SEED_OWNER, _progress_bar
+        )
+        agent.replay.load_state_dict(state["replay"])
+        agent.learner.load_state_dict(state["learner"])
+        agent.actor.load_state_dict(state["actor"])
+        self.metrics.load_state_dict(state["metrics"])
+        self.step, self._evaluated = meta["step"], state["evaluated"]
+        cut_text_files(self._folder, meta["lengths"])
+
+    def _check_about(self, folder: Path, meta: dict[str, Any]) -> None:
+        """Refuse another game's checkpoint; say so if other versions may mean other bits."""
+        ours = self.about()
+        for key in ("game", "num_actions", "stack_shape"):
+            if meta[key] != ours[key]:
+                raise ConfigError(
+                    f"{folder} is of another game: {key} is {meta[key]}, not {ours[key]}"
+                )
+        for key in ("versions", "device", "threads"):
+            if meta[key] != ours[key]:
+                log.warning(
+                    "This checkpoint was made with %s %s, now %s: the run goes on, but not to "
+                    "the same bits.", key, meta[key], ours[key],
+                )  # fmt: skip
+
+    def _draw(self) -> None:
+        """Curves and, if asked for, one more episode in pictures. Neither may cost the training."""
+        spec, index = self.agent.environment.spec, self.metrics.evaluations
+        title = f"{spec.game}, {self._folder.name}, {protocol_name(self.config, spec.atari)}"
+        try:
+            draw_curves(self._folder, title, spec.game)
+        except OSError as error:
+            log.warning("No curves.png this time: %s.", error)
+        if not self.config.render:
+            return
+        record = render_evaluation(
+            self.agent.learner.q_values,
+            self.config,
+            self._device,
+            self.step,
+            self._folder,
+            index,
+            self._stop,
+        )
+        if record:
+            log.info(
+                "step %s: eval_%03d shows an episode of %s steps with a return of %g",
+                f"{self.step:,}", index, f"{record.length:,}", record.return_,
+            )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """What decides a run's bits beside its config and the machine."""
+    packages = ("torch", "ale-py", "gymnasium", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _progress_bar(steps: Iterable[int]) -> Iterable[int]:
+    return tqdm(steps, desc="bringing the emulators back", unit="step", leave=False, disable=None)
