@@ -31,6 +31,7 @@ class Learner:
         device: torch.device,
     ) -> None:
         self._config = learner
+        self._device = device
         self._values = values
         self.online = network.place(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -46,6 +47,7 @@ class Learner:
 
     def update(self, batch: Batch) -> torch.Tensor:
         """One step of gradient descent on a batch; returns the new priorities ``[B]``."""
+        batch = Batch(*(part.to(self._device) for part in batch))  # a replay may live elsewhere
         with torch.no_grad():
             next_z = self.target(batch.next_state)  # [B, A, K]
             next_q = self._values.q(next_z)

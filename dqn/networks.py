@@ -22,10 +22,11 @@ class QNetwork(nn.Module):
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         """``z [B, A, K]`` of ``state [B, S, *frame]``; uint8 is divided by 255 here, once."""
-        pixels = state.dtype == torch.uint8
-        state = state.float()
-        if pixels:
-            state = state / 255
+        if state.dtype == torch.uint8:
+            layout = torch.channels_last if state.ndim == 4 else torch.preserve_format
+            state = state.to(torch.float32, memory_format=layout).div_(255)
+        else:
+            state = state.float()
         z: torch.Tensor = self.head(self.torso(state)).unflatten(1, self._outputs)
         return z  # [B, A, K]
 
@@ -43,14 +44,14 @@ def nature_torso(stack: int, hidden_units: int) -> tuple[nn.Module, int]:
     """
     torso = nn.Sequential(
         _convolution(stack, 32, kernel=8, stride=4),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         _convolution(32, 64, kernel=4, stride=2),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         _convolution(64, 64, kernel=3, stride=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Flatten(),
         _linear(64 * 7 * 7, hidden_units),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     )
     return torso, hidden_units
 
@@ -59,7 +60,7 @@ def mlp_torso(inputs: int, units: tuple[int, ...]) -> tuple[nn.Module, int]:
     """Fully connected layers with ReLU: ``[B, S, *frame]`` -> ``[B, units[-1]]``."""
     layers: list[nn.Module] = [nn.Flatten()]
     for width in units:
-        layers += [_linear(inputs, width), nn.ReLU()]
+        layers += [_linear(inputs, width), nn.ReLU(inplace=True)]
         inputs = width
     return nn.Sequential(*layers), inputs
 
