@@ -106,7 +106,8 @@ class Replay:
         counted = torch.ones_like(ends)
         counted[:, 1:] = ends[:, :-1].cumsum(1) == 0
         steps = counted.sum(1)  # [B] k of the row rule
-        reward = (self._flat["reward"][ahead] * self._gamma[:-1] * counted).sum(1)
+        # chosen, not multiplied by 0: a row not yet written may hold any bits, a NaN too
+        reward = torch.where(counted, self._flat["reward"][ahead] * self._gamma[:-1], 0).sum(1)
         beyond = ~terminal.gather(1, steps[:, None] - 1).squeeze(1)
         return Batch(
             state=self._stacks(slot, env),
@@ -149,14 +150,15 @@ class Replay:
     def _stacks(self, time: torch.Tensor, env: torch.Tensor) -> torch.Tensor:
         """The stacks seen at ``time [B]``: ``[B, S, *frame]``, oldest first."""
         index = self._flat_index(time[:, None] + self._back, env)  # [B, S]
-        frames = self._flat["frame"].index_select(0, index.flatten())
-        frames = frames.view(*index.shape, *frames.shape[1:])
-        if self._stack == 1:
-            return frames
         # A frame is shown unless an episode opened after it: no first row among the newer ones.
         first = self._flat["first"][index]  # [B, S]
         shown = torch.ones_like(first)
         shown[:, :-1] = first[:, 1:].flip(1).cumsum(1).flip(1) == 0
+        # The others may lie in rows not yet written, where 0 times a NaN is a NaN: the newest
+        # frame stands in for them.
+        index = torch.where(shown, index, index[:, -1:])
+        frames = self._flat["frame"].index_select(0, index.flatten())
+        frames = frames.view(*index.shape, *frames.shape[1:])
         return frames.mul_(shown.view(*shown.shape, *[1] * (frames.ndim - 2)))
 
     def _close_overwritten(self) -> None:
