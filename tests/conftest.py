@@ -1,0 +1,35 @@
+"""What every test file shares: one thread, no deadline, no GPU where there is none."""
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("house")
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs a GPU where torch has none to use."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="torch can use no NVIDIA GPU here")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """A test that trains sets torch's threads; the next one begins with one again."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def root() -> Path:
+    """The repository."""
+    return ROOT

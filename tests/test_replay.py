@@ -1,0 +1,448 @@
+"""The replay memory against a literal restatement of the row rule, for every row there is."""
+
+import itertools
+import subprocess
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dqn.replay import Replay
+from dqn.types import Batch, TimeStep
+
+GAMMA = 0.9
+
+
+class Row(NamedTuple):
+    """One environment at one time, as the tape remembers it."""
+
+    frame: np.ndarray
+    action: int
+    reward: float
+    first: bool
+    last: bool
+    terminal: bool
+
+
+Tape = list[list[Row]]
+"""``tape[t][environment]``: all that ever happened, nothing overwritten."""
+
+
+class Shape(NamedTuple):
+    """The sides of a memory under test."""
+
+    length: int
+    num_envs: int
+    n_step: int
+    stack: int
+    clip: bool = False
+    float_frames: bool = False
+
+
+PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT = (False, False), (False, True), (True, True), (True, False)
+"""(last, terminal) of a row."""
+
+
+def painted_frame(time: int, environment: int, float_frames: bool) -> np.ndarray:
+    """A frame that says where it comes from, never all zeros."""
+    if float_frames:
+        return np.array([time + 1, environment + 1, 0.5, -time - 1], np.float32)
+    digits = [time % 250, time // 250, environment % 250, environment // 250]
+    return np.array(digits, np.uint8).reshape(2, 2) + np.uint8(1)
+
+
+def make_tape(endings: list[list[tuple[bool, bool]]], float_frames: bool = False) -> Tape:
+    """A stream whose rows end as told (``endings[t][environment]``), with distinct rewards.
+
+    ``first`` follows from the row before, so an ending right after an ending is an episode of a
+    single row that is first and last.
+    """
+    return [
+        [
+            Row(
+                frame=painted_frame(t, e, float_frames),
+                action=(3 * t + e) % 5,
+                reward=(1 if (t + e) % 2 else -1) * (0.25 + t + 1000 * e),
+                first=t == 0 or endings[t - 1][e][0],
+                last=ending[0],
+                terminal=ending[1],
+            )
+            for e, ending in enumerate(row)
+        ]
+        for t, row in enumerate(endings)
+    ]
+
+
+def seen_at(tape: Tape, t: int, e: int, size: int) -> np.ndarray:
+    """The stack an actor saw, from the tape alone: newest last, zeros before the episode began."""
+    frames = [tape[t][e].frame]
+    while len(frames) < size and not tape[t][e].first:
+        t -= 1
+        frames.insert(0, tape[t][e].frame)
+    blank = [np.zeros_like(frames[0])] * (size - len(frames))
+    return np.stack(blank + frames)
+
+
+def frames_needed(tape: Tape, t: int, e: int, size: int) -> int:
+    """How many rows the stack at ``t`` shows: it stops at the first row of the episode."""
+    shown = 1
+    while shown < size and not tape[t - shown + 1][e].first:
+        shown += 1
+    return shown
+
+
+class Expectation(NamedTuple):
+    """What a draw of one row must bring."""
+
+    state: np.ndarray
+    action: int
+    reward: float
+    discount: float
+    next_state: np.ndarray
+
+
+def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], Expectation]:
+    """Every start ``(time, environment)`` after ``written`` rows, and its sample, word by word."""
+    starts = {}
+    for t, e in itertools.product(range(written), range(shape.num_envs)):
+        if tape[t][e].last:
+            continue  # last rows are never starts
+        if t - frames_needed(tape, t, e, shape.stack) + 1 < written - shape.length:
+            continue  # a frame of its stack is overwritten
+        total, k = 0.0, 0
+        while True:
+            k += 1
+            if t + k >= written:
+                break  # row t+k does not exist yet
+            row = tape[t + k][e]
+            reward = max(-1.0, min(1.0, row.reward)) if shape.clip else row.reward
+            total += GAMMA ** (k - 1) * reward
+            if k == shape.n_step or row.terminal or row.last:
+                starts[t, e] = Expectation(
+                    state=seen_at(tape, t, e, shape.stack),
+                    action=tape[t][e].action,
+                    reward=total,
+                    discount=0.0 if row.terminal else GAMMA**k,
+                    next_state=seen_at(tape, t + k, e, shape.stack),
+                )
+                break
+    return starts
+
+
+def make_replay(shape: Shape, seed: int = 0) -> Replay:
+    """A memory of that shape, its unwritten rows full of what must never come out."""
+    replay = Replay(
+        capacity=shape.length * shape.num_envs + shape.num_envs - 1,  # not a multiple of N
+        num_envs=shape.num_envs,
+        frame_shape=(4,) if shape.float_frames else (2, 2),
+        frame_dtype="float32" if shape.float_frames else "uint8",
+        stack=shape.stack,
+        num_actions=5,
+        n_step=shape.n_step,
+        gamma=GAMMA,
+        clip_reward=shape.clip,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    assert replay.length == shape.length
+    for rows in replay.storage.values():
+        rows.fill_(torch.nan if rows.is_floating_point() else True)
+    return replay
+
+
+def add(replay: Replay, tape: Tape, t: int) -> None:
+    """Add row ``t`` of a tape as the loop does."""
+    rows, stack = tape[t], replay._stack
+    step = TimeStep(
+        stack=np.stack([seen_at(tape, t, e, stack) for e in range(len(rows))]),
+        reward=np.array([row.reward for row in rows], np.float32),
+        first=np.array([row.first for row in rows]),
+        last=np.array([row.last for row in rows]),
+        terminal=np.array([row.terminal for row in rows]),
+    )
+    replay.add(step, np.array([row.action for row in rows], np.int64))
+
+
+def drawable(replay: Replay) -> set[int]:
+    """Rows with a mass, as ``slot * N + environment``."""
+    return set(replay._sampler._mass.flatten().nonzero().flatten().tolist())
+
+
+def draw(replay: Replay, index: list[int]) -> Batch:
+    """The samples of chosen rows: ``sample`` with the draw taken out of its hands."""
+    chosen = torch.tensor(index)
+    sampler = replay._sampler
+    try:
+        sampler.draw = lambda _: (chosen, torch.ones(len(index)))  # type: ignore[method-assign]
+        return replay.sample(len(index))
+    finally:
+        del sampler.draw
+
+
+def check(replay: Replay, tape: Tape, shape: Shape, written: int) -> int:
+    """Compare every row with the rule; returns how many starts there are."""
+    expected = {
+        (t % shape.length) * shape.num_envs + e: expectation
+        for (t, e), expectation in row_rule(tape, shape, written).items()
+    }
+    assert drawable(replay) == set(expected), written
+    if expected:
+        batch = draw(replay, list(expected))
+        for name in ("state", "next_state", "action", "reward", "discount"):
+            ours = getattr(batch, name).numpy()
+            theirs = np.stack([getattr(each, name) for each in expected.values()])
+            if name in ("reward", "discount"):
+                np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-4, err_msg=name)
+            else:
+                np.testing.assert_array_equal(ours, theirs, err_msg=name)
+        assert (batch.weight == 1).all()
+    return len(expected)
+
+
+def random_endings(seed: int, rows: int, num_envs: int) -> list[list[tuple[bool, bool]]]:
+    """Endings of every kind, dense enough that stacks and returns meet several."""
+    random = np.random.default_rng(seed)
+    kinds = [PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT]
+    draws = random.choice(4, size=(rows, num_envs), p=[0.7, 0.1, 0.1, 0.1])
+    return [[kinds[kind] for kind in row] for row in draws]
+
+
+SHAPES = [
+    Shape(length, num_envs, n_step, stack)
+    for n_step, num_envs, stack, length in itertools.product((1, 3, 5), (1, 3), (1, 4), (11, 23))
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_row_obeys_the_rule_before_and_after_wraps(shape: Shape) -> None:
+    written = 4 * shape.length + 3
+    tape = make_tape(random_endings(sum(shape), written, shape.num_envs))
+    replay = make_replay(shape)
+    total = 0
+    for t in range(written):
+        add(replay, tape, t)
+        total += check(replay, tape, shape, t + 1)
+    assert total > 10 * shape.length, "the pattern left hardly anything to check"
+
+
+def endings_of(num_envs: int, rows: int) -> st.SearchStrategy[list[list[tuple[bool, bool]]]]:
+    """Any pattern of endings, plain rows the likeliest."""
+    kind = st.sampled_from([PLAIN, PLAIN, PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT])
+    row = st.lists(kind, min_size=num_envs, max_size=num_envs)
+    return st.lists(row, min_size=1, max_size=rows)
+
+
+@given(
+    data=st.data(),
+    num_envs=st.integers(1, 3),
+    n_step=st.integers(1, 5),
+    stack=st.sampled_from([1, 2, 4]),
+    spare=st.integers(1, 5),
+    clip=st.booleans(),
+    float_frames=st.booleans(),
+)
+@settings(max_examples=120)
+def test_every_row_obeys_the_rule_whatever_the_pattern(
+    data: st.DataObject,
+    num_envs: int,
+    n_step: int,
+    stack: int,
+    spare: int,
+    clip: bool,
+    float_frames: bool,
+) -> None:
+    shape = Shape(n_step + stack + spare, num_envs, n_step, stack, clip, float_frames)
+    tape = make_tape(data.draw(endings_of(num_envs, 3 * shape.length)), float_frames)
+    replay = make_replay(shape)
+    for t in range(len(tape)):
+        add(replay, tape, t)
+        check(replay, tape, shape, t + 1)
+
+
+def test_a_small_tape_by_hand() -> None:
+    """A life lost at 2, a time-out at 4, a game over that is an episode of one row at 5."""
+    endings = [PLAIN, PLAIN, LIFE_LOST, PLAIN, TIME_OUT, GAME_OVER, PLAIN, PLAIN]
+    shape = Shape(length=20, num_envs=1, n_step=2, stack=2)
+    tape = make_tape([[ending] for ending in endings])
+    replay = make_replay(shape)
+    for t in range(len(tape)):
+        add(replay, tape, t)
+    assert drawable(replay) == {0, 1, 2, 3}  # 4 and 5 are last, 6 and 7 not whole
+    batch = draw(replay, [0, 1, 2, 3])
+    rewards = [row[0].reward for row in tape]
+    assert rewards[:5] == [-0.25, 1.25, -2.25, 3.25, -4.25]
+    expected = [1.25 - 0.9 * 2.25, -2.25, 3.25 - 0.9 * 4.25, -4.25]
+    np.testing.assert_allclose(batch.reward, expected, rtol=1e-6)
+    np.testing.assert_allclose(batch.discount, [0, 0, 0.81, 0.9], rtol=1e-6)
+    assert batch.state[:, :, 0, 0].tolist() == [[0, 1], [1, 2], [2, 3], [3, 4]]
+    assert batch.next_state[:, :, 0, 0].tolist() == [[2, 3], [2, 3], [4, 5], [4, 5]]
+
+
+def test_rewards_are_clipped_as_they_are_stored() -> None:
+    tape = make_tape([[PLAIN]] * 5)
+    for clip, expected in ((True, [1, -1]), (False, [1.25, -2.25])):
+        replay = make_replay(Shape(20, 1, 1, 1, clip))
+        for t in range(5):
+            add(replay, tape, t)
+        assert draw(replay, [0, 1]).reward.tolist() == expected
+
+
+def test_dtypes_and_shapes_of_a_batch() -> None:
+    for float_frames, pixels, frame in ((False, torch.uint8, (2, 2)), (True, torch.float32, (4,))):
+        shape = Shape(30, 3, 3, 1 if float_frames else 4, float_frames=float_frames)
+        tape = make_tape([[PLAIN] * 3] * 12, float_frames)
+        replay = make_replay(shape)
+        for t in range(12):
+            add(replay, tape, t)
+        batch = replay.sample(7)
+        for state in (batch.state, batch.next_state):
+            assert state.dtype == pixels and state.shape == (7, shape.stack, *frame)
+        assert [x.dtype for x in (batch.action, batch.index)] == [torch.int64] * 2
+        floats = (batch.reward, batch.discount, batch.weight)
+        assert [x.dtype for x in floats] == [torch.float32] * 3
+        assert all(x.shape == (7,) for x in (*floats, batch.action, batch.index))
+
+
+@pytest.mark.parametrize("num_actions, dtype", [(256, torch.uint8), (257, torch.int32)])
+def test_the_greatest_action_fits(num_actions: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator()
+    replay = Replay(20, 1, (1,), "uint8", 1, num_actions, 1, 0.9, False, generator)
+    flag = np.zeros(1, bool)
+    step = TimeStep(np.zeros((1, 1, 1), np.uint8), np.zeros(1, np.float32), flag, flag, flag)
+    for _ in range(3):
+        replay.add(step, np.array([num_actions - 1]))
+    assert replay.storage["action"].dtype == dtype
+    assert replay.sample(4).action.tolist() == [num_actions - 1] * 4
+
+
+def filled(shape: Shape, rows: int, seed: int = 0) -> Replay:
+    """A memory after ``rows`` rows of a random tape."""
+    tape = make_tape(random_endings(seed, rows, shape.num_envs), shape.float_frames)
+    replay = make_replay(shape, seed)
+    for t in range(rows):
+        add(replay, tape, t)
+    return replay
+
+
+def test_len_and_fill() -> None:
+    for rows, held in ((0, 0), (7, 7), (20, 20), (55, 20)):
+        replay = filled(Shape(20, 3, 1, 4), rows)
+        assert len(replay) == 3 * held and replay.fill == held / 20
+
+
+@pytest.mark.parametrize("rows", [9, 20, 57])
+def test_rows_and_state_make_an_equal_memory(rows: int) -> None:
+    """Taken out in odd pieces, before and after wraps; what follows is equal to the bit too."""
+    shape = Shape(20, 3, 3, 4)
+    replay, other = filled(shape, rows), make_replay(shape, seed=99)
+    oldest = max(0, rows - shape.length)
+    for begin in range(oldest, rows, 7):
+        piece = replay.rows(begin, min(begin + 7, rows))
+        other.load_rows(begin, {name: values.clone() for name, values in piece.items()})
+    state = replay.state_dict()
+    sampler = {key: value.clone() for key, value in state["sampler"].items()}
+    other.load_state_dict({"time": state["time"], "sampler": sampler})
+    tape = make_tape(random_endings(7, 130, 3))
+    for t in range(rows, 130):
+        for ours, theirs in zip(replay.sample(16), other.sample(16), strict=True):
+            assert torch.equal(ours, theirs)
+        add(replay, tape, t)
+        add(other, tape, t)
+
+
+def test_rows_that_are_gone_cannot_be_asked_for() -> None:
+    replay = filled(Shape(20, 1, 1, 4), 50)
+    for begin, end in ((29, 50), (30, 51), (-1, 3)):
+        with pytest.raises(AssertionError):
+            replay.rows(begin, end)
+
+
+def chi_square(counts: np.ndarray) -> float:
+    """Against equal chances, as a normal deviate (Wilson and Hilferty)."""
+    freedom = len(counts) - 1
+    statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+    spread = 2 / (9 * freedom)
+    return float(((statistic / freedom) ** (1 / 3) - (1 - spread)) / spread**0.5)
+
+
+@pytest.mark.parametrize("shape, rows", [(Shape(200, 3, 3, 4), 530), (Shape(3000, 1, 1, 1), 7001)])
+def test_draws_are_uniform_over_the_starts(shape: Shape, rows: int) -> None:
+    """The second memory is of three blocks, the last of them short."""
+    replay = filled(shape, rows)
+    starts = sorted(drawable(replay))
+    counts = np.zeros(shape.length * shape.num_envs, np.int64)
+    for _ in range(30):
+        index = replay.sample(40 * len(starts) // 30).index
+        counts += np.bincount(index, minlength=len(counts))
+    assert counts.sum() == counts[starts].sum(), "a row was drawn that is no start"
+    assert abs(chi_square(counts[starts])) < 4
+
+
+def test_draws_are_independent_of_the_batch_they_come_in() -> None:
+    whole, parts = filled(Shape(50, 3, 1, 4), 70), filled(Shape(50, 3, 1, 4), 70)
+    index = torch.cat([parts.sample(8).index for _ in range(4)])
+    assert torch.equal(whole.sample(32).index, index)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 600, 2000])
+def test_more_than_one_block(num_envs: int) -> None:
+    """Sums per block agree with the masses, and every block is drawn from."""
+    length = 2500 // num_envs + 12
+    replay = filled(Shape(length, num_envs, 1, 1), length + 5)
+    sampler = replay._sampler
+    assert len(sampler._sums) > 1
+    assert torch.equal(sampler._sums, sampler._by_block.sum(1))
+    blocks = replay.sample(20_000).index // sampler._by_block.shape[1]
+    assert set(blocks.tolist()) == set(sampler._sums.nonzero().flatten().tolist())
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_the_smallest_memory_is_never_without_a_start(n_step: int) -> None:
+    """As small as a config may ask for, with episodes as short as they get: two rows."""
+    shape = Shape(n_step + 5, 1, n_step, 4)
+    tape = make_tape([[PLAIN], [GAME_OVER]] * 40)
+    replay = make_replay(shape)
+    for t in range(80):
+        add(replay, tape, t)
+        assert t == 0 or drawable(replay)
+
+
+MEMORY = """
+import numpy as np, psutil, torch
+from dqn.replay import Replay
+from dqn.types import TimeStep
+
+process = psutil.Process()
+n, rows = 64, 1_000_000
+random = np.random.Generator(np.random.SFC64(1))
+flag = np.zeros(n, bool)
+def step():
+    frame = random.integers(0, 2**64, n * 84 * 84 // 8, np.uint64).view(np.uint8)
+    return TimeStep(frame.reshape(n, 1, 84, 84), np.zeros(n, np.float32), flag, flag, flag)
+step()
+before = process.memory_info().rss
+generator = torch.Generator().manual_seed(1)
+replay = Replay(rows, n, (84, 84), "uint8", 4, 18, 1, 0.99, True, generator)
+empty = process.memory_info().rss
+for _ in range(replay.length):
+    replay.add(step(), np.zeros(n, np.int64))
+replay.sample(32)
+assert len(replay) == rows
+print(empty - before, process.memory_info().rss - before)
+"""
+
+
+@pytest.mark.skipif(
+    psutil.virtual_memory().available < 10e9, reason="less than 10 GB of memory is free here"
+)
+def test_a_million_rows_take_at_most_7_2_gb_and_nothing_before() -> None:
+    """Of resident memory, every row really filled with random bytes."""
+    command = [sys.executable, "-c", MEMORY]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    empty, full = map(int, output.split())
+    assert empty < 50e6, empty
+    assert 7.05e9 < full <= 7.2e9, full
