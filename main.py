@@ -5,21 +5,24 @@ from collections.abc import Callable
 
 from dqn.config import ConfigError
 
-TRAIN = """Train a deep Q-network on a game: python main.py --game Breakout. The same command again
-continues the run where its last checkpoint left it. Other commands, each with its own --help:
-evaluate RUN, play RUN."""
-
 
 def main(arguments: list[str]) -> int:
     """Run the command typed; returns the exit status."""
     command, rest = "train", arguments
-    if arguments and arguments[0] in COMMANDS:
+    if arguments and not arguments[0].startswith("-"):
         command, rest = arguments[0], arguments[1:]
     try:
+        if command not in COMMANDS:
+            raise ConfigError(
+                f"unknown command {command!r}; there are {', '.join(COMMANDS)}, and a game is "
+                "given as --game Breakout"
+            )
         return COMMANDS[command](rest)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # training saves first and ends by itself; here nothing is lost
+        return 130
     except BrokenPipeError:
         return 1
 
@@ -29,14 +32,17 @@ def main(arguments: list[str]) -> int:
 
 def train_command(arguments: list[str]) -> int:
     """``train``, the default."""
-    from dqn.options import parse_training, training_parser
+    from dqn.options import as_yaml, parse_training, training_parser
 
-    config, name, fresh = parse_training(training_parser("main.py", TRAIN), arguments)
+    options = parse_training(training_parser(), arguments)
+    if options.print_config:
+        print(as_yaml(options.config), end="")
+        return 0
     from dqn.run import log_to_terminal
     from dqn.train import train
 
     log_to_terminal()
-    return train(config, name, fresh)
+    return train(options.config, options.name, options.fresh)
 
 
 def evaluate_command(arguments: list[str]) -> int:

@@ -1,13 +1,16 @@
 """From a config to the parts that do the work, each with a random generator of its own."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from dqn import envs
 from dqn.action_values import Expected
 from dqn.actor import Actor
-from dqn.config import Config
+from dqn.config import Config, ConfigError
+from dqn.device import resolve_device
 from dqn.learner import Learner
 from dqn.networks import QNetwork, make_network
 from dqn.replay import Replay
@@ -43,19 +46,28 @@ def make_agent(config: Config, device: torch.device) -> Agent:
     spec = environment.spec
     network, values = make_q_network(config, spec)
     learner = Learner(network, values, config.optimizer, config.learner, device)
-    replay_device = str(device) if config.replay.device == "auto" else config.replay.device
+    where = config.replay.device
+    replay_device = device if where == "auto" else resolve_device(where, "replay.device")
     clip = config.replay.clip_reward
-    replay = Replay(
-        capacity=config.replay.capacity,
-        num_envs=config.num_envs,
-        frame_shape=spec.frame_shape,
-        frame_dtype=spec.frame_dtype,
-        stack=spec.stack,
-        num_actions=spec.num_actions,
-        n_step=config.replay.n_step,
-        gamma=config.replay.gamma,
-        clip_reward=spec.atari if clip == "auto" else clip,
-        generator=torch_generator(config.seed, "replay", device=replay_device),
-    )
+    try:
+        replay = Replay(
+            capacity=config.replay.capacity,
+            num_envs=config.num_envs,
+            frame_shape=spec.frame_shape,
+            frame_dtype=spec.frame_dtype,
+            stack=spec.stack,
+            num_actions=spec.num_actions,
+            n_step=config.replay.n_step,
+            gamma=config.replay.gamma,
+            clip_reward=spec.atari if clip == "auto" else clip,
+            generator=torch_generator(config.seed, "replay", device=replay_device),
+        )
+    except (RuntimeError, MemoryError) as error:  # torch has no error of its own for it on the CPU
+        row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
+        raise ConfigError(
+            f"replay.capacity of {config.replay.capacity:,} rows needs "
+            f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {replay_device} can give; "
+            "name fewer rows"
+        ) from error
     actor = Actor(learner.q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device)
     return Agent(environment, replay, learner, actor)

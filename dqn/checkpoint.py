@@ -26,7 +26,8 @@ import safetensors.torch
 import torch
 import zstandard
 
-from dqn.files import remove_folder, sha256, sync_folder, write_synced
+from dqn.config import ConfigError
+from dqn.files import remove_folder, replace_file, sha256, sync_folder, write_synced
 from dqn.replay import Replay
 from dqn.types import State
 
@@ -59,7 +60,11 @@ class Checkpoints:
         """
         final = self._folder / f"step_{step:09d}"
         if self._known and self._known[0] == final:
-            return final  # the same step has the same state: nothing to add
+            # Between two savings of one step there can have been an evaluation: words and numbers
+            # may differ, arrays cannot.
+            plain, _ = _split(state)
+            replace_file(final / "meta.json", _meta(step, about, plain, self._known[1]))
+            return final
         aside = self._folder / f".{final.name}.part"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
@@ -80,13 +85,28 @@ class Checkpoints:
         found = [path for path in self._folder.glob("step_*") if _FOLDER.fullmatch(path.name)]
         return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
-    def load(self, folder: Path, replay: Replay) -> tuple[State, dict[str, Any]]:
-        """Verify a checkpoint, fill the replay's rows, and return the state and its meta.
+    def tidy(self) -> None:
+        """Remove what a killed process left half written or half deleted."""
+        best, gone = self._folder / "best", self._folder / ".best.gone"
+        if gone.exists() and not best.exists():
+            os.rename(gone, best)
+        for path in self._folder.glob(".*"):
+            if path.is_dir() and path.suffix in (".part", ".gone"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def set_aside(self, damaged: Path) -> None:
+        """Rename a damaged checkpoint, so that it does not count as one."""
+        aside = damaged.with_name(f"{damaged.name}.damaged")
+        remove_folder(aside)
+        os.rename(damaged, aside)
+
+    def load(self, folder: Path, meta: dict[str, Any], replay: Replay) -> State:
+        """Verify a checkpoint, fill the replay's rows and return the state; ``meta`` is its
+        meta.json as ``read_meta`` gave it.
 
         Raises:
             Damaged: a file is missing, or its digest or content is not what meta.json says.
         """
-        meta = read_meta(folder)
         for name in meta["files"]:
             read_verified(folder, meta, name)
         arrays = safetensors.torch.load(read_verified(folder, meta, "state.safetensors"))
@@ -95,7 +115,7 @@ class Checkpoints:
         state = _join(meta["state"], arrays)
         _load_rows(folder, meta, replay, state["replay"]["time"])
         self._known = folder, meta["files"]
-        return state, meta
+        return state
 
     def _write_files(
         self, aside: Path, step: int, state: State, replay: Replay, about: dict[str, Any]
@@ -113,9 +133,7 @@ class Checkpoints:
             if not self._link(aside, name, files):
                 piece = safetensors.torch.save(replay.rows(begin, end))
                 _write(aside, name, compressor.compress(piece), files)
-        meta = {"format": FORMAT, "step": step, **about, "state": plain, "files": files}
-        meta["sha256"] = _meta_digest(meta)
-        write_synced(aside / "meta.json", json.dumps(meta, indent=1).encode())
+        write_synced(aside / "meta.json", _meta(step, about, plain, files))
         sync_folder(aside)
         return files
 
@@ -140,7 +158,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """A checkpoint's meta.json, verified.
 
     Raises:
-        Damaged: it is missing, unreadable, altered or of a newer format.
+        Damaged: it is missing, unreadable or altered.
+        ConfigError: a newer version of this program wrote it.
     """
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
@@ -149,7 +168,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or not isinstance(meta.get("files"), dict):
         raise Damaged(f"{folder.name}/meta.json is no checkpoint's")
     if isinstance(meta.get("format"), int) and meta["format"] > FORMAT:
-        raise Damaged(f"{folder.name} has format {meta['format']}; this program knows {FORMAT}")
+        raise ConfigError(
+            f"{folder} has format {meta['format']} and this program knows {FORMAT}; go on with the "
+            "version that wrote it"
+        )
     if meta.get("sha256") != _meta_digest(meta):
         raise Damaged(f"{folder.name}/meta.json does not match its digest")
     return meta
@@ -180,18 +202,27 @@ def write_model(folder: Path, model: dict[str, torch.Tensor], about: dict[str, A
     files: dict[str, Any] = {}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
     _write(aside, "model.safetensors", safetensors.torch.save(tensors), files)
-    meta = {"format": FORMAT, **about, "files": files}
-    meta["sha256"] = _meta_digest(meta)
-    write_synced(aside / "meta.json", json.dumps(meta, indent=1).encode())
+    write_synced(aside / "meta.json", _meta(about["step"], about, {}, files))
     sync_folder(aside)
-    remove_folder(folder)
+    gone = folder.with_name(f".{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, gone)
     os.rename(aside, folder)
     sync_folder(folder.parent)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _write(folder: Path, name: str, data: bytes, files: dict[str, Any]) -> None:
     write_synced(folder / name, data)
     files[name] = {"sha256": sha256(data), "bytes": len(data)}
+
+
+def _meta(step: int, about: dict[str, Any], plain: State, files: dict[str, Any]) -> bytes:
+    """The content of meta.json, with a digest of itself."""
+    meta = {"format": FORMAT, "step": step, **about, "state": plain, "files": files}
+    meta["sha256"] = _meta_digest(meta)
+    return json.dumps(meta, indent=1).encode()
 
 
 def _meta_digest(meta: dict[str, Any]) -> str:

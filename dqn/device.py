@@ -11,15 +11,15 @@ from dqn.config import ConfigError
 log = logging.getLogger("dqn")
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device called ``auto``, ``cpu`` or ``cuda``.
+def resolve_device(name: str, field: str = "device") -> torch.device:
+    """The device called ``auto``, ``cpu`` or ``cuda`` in a field of the config.
 
     Raises:
         ConfigError: cuda was asked for and torch cannot use one.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise ConfigError(f"device is cuda, but {_why_no_cuda()}; use --device cpu or auto")
+        raise ConfigError(f"{field} is cuda, but {_why_no_cuda()}; use --{field} cpu or auto")
     if name == "auto" and not available and _gpu_present():
         log.warning("A GPU is present, but %s: running on the CPU.", _why_no_cuda())
     return torch.device("cuda" if available and name != "cpu" else "cpu")

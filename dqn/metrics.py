@@ -50,6 +50,9 @@ TAGS: dict[str, tuple[str, str]] = {
 RECENT_EPISODES = 30
 """Episodes in the mean that the bar shows."""
 
+LINE_SECONDS = 60
+"""Seconds between plain lines, where no terminal shows a bar."""
+
 CUT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
 """Text files that a resumed run first cuts back to where its checkpoint found them."""
 
@@ -74,7 +77,7 @@ class Metrics:
 
     def open(self, step: int, config_text: str) -> None:
         """Begin to write at ``step``; what TensorBoard holds of later steps is hidden."""
-        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else 0)
         self._writer.add_text("run/config", f"```yaml\n{config_text}\n```", step)
         self._bar = tqdm(
             total=self._total_steps,
@@ -240,7 +243,7 @@ class Metrics:
         self._bar.set_postfix_str(", ".join(words), refresh=False)
         self._bar.n = step
         self._bar.refresh()
-        if now - self._last_line >= 60:
+        if now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             left = (self._total_steps - step) / max(rate, 1e-9)
             line = f"step {step:,}/{self._total_steps:,}: {', '.join(words)}, {_span(left)} left"

@@ -1,135 +1,119 @@
-"""Command line and YAML -> Config, and back. jsonargparse does the parsing; this file gives it the
-house's manners: one sentence for a mistake, whole numbers as people write them."""
+"""Command line and YAML -> Config, and back. The command line wins over ``--config``, and both over
+the defaults, which stand in config.py alone."""
 
-import re
-from argparse import ArgumentError
+import dataclasses
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
-import jsonargparse
+import docstring_parser
 import yaml
-from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse import Namespace
 
 from dqn.config import Config, ConfigError, flatten, validate
-
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which ``2e6`` is the whole number 2000000 and ``6.25e-5`` a number at all."""
+from dqn.parser import Option, Parser, inside, nearest, shown, tokens
+from dqn.yaml_files import PRESETS, load_yaml_file
 
 
-_NUMBER = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
-_Loader.add_implicit_resolver(
-    "!number", re.compile(f"^(?:{_NUMBER.pattern})$"), list("-+0123456789")
-)
-
-
-def _number(text: str) -> int | float:
-    value = float(text.replace("_", ""))
-    return int(value) if value.is_integer() else value
-
-
-_Loader.add_constructor("!number", lambda _, node: _number(str(node.value)))
-
-
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader with one more number
-
-
-set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
-
-
-class Parser(ArgumentParser):
-    """Raises ConfigError where argparse would print its usage and exit."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
-        """Turn argparse's complaint into one sentence."""
-        raise ConfigError(_one_sentence(message))
-
-
-def training_parser(prog: str, description: str) -> Parser:
+def training_parser() -> Parser:
     """The parser of the training command: every field of Config is an option."""
-    parser = Parser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument(
-        "--config",
-        action=jsonargparse.ActionConfigFile,  # type: ignore[attr-defined]  # not in its __all__ help="A preset: configs/NAME.yaml."
+    parser = Parser(
+        "main.py",
+        "[train] --game GAME [--OPTION VALUE ...]",
+        "Train a deep Q-network on a game. The same command again continues the run where its "
+        "last checkpoint left it. Other commands, each with a --help of its own: "
+        "main.py evaluate RUN; main.py play RUN. What --config names wins over the defaults below, "
+        "and the command line over both; in its YAML the options have underscores and their "
+        "sections are mappings. Whole numbers may be written 2_000_000 or 2e6. One step is one "
+        "decision in one environment, 4 emulator frames on Atari.",
     )
-    parser.add_argument(
-        "--fresh", action="store_true", help="Move an old run of that name aside and start anew."
-    )
-    parser.add_class_arguments(Config)
+    presets = ", ".join(path.stem for path in sorted(PRESETS.glob("*.yaml")))
+    meaning = f"A YAML file of options; it names the run. In configs/: {presets}."
+    parser.add("config", Option(str, None, meaning), "FILE")
+    meaning = "Move an old run of that name aside and start anew."
+    parser.add("fresh", Option(None, False, meaning))
+    meaning = "Print every option as YAML that --config reads, and exit."
+    parser.add("print_config", Option(None, False, meaning))
+    _add_fields(parser, Config)
     return parser
 
 
 def evaluate_parser() -> Parser:
     """The parser of ``evaluate``."""
-    parser = _reader_parser("evaluate", "Play whole games with a trained network and score them.")
-    parser.add_argument(
-        "--episodes", type=PositiveInt, help="Games, one in each of as many environments."
+    parser = _reader_parser(
+        "evaluate",
+        "Play whole games with a trained network, under the protocol it was trained with, and "
+        "score them.",
     )
-    parser.add_argument("--json", metavar="FILE", help="Write the scores there too.")
+    meaning = "Games, one in each of as many environments (default: as many as in training)."
+    parser.add("episodes", Option(int, None, meaning), "N")
+    parser.add("json", Option(str, None, "Write the scores there too."), "FILE")
     return parser
 
 
 def play_parser() -> Parser:
     """The parser of ``play``."""
     parser = _reader_parser("play", "Play one game with a trained network, to be watched.")
-    parser.add_argument("--video", metavar="FILE", help="Write an mp4.")
-    parser.add_argument("--gif", metavar="FILE", help="Write an animated GIF.")
-    parser.add_argument("--png", metavar="FOLDER", help="Write a picture for each decision.")
-    parser.add_argument("--window", action="store_true", help="Show it on this display.")
+    parser.add("video", Option(str, None, "Write an mp4."), "FILE")
+    parser.add("gif", Option(str, None, "Write an animated GIF."), "FILE")
+    parser.add("png", Option(str, None, "Write a picture for each decision."), "FOLDER")
+    parser.add("window", Option(None, False, "Show it on this display."))
     return parser
 
 
 def _reader_parser(command: str, description: str) -> Parser:
-    parser = Parser(
-        prog=f"main.py {command}", description=description, exit_on_error=False, allow_abbrev=False
-    )
+    parser = Parser(f"main.py {command}", "RUN [--OPTION VALUE ...]", description)
     parser.add_argument("run", metavar="RUN", help="A run's folder, or a shipped agent's.")
-    parser.add_argument(
-        "--checkpoint", default="latest", metavar="latest|best|STEP", help="Which network."
-    )
-    parser.add_argument(
-        "--seed", type=NonNegativeInt, default=0, help="Of the games; others than in training."
-    )
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="Where it runs."
-    )
+    parser.add("checkpoint", Option(str, "latest", "Which network."), "latest|best|STEP")
+    parser.add("seed", Option(int, 0, "Of the games, which differ from those of training."), "N")
+    meaning = "Where the network runs; auto: the GPU if torch can use one."
+    parser.add("device", Option(Literal["auto", "cpu", "cuda"], "auto", meaning))
     return parser
 
 
-def normalise(arguments: list[str]) -> list[str]:
-    """Dashes as underscores in option names, ``2e6`` as 2000000, and ``--config`` first, so that
-    what is typed beside it always wins; ``--render`` alone means true."""
-    presets: list[str] = []
-    others: list[str] = []
-    position = 0
-    while position < len(arguments):
-        argument = arguments[position]
-        position += 1
-        if not argument.startswith("--"):
-            others.append(_plain(argument))
-            continue
-        name, equals, value = argument.partition("=")
-        value = _plain(value)
-        name = "--" + name[2:].replace("-", "_")
-        following = arguments[position] if position < len(arguments) else None
-        if name == "--config" and not equals and following is not None:
-            presets += [f"{name}={following}"]
-            position += 1
-        elif name == "--config":
-            presets.append(name + equals + value)
-        elif name == "--render" and not equals and following not in ("true", "false"):
-            others.append("--render=true")
+def _add_fields(parser: Parser, kind: Any, prefix: str = "", group: Any = None) -> None:
+    hints = get_type_hints(kind)
+    meanings = {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for parameter in docstring_parser.parse_from_object(kind).params
+    }
+    group = group or parser.add_argument_group(kind.__doc__)
+    for field in dataclasses.fields(kind):
+        name = prefix + field.name
+        if dataclasses.is_dataclass(hints[field.name]):
+            _add_fields(parser, hints[field.name], f"{name}.")
         else:
-            others.append(name + equals + value)
-    return presets + others
+            option = Option(hints[field.name], field.default, meanings[field.name])
+            parser.add(name, option, group=group)
 
 
-def _plain(value: str) -> str:
-    return str(_number(value)) if _NUMBER.fullmatch(value) else value
+class TrainingOptions(NamedTuple):
+    """What was asked of the training command."""
+
+    config: Config
+    name: str
+    """The preset's; ``dqn`` if none was given."""
+    fresh: bool
+    print_config: bool
+
+
+def parse_training(parser: Parser, arguments: list[str]) -> TrainingOptions:
+    """The training command's options.
+
+    Raises:
+        ConfigError: one sentence that says what is wrong, and where.
+    """
+    typed, presets = tokens(parser, arguments)
+    for argument in typed:
+        if not argument.startswith("--"):
+            raise ConfigError(f"unexpected {argument!r}; a game is given as --game Breakout")
+    values = parser.get_defaults()
+    for preset in presets:
+        values = _read(parser, preset, values)
+    parser.given |= _given(typed)
+    values = parser.parse_args(typed, namespace=values)
+    config = _config(parser, values)
+    name = Path(presets[-1]).stem if presets else "dqn"
+    return TrainingOptions(config, name, values["fresh"], values["print_config"])
 
 
 def parse(parser: Parser, arguments: list[str]) -> Any:
@@ -138,21 +122,13 @@ def parse(parser: Parser, arguments: list[str]) -> Any:
     Raises:
         ConfigError: one sentence that says what is wrong, and where.
     """
-    return _parse(parser, normalise(arguments))
-
-
-def parse_training(parser: Parser, arguments: list[str]) -> tuple[Config, str, bool]:
-    """The config, the name of its preset (``dqn`` if none is given) and whether to start afresh.
-
-    Raises:
-        ConfigError: one sentence that says what is wrong, and where.
-    """
-    values = _parse(parser, normalise(arguments))
-    config: Config = _instantiate(parser, values)
-    validate(config)
-    presets = values["config"] or []
-    name = Path(str(presets[-1])).stem if presets else "dqn"
-    return config, name, values["fresh"]
+    typed, _ = tokens(parser, arguments)
+    runs = [argument for argument in typed if not argument.startswith("--")]
+    if len(runs) != 1 and typed != ["--help"]:
+        what = f"one RUN is wanted, not {' '.join(runs)}" if runs else "no RUN given"
+        raise ConfigError(f"{what}; try {parser.prog} checkpoints/Breakout/dqn-seed1")
+    parser.given |= _given(typed)
+    return parser.parse_args(typed)
 
 
 def load_config(path: Path) -> Config:
@@ -161,48 +137,84 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: it cannot be read, or holds what is no config.
     """
-    parser = training_parser("config", "")
-    config: Config = _instantiate(parser, _parse(parser, [f"--config={path}"]))
-    validate(config)
-    return config
+    parser = training_parser()
+    return _config(parser, _read(parser, str(path), parser.get_defaults()))
 
 
 def as_yaml(config: Config) -> str:
     """Every field, in the order of the classes, as YAML that ``load_config`` reads."""
+    flat = flatten(config)
+    lists = {name: list(value) for name, value in flat.items() if isinstance(value, tuple)}
+    tree = _nested(flat | lists)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _given(typed: list[str]) -> dict[str, tuple[Any, str]]:
+    parts = [argument[2:].partition("=") for argument in typed if argument.startswith("--")]
+    return {name.replace("-", "_"): (value, "") for name, _, value in parts}
+
+
+def _read(parser: Parser, file: str, values: Namespace) -> Namespace:
+    """What a YAML file says, on top of ``values``."""
+    tree = load_yaml_file(file)
+    sections = {name.partition(".")[0] for name in parser.options if "." in name}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in sections:
+            flat[str(key)] = value
+        elif isinstance(value, dict):
+            flat |= {f"{key}.{field}": inner for field, inner in value.items()}
+        elif value is not None:  # a section of which everything was commented out
+            raise ConfigError(
+                f"{key} must be a mapping of fields, such as {_example(parser, key)}, "
+                f"not {value}{inside(file)}"
+            )
+    for name, value in flat.items():
+        option = parser.options.get(name)
+        if option is None or option.hint is None or name == "config":
+            fields = [n for n, option in parser.options.items() if option.hint and n != "config"]
+            raise ConfigError(f"unknown key {name}{inside(file)}{nearest(name, fields)}")
+        parser.given[name] = value, file
+        if value is None and type(None) not in get_args(option.hint):
+            parser.error(f"{name}: is empty")
+    merged: Namespace = parser.parse_object(_nested(flat), namespace=values)
+    return merged
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """``{"replay.n_step": 1}`` -> ``{"replay": {"n_step": 1}}``"""
     tree: dict[str, Any] = {}
-    for name, value in flatten(config).items():
+    for name, value in flat.items():
         section, _, field = name.rpartition(".")
         place = tree.setdefault(section, {}) if section else tree
-        place[field] = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(tree, sort_keys=False)
+        place[field] = value
+    return tree
 
 
-def _parse(parser: Parser, arguments: list[str]) -> Any:
+def _config(parser: Parser, values: Namespace) -> Config:
+    """The Config of parsed values, with every number in its range."""
+
+    def made(kind: Any, prefix: str = "") -> Any:
+        hints = get_type_hints(kind)
+        return kind(
+            **{
+                name: made(hint, f"{prefix}{name}.")
+                if dataclasses.is_dataclass(hint)
+                else values[prefix + name]
+                for name, hint in hints.items()
+            }
+        )
+
+    config: Config = made(Config)
     try:
-        return parser.parse_args(arguments)
-    except ArgumentError as error:
-        raise ConfigError(_one_sentence(str(error))) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(_one_sentence(str(error))) from None
+        validate(config)
+    except ConfigError as error:
+        name = str(error).partition(" ")[0]
+        _, file = parser.given.get(name, ("", ""))
+        raise ConfigError(f"{error}{inside(file)}") from None
+    return config
 
 
-def _instantiate(parser: Parser, values: Any) -> Config:
-    try:
-        made = parser.instantiate(values)
-    except TypeError:
-        raise ConfigError(
-            "a section (env, replay, network, ...) of the config is not a mapping of fields"
-        ) from None
-    fields = {name: made[name] for name in Config.__dataclass_fields__}
-    return Config(**fields)
-
-
-def _one_sentence(message: str) -> str:
-    """jsonargparse's explanation without its line breaks and its names of Python's types."""
-    message = re.sub(r'^Parser key "([^"]+)":', r"\1:", message.strip())
-    message = re.sub(r"<class '(\w+)'>", lambda found: _TYPES.get(found[1], found[1]), message)
-    message = re.sub(r"typing\.Literal(\[[^]]*\])", r"one of \1", message)
-    return " ".join(message.split())
-
-
-_TYPES = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
+def _example(parser: Parser, section: str) -> str:
+    name = next(name for name in parser.options if name.startswith(f"{section}."))
+    return f"{section}: {{{name.partition('.')[2]}: {shown(parser.options[name].default)}}}"

@@ -34,33 +34,47 @@ class RunFolder:
             ConfigError: it cannot be written, or another process trains in it.
         """
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(path / ".lock", "a+")  # noqa: SIM115  held until the process ends
-        except OSError as error:
-            raise ConfigError(f"cannot write in {path}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            owner = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            raise ConfigError(f"process {owner} is training in {path} already") from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        self._lock = self._locked()
 
-    def set_aside(self) -> None:
-        """Move what the folder holds, if anything, to a sibling named after the moment."""
-        entries = [entry for entry in self.path.iterdir() if entry.name != ".lock"]
-        if not entries:
-            return
-        moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    def set_aside(self) -> Path | None:
+        """Rename the folder, if it holds anything, after the moment, and begin an empty one;
+        returns where the old run is."""
+        if all(entry.name == ".lock" for entry in self.path.iterdir()):
+            return None
+        moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         aside = self.path.with_name(f"{self.path.name}.old-{moment}")
-        aside.mkdir()
-        for entry in entries:
-            os.rename(entry, aside / entry.name)
-        log.info("The old run is in %s.", aside)
+        os.rename(self.path, aside)  # in one instant: half a run in either place helps nobody
+        self._lock.close()
+        (aside / ".lock").unlink(missing_ok=True)
+        self._lock = self._locked()
+        return aside
+
+    def _locked(self) -> IO[str]:
+        elsewhere = "--checkpoints-dir names another place"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "a+")  # noqa: SIM115  held until the process ends
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigError(f"cannot write in {self.path}: {reason}; {elsewhere}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            raise ConfigError(
+                f"process {owner} is training in {self.path} already; stop it, or name another "
+                "--seed, --config or --checkpoints-dir"
+            ) from None
+        except OSError as error:  # a network disk without locks
+            lock.close()
+            reason = error.strerror
+            raise ConfigError(f"cannot lock {self.path}: {reason}; {elsewhere}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock
 
     def close(self) -> None:
         """Let another process train here."""
@@ -70,15 +84,17 @@ class RunFolder:
 class StopSignals:
     """Ctrl-C, SIGTERM and SIGHUP as a question that the loop may ask at each step.
 
-    The first one asks to finish the step and save; a second Ctrl-C ends the process at once.
+    The first one asks to finish the step and save; a second Ctrl-C ends the process at once. What
+    the parent made us ignore (nohup: SIGHUP) stays ignored.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._before = {n: h for n, h in handlers.items() if h != signal.SIG_IGN}
 
     def __enter__(self) -> "StopSignals":
-        for number in SIGNALS:
+        for number in self._before:
             signal.signal(number, self._receive)
         return self
 
@@ -138,9 +154,8 @@ def log_to_terminal() -> None:
 
 
 def log_to_file(path: Path) -> logging.Handler:
-    """Keep the program's lines in ``train.log`` too, each with its time."""
-    stream: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed with the handler
-    handler = logging.StreamHandler(stream)
+    """Keep the program's lines in ``train.log`` too, each with its time; from the first one on."""
+    handler = logging.FileHandler(path, "a", encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.addHandler(handler)
     return handler

@@ -6,6 +6,7 @@ newest is taken.
 
 import dataclasses
 import json
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from dqn.action_values import Expected
 from dqn.actor import Actor
 from dqn.agent import make_q_network
 from dqn.checkpoint import Checkpoints, Damaged, read_meta, read_verified
-from dqn.config import Config, ConfigError
-from dqn.device import resolve_device
+from dqn.config import Config, ConfigError, validate
+from dqn.device import resolve_device, use_threads
 from dqn.evaluate import QValues, evaluate
 from dqn.films import Gif, Video
 from dqn.networks import QNetwork
@@ -27,6 +28,7 @@ from dqn.options import load_config
 from dqn.render import play_episode
 from dqn.schedule import numpy_generator
 from dqn.sinks import PngFolder, Sink, Window
+from dqn.yaml_files import NUMBER, number
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,16 @@ def evaluate_run(
         ConfigError: as ``load_agent``, or the JSON file cannot be written.
     """
     device = resolve_device(device_name)
+    config = run_config(Path(run))
+    settings = config.evaluation
+    if episodes is not None:
+        settings = dataclasses.replace(settings, episodes=episodes)
+    config = dataclasses.replace(config, seed=seed, evaluation=settings)
+    validate(config)
     agent = load_agent(run, which, device)
-    settings = agent.config.evaluation
-    config = dataclasses.replace(
-        agent.config,
-        seed=seed,
-        evaluation=dataclasses.replace(settings, episodes=episodes or settings.episodes),
-    )
+    if json_file:
+        _write(Path(json_file), "")  # what cannot be written is known before anything is played
+    use_threads(config.threads)
     result = evaluate(agent.q_values, config, device, agent.step, owner="evaluate command")
     assert result is not None, "nobody stops it"
     mean, low, high = scores.mean_interval(result.returns)
@@ -69,10 +74,7 @@ def evaluate_run(
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
     if json_file:
-        try:
-            Path(json_file).write_text(json.dumps(result.as_json(), indent=1) + "\n")
-        except OSError as error:
-            raise ConfigError(f"cannot write {json_file}: {error.strerror}") from None
+        _write(Path(json_file), json.dumps(result.as_json(), indent=1) + "\n")
     return 0
 
 
@@ -95,8 +97,10 @@ def play_run(
     if not (video or gif or png or window):
         raise ConfigError("play shows a game with --video FILE, --gif FILE, --png FOLDER, --window")
     device = resolve_device(device_name)
+    config = run_config(Path(run))
+    validate(dataclasses.replace(config, seed=seed))
     agent = load_agent(run, which, device)
-    config = agent.config
+    use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
     generator = numpy_generator(seed, "play command actor")
     actor = Actor(agent.q_values, environment.spec.num_actions, generator, device)
@@ -122,7 +126,8 @@ def play_run(
                 stop=shown.closed if shown else lambda: False,
             )
     except OSError as error:
-        raise ConfigError(f"cannot write the pictures: {error}") from None
+        reason = f"{error.filename}: {error.strerror}" if error.strerror else error
+        raise ConfigError(f"cannot write the pictures: {reason}") from None
     finally:
         environment.close()  # after the window: Gymnasium's own drawing ends pygame as a whole
     print(
@@ -143,14 +148,14 @@ def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:
     folder = Path(run)
     config = run_config(folder)
     spec = _spec(config)
-    candidates = _candidates(folder, which)
-    problem = "it has no checkpoint yet"
-    for candidate in candidates:
+    problems: list[str] = []
+    # A running run may delete what was listed before it is read; then there are newer ones.
+    for candidate in (path for _ in range(3) for path in _candidates(folder, which)):
         try:
             meta = read_meta(candidate)
             tensors = safetensors.torch.load(read_verified(candidate, meta, "model.safetensors"))
         except Damaged as damage:
-            problem = str(damage)
+            problems.append(str(damage))
             continue
         network, values = make_q_network(config, spec)
         expected = network.state_dict()
@@ -164,7 +169,18 @@ def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:
             )
         network.load_state_dict(tensors)
         return SavedAgent(config, candidate.name, meta["step"], _q_values(network, values, device))
-    raise ConfigError(f"no whole checkpoint ({which}) in {folder}: {problem}")
+    if not problems:
+        raise ConfigError(f"{folder} has no checkpoint ({which}) yet")
+    raise ConfigError(f"no checkpoint in {folder} is whole: {'; '.join(dict.fromkeys(problems))}")
+
+
+def _write(file: Path, text: str) -> None:
+    """Replace a file's text; an empty text only tries whether it could be."""
+    try:
+        with open(file, "w" if text else "a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
 
 
 def _q_values(network: QNetwork, values: Expected, device: torch.device) -> QValues:
@@ -191,14 +207,25 @@ def _spec(config: Config) -> envs.Spec:
 
 def _candidates(folder: Path, which: str) -> list[Path]:
     checkpoints = Checkpoints(folder, "all").newest_first()
+    best = [folder / "best"] if (folder / "best").exists() else []
     if which == "latest":
-        return checkpoints or [folder / "best"]
+        return checkpoints or best
     if which == "best":
-        return [folder / "best"]
-    if not which.isdigit():
-        raise ConfigError(f"--checkpoint must be latest, best or a step, not {which!r}")
-    named = [path for path in checkpoints if int(path.name[5:]) == int(which)]
+        return best
+    step = _step(which)
+    named = [path for path in checkpoints if int(path.name[5:]) == step]
     if not named:
-        held = ", ".join(f"{int(path.name[5:]):,}" for path in checkpoints) or "none"
-        raise ConfigError(f"no checkpoint of step {int(which):,} in {folder}; there are: {held}")
+        held = ", ".join(f"{int(path.name[5:])}" for path in checkpoints) or "none"
+        raise ConfigError(f"no checkpoint of step {step} in {folder}; there are: {held}")
     return named
+
+
+def _step(which: str) -> int:
+    """``250000``, ``250_000``, ``2.5e5`` or ``step_000250000``."""
+    text = which.removeprefix("step_")
+    value = number(text) if NUMBER.fullmatch(text) else None
+    if isinstance(value, int):
+        return value
+    if not re.fullmatch(r"\d[\d_]*", text):
+        raise ConfigError(f"--checkpoint must be latest, best or a step, not {which}")
+    return int(text.replace("_", ""))

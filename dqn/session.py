@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from dqn.agent import make_agent
-from dqn.checkpoint import Checkpoints, Damaged, write_model
+from dqn.checkpoint import Checkpoints, Damaged, read_meta, write_model
 from dqn.config import Config, ConfigError
 from dqn.curves import draw_curves
 from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_name
@@ -127,30 +127,46 @@ class Session:
         self.metrics.not_counting(seconds)
         log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
 
-    def begin(self) -> bool:
-        """Go on from the newest whole checkpoint, or open the first episodes if there is none;
-        returns whether there was one.
+    def begin(self) -> None:
+        """Go on from the newest whole checkpoint, or open the first episodes if there is none,
+        and say so. Of a finished run nothing more is read, and nothing in it is changed.
 
         Raises:
             ConfigError: there are checkpoints, but none is whole, or they are another game's.
         """
-        folders = self._checkpoints.newest_first()
-        for folder in folders:
+        damages: list[tuple[Path, str]] = []
+        for folder in self._checkpoints.newest_first():
             try:
-                state, meta = self._checkpoints.load(folder, self.agent.replay)
+                meta = read_meta(folder)
+                self._check_about(folder, meta)
+                state = self._checkpoints.load(folder, meta, self.agent.replay)
             except Damaged as damage:
-                log.warning("%s; trying the checkpoint before it.", damage)
+                damages.append((folder, str(damage)))
                 continue
-            self._check_about(folder, meta)
+            self.step, self._evaluated = meta["step"], state["evaluated"]
+            if self.finished:
+                log.info(
+                    "%s is finished at step %s; a larger --total-steps extends it.",
+                    self._folder, f"{self.step:,}",
+                )  # fmt: skip
+                return
+            self._announce("Continuing")
+            for damaged, reason in damages:
+                log.warning("%s: continuing from the checkpoint before it.", reason)
+                self._checkpoints.set_aside(damaged)
+            self._compare_about(meta)
             self._restore(state, meta)
-            return True
-        if folders:
+            return
+        if damages:
+            reasons = "; ".join(reason for _, reason in damages)
             raise ConfigError(
-                f"no checkpoint in {self._folder} is whole; --fresh moves the run aside"
+                f"no checkpoint in {self._folder} is whole ({reasons}); --fresh moves the run "
+                "aside and starts anew"
             )
+        self._announce("Starting")
+        self._checkpoints.tidy()
         cut_text_files(self._folder, {})
         self.agent.environment.reset(self.config.seed, SEED_OWNER)
-        return False
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint belongs to, and what it was made with."""
@@ -175,17 +191,28 @@ class Session:
         agent.learner.load_state_dict(state["learner"])
         agent.actor.load_state_dict(state["actor"])
         self.metrics.load_state_dict(state["metrics"])
-        self.step, self._evaluated = meta["step"], state["evaluated"]
+        self._checkpoints.tidy()
         cut_text_files(self._folder, meta["lengths"])
 
+    def _announce(self, what: str) -> None:
+        log.info(
+            "%s %s at step %s of %s, on %s, %d threads.",
+            what, self._folder, f"{self.step:,}", f"{self.config.total_steps:,}",
+            device_name(self._device), torch.get_num_threads(),
+        )  # fmt: skip
+
     def _check_about(self, folder: Path, meta: dict[str, Any]) -> None:
-        """Refuse another game's checkpoint; say so if other versions may mean other bits."""
+        """Refuse another game's checkpoint."""
         ours = self.about()
         for key in ("game", "num_actions", "stack_shape"):
             if meta[key] != ours[key]:
                 raise ConfigError(
                     f"{folder} is of another game: {key} is {meta[key]}, not {ours[key]}"
                 )
+
+    def _compare_about(self, meta: dict[str, Any]) -> None:
+        """Say so if other versions may mean other bits."""
+        ours = self.about()
         for key in ("versions", "device", "threads"):
             if meta[key] != ours[key]:
                 log.warning(

@@ -7,6 +7,7 @@ nobody meets half of it.
 import os
 import re
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -122,6 +123,7 @@ class Window(Sink):
 
     def __init__(self, title: str, frames_per_second: int = FRAMES_PER_SECOND) -> None:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # else SDL complains
         try:
             import pygame
         except ImportError as error:

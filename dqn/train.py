@@ -10,7 +10,7 @@ from dqn.files import replace_file
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
 from dqn.schedule import due
-from dqn.session import Session, device_name, versions
+from dqn.session import Session, versions
 
 log = logging.getLogger("dqn")
 
@@ -55,30 +55,24 @@ def train(config: Config, name: str, fresh: bool) -> int:
         ConfigError: what was typed or configured is wrong, or the folder is another run's.
     """
     device = resolve_device(config.device)
-    threads = use_threads(config.threads)
+    use_threads(config.threads)
+    envs.make(config, 1).close()  # a game that cannot be played leaves no folder behind
     game = envs.display_name(envs.resolve(config.game))
     folder = RunFolder(Path(config.checkpoints_dir) / game / f"{name}-seed{config.seed}")
+    handler = log_to_file(folder.path / "train.log")
     try:
-        if fresh:
-            folder.set_aside()
-        _check_identity(config, folder.path)
+        if not fresh:
+            _check_identity(config, folder.path)
         with StopSignals() as stop:
             session = Session(config, folder.path, device, stop)
-            continued = session.begin()
+            aside = folder.set_aside() if fresh else None
+            session.begin()
+            if aside:
+                log.info("The old run is in %s.", aside)
+            if session.finished:
+                return 0
             text = _comments(session) + as_yaml(config)
             replace_file(folder.path / "config.yaml", text.encode())
-            log_to_file(folder.path / "train.log")
-            if session.finished:
-                log.info(
-                    "%s is finished at step %s; a larger --total-steps extends it.",
-                    folder.path, f"{session.step:,}",
-                )  # fmt: skip
-                return 0
-            log.info(
-                "%s %s at step %s of %s, on %s, %d threads.",
-                "Continuing" if continued else "Starting", folder.path, f"{session.step:,}",
-                f"{config.total_steps:,}", device_name(device), threads,
-            )  # fmt: skip
             session.metrics.open(session.step, as_yaml(config))
             try:
                 loop(session)
@@ -92,12 +86,19 @@ def train(config: Config, name: str, fresh: bool) -> int:
                 log.info("Done: %s steps.", f"{session.step:,}")
             return stop.exit_status
     finally:
+        log.removeHandler(handler)
+        handler.close()
         folder.close()
 
 
 def _check_identity(config: Config, folder: Path) -> None:
     """A run's folder is continued under its own config only."""
     if not (folder / "config.yaml").exists():
+        if any(folder.glob("step_*")):
+            raise ConfigError(
+                f"{folder} has checkpoints but no config.yaml to say whose they are; --fresh moves "
+                "them aside and starts anew"
+            )
         return
     differences = differing_fields(config, load_config(folder / "config.yaml"))
     if differences:

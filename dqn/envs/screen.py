@@ -6,6 +6,7 @@ film shows what the agent meets in training.
 """
 
 import os
+import tempfile
 from typing import Any
 
 import ale_py
@@ -176,6 +177,7 @@ def _atari(rom: str, game: str, config: EnvConfig, noop_max: int) -> _ScreenEngi
 
 def _other(game: str) -> _ScreenEngine:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # Gymnasium paints with pygame
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # else SDL complains
     with gymnasium.make(game) as trial:
         spec, modes = spec_of(game, trial), trial.metadata.get("render_modes") or []
     if "rgb_array" not in modes:
