@@ -390,12 +390,16 @@ def test_draws_are_independent_of_the_batch_they_come_in() -> None:
 
 @pytest.mark.parametrize("num_envs", [1, 3, 600, 2000])
 def test_more_than_one_block(num_envs: int) -> None:
-    """Sums per block agree with the masses, and every block is drawn from."""
+    """Sums per block agree with the masses at all times, and every block is drawn from."""
     length = 2500 // num_envs + 12
-    replay = filled(Shape(length, num_envs, 1, 1), length + 5)
+    shape = Shape(length, num_envs, 3, 4)
+    tape = make_tape(random_endings(1, 40, num_envs))
+    replay = make_replay(shape)
     sampler = replay._sampler
     assert len(sampler._sums) > 1
-    assert torch.equal(sampler._sums, sampler._by_block.sum(1))
+    for t in range(length + 40):
+        add(replay, tape, t % 39)
+        assert torch.equal(sampler._sums, sampler._by_block.sum(1))
     blocks = replay.sample(20_000).index // sampler._by_block.shape[1]
     assert set(blocks.tolist()) == set(sampler._sums.nonzero().flatten().tolist())
 
