@@ -40,7 +40,9 @@ class NatureRMSprop(torch.optim.Optimizer):
                 mean, mean_square = state["mean"], state["mean_square"]
                 mean.lerp_(gradient, 1 - decay)
                 mean_square.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
-                root = mean_square.addcmul(mean, mean, value=-1).add_(group["epsilon"]).sqrt_()
+                # of a gradient that never changes the variance is 0, give or take rounding
+                variance = mean_square.addcmul(mean, mean, value=-1).clamp_(min=0)
+                root = variance.add_(group["epsilon"]).sqrt_()
                 parameter.addcdiv_(gradient, root, value=-group["lr"])
 
 
