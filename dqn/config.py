@@ -207,6 +207,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _POSITIVE = (
     "checkpoint_minutes",
     "optimizer.learning_rate",
+    "optimizer.epsilon",
     "learner.target_tau",
     "learner.max_gradient_norm",
     "learner.max_gradient_value",
@@ -267,3 +268,9 @@ def validate(config: Config) -> None:
         )
     if config.replay.device == "cuda" and config.device == "cpu":
         raise ConfigError("replay.device is cuda while device is cpu; give both the same")
+    limits = ("max_gradient_norm", "max_gradient_value")
+    if None not in [getattr(config.learner, name) for name in limits]:
+        raise ConfigError(
+            "learner.max_gradient_norm and learner.max_gradient_value are two ways to limit the "
+            "gradient; set one of them to null"
+        )
