@@ -88,6 +88,9 @@ class StopSignals:
     the parent made us ignore (nohup: SIGHUP) stays ignored.
     """
 
+    SAME_SECONDS = 0.5
+    """A parent that hands signals on (make, timeout) doubles one: so soon it is no second wish."""
+
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -100,7 +103,8 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Saved and on the way out: an impatient second one must not turn this into a crash.
+            signal.signal(number, signal.SIG_IGN if self.received else handler)
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -112,10 +116,14 @@ class StopSignals:
         return 128 + self.received if self.received else 0
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received and number == signal.SIGINT:
+        if self.received and number == signal.SIGINT and self._later():
             os.write(2, b"\nstopped at once; the last checkpoint is whole\n")
             os._exit(130)
-        self.received = signal.Signals(number)
+        if self.received is None:
+            self.received, self._when = signal.Signals(number), time.monotonic()
+
+    def _later(self) -> bool:
+        return time.monotonic() - self._when > self.SAME_SECONDS
 
 
 class Clock:

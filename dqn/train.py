@@ -1,5 +1,6 @@
 """The loop, and how a run begins and ends."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -56,9 +57,11 @@ def train(config: Config, name: str, fresh: bool) -> int:
     """
     device = resolve_device(config.device)
     use_threads(config.threads)
+    game = envs.resolve(config.game)
+    config = dataclasses.replace(config, game=game)  # its one name, however it was spelt
     envs.make(config, 1).close()  # a game that cannot be played leaves no folder behind
-    game = envs.display_name(envs.resolve(config.game))
-    folder = RunFolder(Path(config.checkpoints_dir) / game / f"{name}-seed{config.seed}")
+    home = Path(config.checkpoints_dir) / envs.display_name(game)
+    folder = RunFolder(home / f"{name}-seed{config.seed}")
     handler = log_to_file(folder.path / "train.log")
     try:
         if not fresh:

@@ -36,7 +36,8 @@ def display_name(game: str) -> str:
 
 
 def resolve(game: str | None) -> str:
-    """Make sure that ``game`` can be played, and return it.
+    """Make sure that ``game`` can be played, and return its one name: ``SpaceInvaders`` however
+    it was spelt, or another environment's id.
 
     Raises:
         ConfigError: no game at all, one that cannot be played, or an unknown one (with the nearest
@@ -51,7 +52,7 @@ def resolve(game: str | None) -> str:
             raise ConfigError(
                 f"{_camel(rom)} is for two players, and its ROM cannot be played alone"
             )
-        return game
+        return _camel(rom)
     if game in gymnasium.registry:
         spec = gymnasium.registry[game]
         if spec.entry_point == ATARI_ENTRY_POINT:
