@@ -13,7 +13,7 @@ from ale_py import roms
 from gymnasium.wrappers import AtariPreprocessing
 
 from dqn.config import Config, ConfigError, EnvConfig
-from dqn.envs import Environment, display_name, make, resolve
+from dqn.envs import Environment, ScreenEnvironment, display_name, make, resolve
 from dqn.envs.atari import AtariEngine
 from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Arrival, Spec
@@ -670,6 +670,11 @@ def refusal(game: str | None) -> str:
     message = str(caught.value)
     assert message and "\n" not in message and not message.endswith(".")
     return message
+
+
+def test_a_missing_library_is_one_sentence_for_pictures_too(registered: None) -> None:
+    with pytest.raises(ConfigError, match="Broken-v0 cannot be made: no module named box"):
+        ScreenEnvironment(Config(game="Broken-v0"))
 
 
 @pytest.mark.parametrize(

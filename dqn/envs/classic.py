@@ -38,9 +38,14 @@ def spec_of(game: str, env: gymnasium.Env[Any, Any]) -> Spec:
     )
 
 
-def _made(game: str) -> gymnasium.Env[Any, Any]:
+def make_one(game: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """One Gymnasium environment.
+
+    Raises:
+        ConfigError: it needs a library that is not here.
+    """
     try:
-        return gymnasium.make(game)
+        return gymnasium.make(game, render_mode=render_mode)
     except (gymnasium.error.Error, ImportError) as error:  # Box2D, MuJoCo, jax, ... is missing
         reason = " ".join(str(error).split())
         raise ConfigError(f"{game} cannot be made: {reason}") from error
@@ -51,7 +56,7 @@ class ClassicEngine:
 
     def __init__(self, game: str, num_envs: int) -> None:
         self.num_envs = num_envs
-        self._envs = [_made(game) for _ in range(num_envs)]
+        self._envs = [make_one(game) for _ in range(num_envs)]
         self.spec = spec_of(game, self._envs[0])
         self._first_action = int(self._envs[0].action_space.start)  # type: ignore[attr-defined]
         self._ended = np.ones(num_envs, bool)

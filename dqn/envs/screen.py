@@ -18,7 +18,7 @@ from gymnasium.wrappers import AtariPreprocessing
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs.atari import FRAME_SKIP, NOOP_MAX, SIDE, STICKY
-from dqn.envs.classic import spec_of
+from dqn.envs.classic import make_one, spec_of
 from dqn.envs.engine import Arrival, Spec
 from dqn.envs.environment import Environment
 from dqn.envs.names import atari_rom, display_name, resolve
@@ -178,11 +178,11 @@ def _atari(rom: str, game: str, config: EnvConfig, noop_max: int) -> _ScreenEngi
 def _other(game: str) -> _ScreenEngine:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # Gymnasium paints with pygame
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # else SDL complains
-    with gymnasium.make(game) as trial:
+    with make_one(game) as trial:
         spec, modes = spec_of(game, trial), trial.metadata.get("render_modes") or []
     if "rgb_array" not in modes:
         raise ConfigError(f"{game} cannot be drawn: it has no rgb_array among its render modes")
-    env = gymnasium.make(game, render_mode="rgb_array")
+    env = make_one(game, "rgb_array")
     first_action = int(env.action_space.start)  # type: ignore[attr-defined]
     engine = _ScreenEngine(env, spec, first_action, int(env.metadata.get("render_fps") or 30))
     engine.reset(np.zeros(1, np.int64))
