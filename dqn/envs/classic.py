@@ -45,6 +45,8 @@ def make_one(game: str, render_mode: str | None = None) -> gymnasium.Env[Any, An
         ConfigError: it needs a library that is not here.
     """
     try:
+        if render_mode is None:  # else even None reaches the environment's own constructor
+            return gymnasium.make(game)
         return gymnasium.make(game, render_mode=render_mode)
     except (gymnasium.error.Error, ImportError) as error:  # Box2D, MuJoCo, jax, ... is missing
         reason = " ".join(str(error).split())
