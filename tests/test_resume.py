@@ -1,0 +1,306 @@
+"""A run that was stopped, killed and continued in new processes ends with the bits of one that
+never was."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import zstandard
+
+from main import main
+
+ROOT = Path(__file__).parent.parent
+
+BREAKOUT = [
+    "--game=Breakout", "--total-steps=6000", "--learning-starts=200", "--threads=1",
+    "--env.threads=1", "--evaluate-period=6000", "--report-period=200",
+    "--env.max-episode-frames=800", "--env.reseed-steps=500", "--replay.capacity=2000",
+    "--network.hidden-units=16", "--learner.batch-size=4", "--learner.update-period=32",
+    "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
+    "--exploration.epsilon-end=.7", "--optimizer.learning-rate=1e-3",
+    "--evaluation.episodes=2", "--evaluation.epsilon=.2", "--evaluation.held-out-states=8",
+]  # fmt: skip
+"""Every mechanism that a run of millions of steps uses, in 6,000: the ring wraps, environments are
+seeded anew, episodes time out, the target moves, reports and evaluations fall due. Most actions
+are random: then no network runs to choose them."""
+
+CARTPOLE = [
+    "--game=CartPole-v1", "--total-steps=12000", "--learning-starts=200", "--threads=1",
+    "--evaluate-period=3000", "--report-period=500", "--env.reseed-steps=150",
+    "--replay.capacity=10000", "--network.mlp-units=[16]", "--learner.update-period=64",
+    "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
+    "--evaluation.episodes=2", "--evaluation.held-out-states=8",
+]  # fmt: skip
+"""As much, in seconds; more than two pieces of replay, and a wrap."""
+
+NEVER, ALWAYS = "--checkpoint-minutes=1e6", "--checkpoint-minutes=1e-9"
+
+
+def train(folder: Path, options: list[str], *more: str) -> Path:
+    """Train in this process; returns the run's folder."""
+    assert main([*options, f"--checkpoints-dir={folder}", *more]) == 0
+    return run_of(folder)
+
+
+def run_of(folder: Path) -> Path:
+    """The one run in a checkpoints folder."""
+    (run,) = folder.glob("*/dqn-seed1")
+    return run
+
+
+def start(folder: Path, options: list[str], *more: str) -> "subprocess.Popen[str]":
+    """Train in a new process."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *options, f"--checkpoints-dir={folder}", *more],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Its checkpoints, the newest last."""
+    return sorted(run.glob("step_*[0-9]"))
+
+
+def newest(run: Path) -> int:
+    """The step of its newest checkpoint, or 0."""
+    return max((int(path.name[5:]) for path in checkpoints(run)), default=0)
+
+
+def reports(run: Path) -> int:
+    """How far a running run is: its lines in training.jsonl."""
+    file = run / "training.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def written(run: Path) -> int:
+    """When its config.yaml was last written: as each process begins its loop."""
+    file = run / "config.yaml"
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
+    """Look every few milliseconds, as long as the process lives."""
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+def interrupt(folder: Path, options: list[str], number: signal.Signals, after: int) -> None:
+    """Train in a new process and send it the signal after so many more reports; before a SIGKILL
+    there is a checkpoint every 0.6 s."""
+    run = folder / options[0].removeprefix("--game=") / "dqn-seed1"
+    before, step = written(run), newest(run)
+    minutes = "--checkpoint-minutes=0.01" if number == signal.SIGKILL else NEVER
+    process = start(folder, options, minutes)
+    try:
+        wait_for(process, lambda: written(run) != before)
+        goal = reports(run) + after
+        wait_for(process, lambda: reports(run) >= goal)
+        if number == signal.SIGKILL:
+            wait_for(process, lambda: newest(run) > step)
+    finally:
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), said
+    assert newest(run) > step
+
+
+def finish(folder: Path, options: list[str], *more: str) -> str:
+    """Train to the end in a new process; returns what it said."""
+    process = start(folder, options, NEVER, *more)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def content(checkpoint: Path) -> dict[str, bytes]:
+    """The bytes of its arrays, pieces of replay decompressed, by file; and what meta.json says of
+    the state."""
+    unpack = zstandard.ZstdDecompressor()
+    files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    meta = json.loads(files.pop("meta.json"))
+    assert set(files) == set(meta["files"]) >= {"model.safetensors", "state.safetensors"}
+    for name in [name for name in files if name.endswith(".zst")]:
+        files[name] = unpack.decompress(files[name])
+        assert safetensors.torch.load(files[name])["frame"].numel()
+    assert any(name.startswith("rows_") for name in files)
+    return files | {"state": json.dumps(meta["state"], sort_keys=True).encode()}
+
+
+TEXTS = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
+
+
+def assert_same(run: Path, undisturbed: Path) -> None:
+    """The last checkpoint, the text files and the best model are the same, byte for byte."""
+    assert newest(run) == newest(undisturbed) > 0
+    ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(undisturbed)[-1])
+    assert list(ours) == list(theirs)
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    for name in (*TEXTS, "best/model.safetensors"):
+        assert (run / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+TERM, KILL = signal.SIGTERM, signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "options, stops",
+    [
+        (["--num-envs=1"], [(TERM, 11)]),
+        (["--num-envs=1", "--env.protocol=machado"], [(KILL, 7), (TERM, 5)]),
+        (["--num-envs=8", "--evaluate-period=3000"], [(KILL, 6), (TERM, 11)]),
+        (["--num-envs=8", "--env.protocol=machado", "--replay.n-step=3"], [(KILL, 13)]),
+    ],
+    ids=[
+        "1 environment",
+        "1 environment, machado",
+        "8 environments",
+        "8 environments, machado, 3 steps",
+    ],
+)
+def test_stopped_and_killed(
+    options: list[str], stops: list[tuple[signal.Signals, int]], tmp_path: Path
+) -> None:
+    undisturbed = train(tmp_path / "undisturbed", BREAKOUT, NEVER, *options)
+    folder = tmp_path / "disturbed"
+    for number, after in stops:
+        interrupt(folder, [*BREAKOUT, *options], number, after)
+    said = finish(folder, [*BREAKOUT, *options])
+    run = run_of(folder)
+    assert said.startswith(f"Continuing {run} at step ")
+    assert_same(run, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of CartPole."""
+    return train(tmp_path_factory.mktemp("undisturbed"), CARTPOLE, NEVER)
+
+
+def test_extended(cartpole: Path, tmp_path: Path) -> None:
+    """A run made longer twice: what differs are the evaluations at the old ends, on top."""
+    folder = tmp_path / "extended"
+    for steps in (1237, 7821, 12000):  # the last step is a multiple of 8
+        finish(folder, CARTPOLE, f"--total-steps={steps}")
+    run = run_of(folder)
+    ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(cartpole)[-1])
+    for state in (ours, theirs):
+        state["state"] = {  # type: ignore[assignment]  # less what counts evaluations
+            key: value for key, value in json.loads(state["state"]).items() if key != "metrics"
+        }
+    assert ours == theirs
+    assert (run / "training.jsonl").read_text() == (cartpole / "training.jsonl").read_text()
+    lines = (cartpole / "evaluations.jsonl").read_text().splitlines()
+    extended = (run / "evaluations.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in extended]
+    assert steps == [1240, 3000, 6000, 7824, 9000, 12000]
+    assert [line for line in extended if json.loads(line)["step"] % 3000 == 0] == lines
+    rewards = (run / "rewards.txt").read_text().splitlines()
+    assert [line[3:] for i, line in enumerate(rewards) if i not in (0, 3)] == [
+        line[3:] for line in (cartpole / "rewards.txt").read_text().splitlines()
+    ]
+    assert [int(line.split()[0]) for line in rewards] == [1, 2, 3, 4, 5, 6]
+
+
+def test_cartpole(cartpole: Path, tmp_path: Path) -> None:
+    for number, after in ((KILL, 5), (TERM, 6), (KILL, 3)):
+        interrupt(tmp_path, CARTPOLE, number, after)
+    finish(tmp_path, CARTPOLE)
+    assert_same(run_of(tmp_path), cartpole)
+
+
+def test_pieces_of_replay_are_written_once(tmp_path: Path) -> None:
+    """A full piece that a checkpoint shares with the one before is a second name of its file."""
+    for steps in (10_000, 12_000):  # 1,250 and 1,500 rows of 8 environments; 1,024 in a piece
+        run = train(tmp_path, [*CARTPOLE, "--replay.capacity=2e4"], NEVER, f"--total-steps={steps}")
+    before, after = ({p.name: p.stat().st_ino for p in c.glob("rows_*")} for c in checkpoints(run))
+    assert list(map(len, (before, after))) == [2, 2]
+    assert [name for name, inode in after.items() if before.get(name) == inode] == [
+        "rows_000000000000_000000001024.zst"
+    ]
+
+
+@pytest.mark.parametrize(
+    "game, undisturbed",
+    [
+        (["--total-steps=1600", "--evaluate-period=800", "--replay.capacity=1000"], CARTPOLE),
+        (["--total-steps=480", "--evaluate-period=480", "--num-envs=8"], BREAKOUT),
+    ],
+    ids=["CartPole", "Breakout"],
+)
+def test_checkpoints_at_every_step_and_never(
+    game: list[str], undisturbed: list[str], tmp_path: Path
+) -> None:
+    options = [*undisturbed, *game]
+    never = train(tmp_path / "never", options, NEVER)
+    always = train(tmp_path / "always", options, ALWAYS, "--keep=1")
+    assert len(checkpoints(always)) == 1
+    assert (always / "train.log").read_text().count("saved as") > 50
+    assert_same(always, never)
+
+
+def truncate(file: Path) -> None:
+    """The disk was full, and nobody noticed."""
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def flip(file: Path) -> None:
+    """A bit turned over in the middle."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "harm, name, reason",
+    [
+        (truncate, "model.safetensors", "does not match its digest"),
+        (flip, "state.safetensors", "does not match its digest"),
+        (flip, "meta.json", "does not match its digest"),
+        (flip, "rows_*1125.zst", "does not match its digest"),
+        (Path.unlink, "rows_*1125.zst", "cannot be read (No such file or directory)"),
+        (Path.unlink, "model.safetensors", "cannot be read (No such file or directory)"),
+    ],
+)
+def test_damaged_checkpoint(
+    harm: Callable[[Path], None],
+    name: str,
+    reason: str,
+    cartpole: Path,
+    stopped: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It is named, and the one before it leads to the same end."""
+    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
+    run = run_of(tmp_path)
+    assert [path.name for path in checkpoints(run)] == ["step_000006000", "step_000009000"]
+    (file,) = checkpoints(run)[-1].glob(name)
+    harm(file)
+    capfd.readouterr()
+    train(tmp_path, CARTPOLE, NEVER)
+    first, second, *_ = capfd.readouterr().err.splitlines()
+    assert first.startswith(f"Continuing {run} at step 6,000 of 12,000")
+    assert second.startswith(f"step_000009000/{file.name} {reason}")
+    assert second in (run / "train.log").read_text()
+    assert_same(run, cartpole)
+    assert (run / "step_000009000.damaged").is_dir()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run at step 9,000, with the checkpoint of step 6,000."""
+    folder = tmp_path_factory.mktemp("stopped")
+    for steps in (6_000, 9_000):
+        train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")
+    return folder / "CartPole-v1/dqn-seed1"
