@@ -1,0 +1,283 @@
+"""Small games are learned, by the very pieces that train on Atari, in seconds."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from dqn.config import (
+    Config,
+    EvaluationConfig,
+    ExplorationConfig,
+    LearnerConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ReplayConfig,
+)
+from dqn.curves import read_lines
+from dqn.evaluate import evaluate
+from dqn.session import Session
+from dqn.train import loop, train
+
+CPU = torch.device("cpu")
+Observed = tuple[Any, dict[str, Any]]
+Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
+
+
+class Catch(gymnasium.Env[Any, int]):
+    """A ball falls down a board of 10 x 5; the paddle below moves left, not, or right.
+
+    +1 for a ball caught, -1 for one missed, at the end of each episode of 9 steps. A perfect
+    player scores 1, one that moves at random about -.55.
+    """
+
+    rows, columns = 10, 5
+    observation_space = Box(0, 1, (rows, columns), np.float32)
+    action_space = Discrete(3)
+
+    def __init__(self, shuffled: bool = False) -> None:
+        self._shuffled = shuffled  # whether a ball counts as caught is drawn by lot
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Observed:
+        super().reset(seed=seed)
+        self._ball = [0, int(self.np_random.integers(self.columns))]
+        self._paddle = self.columns // 2
+        return self._board(), {}
+
+    def step(self, action: int) -> Stepped:
+        self._paddle = min(max(self._paddle + int(action) - 1, 0), self.columns - 1)
+        self._ball[0] += 1
+        over = self._ball[0] == self.rows - 1
+        caught = self._ball[1] == self._paddle
+        if self._shuffled:
+            caught = bool(self.np_random.integers(2))
+        return self._board(), float(over * (1 if caught else -1)), over, False, {}
+
+    def _board(self) -> Any:
+        board = np.zeros((self.rows, self.columns), np.float32)
+        board[tuple(self._ball)] = 1
+        board[-1, self._paddle] = 1
+        return board
+
+
+class Chain(gymnasium.Env[Any, int]):
+    """Places 0 .. 4 in a row: action 1 goes right, 0 left; arriving at 4 pays 1 and ends it."""
+
+    places = 5
+    observation_space = Box(0, 1, (places,), np.float32)
+    action_space = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Observed:
+        super().reset(seed=seed)
+        self._place = 0
+        return self._seen(), {}
+
+    def step(self, action: int) -> Stepped:
+        self._place = max(self._place + (1 if action else -1), 0)
+        arrived = self._place == self.places - 1
+        return self._seen(), float(arrived), arrived, False, {}
+
+    def _seen(self) -> Any:
+        return np.eye(self.places, dtype=np.float32)[self._place]
+
+
+class Always(gymnasium.Env[Any, int]):
+    """Pays 1 whatever one does, for 8 steps, which end as told: cut off or terminal."""
+
+    length = 8
+    action_space = Discrete(2)
+
+    def __init__(self, terminal: bool, shows_time: bool) -> None:
+        self._terminal, self._shows_time = terminal, shows_time
+        self.observation_space = Box(0, 1, (self.length + 1 if shows_time else 1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Observed:
+        super().reset(seed=seed)
+        self._time = 0
+        return self._seen(), {}
+
+    def step(self, action: int) -> Stepped:
+        self._time += 1
+        over = self._time == self.length
+        return self._seen(), 1.0, over and self._terminal, over and not self._terminal, {}
+
+    def _seen(self) -> Any:
+        if self._shows_time:
+            return np.eye(self.length + 1, dtype=np.float32)[self._time]
+        return np.ones(1, np.float32)
+
+
+GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "Catch-v0": (Catch, {}),
+    "CatchShuffled-v0": (Catch, {"shuffled": True}),
+    "Chain-v0": (Chain, {}),
+    "AlwaysCutOff-v0": (Always, {"terminal": False, "shows_time": False}),
+    "AlwaysTerminal-v0": (Always, {"terminal": True, "shows_time": False}),
+    "AlwaysTerminalTimed-v0": (Always, {"terminal": True, "shows_time": True}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> Iterator[None]:
+    for name, (entry_point, arguments) in GAMES.items():
+        gymnasium.register(name, entry_point, kwargs=arguments)
+    yield
+    for name in GAMES:
+        del gymnasium.registry[name]
+
+
+def small(game: str, folder: Path, **changes: Any) -> Config:
+    """A config for a small game: a small network, quick steps, one evaluation, at the end."""
+    config = Config(
+        game=game,
+        device="cpu",
+        threads=1,
+        checkpoints_dir=str(folder),
+        num_envs=4,
+        learning_starts=200,
+        evaluate_period=10**9,
+        report_period=500,
+        replay=ReplayConfig(capacity=20_000),
+        network=NetworkConfig(mlp_units=(64,)),
+        optimizer=OptimizerConfig(learning_rate=2e-3),
+        learner=LearnerConfig(target_period=100),
+        exploration=ExplorationConfig(epsilon_end=0.1, epsilon_decay_steps=1000),
+        evaluation=EvaluationConfig(episodes=40, epsilon=0.0, held_out_states=8),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def learned(config: Config, folder: Path) -> Session:
+    """A session after its loop, evaluated at the end like any other."""
+    session = Session(config, folder, CPU, lambda: False)
+    session.begin()
+    session.metrics.open(0, "")
+    try:
+        loop(session)
+    finally:
+        session.metrics.close()
+        session.agent.environment.close()
+    return session
+
+
+def q_of(session: Session, *observations: list[float]) -> Any:
+    """q-values ``[B, A]`` of a stack of one observation each."""
+    with torch.no_grad():
+        return session.agent.learner.q_values(torch.tensor(observations)[:, None]).numpy()
+
+
+def final_mean(run: Path) -> float:
+    """Mean of the last evaluation that a run wrote down."""
+    return float(read_lines(run / "evaluations.jsonl")[-1]["mean"])
+
+
+def catch(game: str, folder: Path, seed: int) -> Config:
+    """Of 8 seeds tried, each learned to catch every ball."""
+    return small(
+        game,
+        folder,
+        seed=seed,
+        total_steps=5000,
+        replay=ReplayConfig(capacity=20_000, n_step=3),
+        optimizer=OptimizerConfig(learning_rate=3e-3),
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_catch_is_learned(seed: int, tmp_path: Path) -> None:
+    config = catch("Catch-v0", tmp_path, seed)
+    assert train(config, "test", fresh=False) == 0
+    assert final_mean(tmp_path / "Catch-v0" / f"test-seed{seed}") >= 0.9
+
+
+def test_catch_is_not_learned_from_shuffled_rewards(tmp_path: Path) -> None:
+    """So it is the rewards that teach it, and not a flaw in the game or in its evaluation."""
+    config = catch("CatchShuffled-v0", tmp_path, seed=1)
+    session = learned(config, tmp_path)
+    honest = dataclasses.replace(config, game="Catch-v0")
+    result = evaluate(session.agent.learner.q_values, honest, CPU, step=1)
+    assert result is not None and result.mean < 0.3
+
+
+@pytest.mark.parametrize("num_envs", [1, 8])
+def test_the_values_of_a_chain_are_known(num_envs: int, tmp_path: Path) -> None:
+    """q of each place and action, as the best player has it, from one that goes at random."""
+    gamma = 0.8
+    config = small(
+        "Chain-v0",
+        tmp_path,
+        total_steps=5000,
+        num_envs=num_envs,
+        replay=ReplayConfig(capacity=10_000, gamma=gamma),
+        exploration=ExplorationConfig(epsilon_end=1.0),
+        evaluation=EvaluationConfig(episodes=1, epsilon=0.5),  # nobody goes left for ever
+    )
+    q = q_of(learned(config, tmp_path), *np.eye(5, dtype=np.float32)[:4].tolist())
+    right = np.array([gamma**3, gamma**2, gamma, 1])
+    left = gamma * np.array([right[0], right[0], right[1], right[2]])
+    np.testing.assert_allclose(q[:, 1], right, atol=0.03)
+    np.testing.assert_allclose(q[:, 0], left, atol=0.03)
+
+
+GAMMA = 0.8
+
+
+def always(game: str, folder: Path, n_step: int) -> Session:
+    """After some 1,150 updates of a linear function of what is seen. The squared loss: its minimum
+    is the mean of the targets, the Huber loss's is not."""
+    config = small(
+        game,
+        folder,
+        total_steps=4800,
+        replay=ReplayConfig(capacity=5000, gamma=GAMMA, n_step=n_step),
+        network=NetworkConfig(mlp_units=()),
+        optimizer=OptimizerConfig(learning_rate=5e-3),
+        learner=LearnerConfig(target_period=40, loss="mse"),
+        exploration=ExplorationConfig(epsilon_end=1.0),  # each action as often, for ever
+    )
+    return learned(config, folder)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_value_goes_on_beyond_a_time_out(n_step: int, tmp_path: Path) -> None:
+    """1 for ever is worth 1 / (1 - gamma), however often the clock cuts the episode."""
+    q = q_of(always("AlwaysCutOff-v0", tmp_path, n_step), [1.0])
+    np.testing.assert_allclose(q, 1 / (1 - GAMMA), rtol=0.1)
+
+
+def test_no_value_lies_beyond_a_terminal_row(tmp_path: Path) -> None:
+    """Of 8 indistinguishable states the last one leads nowhere: q = 1 + gamma * 7/8 * q."""
+    q = q_of(always("AlwaysTerminal-v0", tmp_path, 1), [1.0])
+    np.testing.assert_allclose(q, 1 / (1 - GAMMA * 7 / 8), rtol=0.1)
+
+
+def test_the_finite_sum_where_the_clock_is_seen(tmp_path: Path) -> None:
+    """At time t of 8 there are 8 - t ones to come; 3-step returns know where to stop too."""
+    session = always("AlwaysTerminalTimed-v0", tmp_path, n_step=3)
+    q = q_of(session, *np.eye(9, dtype=np.float32)[:8].tolist())
+    ahead = 8 - np.arange(8)
+    expected = (1 - GAMMA**ahead) / (1 - GAMMA)
+    np.testing.assert_allclose(q, np.stack([expected, expected], axis=1), rtol=0.1)
+
+
+def test_cartpole_improves_on_random(tmp_path: Path) -> None:
+    """By a factor of 3: a random player holds the pole for about 22 steps."""
+    config = small(
+        "CartPole-v1",
+        tmp_path,
+        total_steps=5000,
+        learning_starts=500,
+        network=NetworkConfig(mlp_units=(128,)),
+        optimizer=OptimizerConfig(learning_rate=2.5e-3),
+        learner=LearnerConfig(target_period=400, update_period=2, loss="mse"),
+        exploration=ExplorationConfig(epsilon_end=0.05, epsilon_decay_steps=2000),
+        evaluation=EvaluationConfig(episodes=10, epsilon=0.05, held_out_states=8),
+    )
+    assert train(config, "test", fresh=False) == 0
+    assert final_mean(tmp_path / "CartPole-v1" / "test-seed1") > 66
