@@ -29,7 +29,7 @@ import zstandard
 from dqn.config import ConfigError
 from dqn.files import remove_folder, replace_file, sha256, sync_folder, write_synced
 from dqn.replay import Replay
-from dqn.types import State
+from dqn.types import Batch, State
 
 FORMAT = 1
 """Raised when a checkpoint's layout changes, so that an older program refuses a newer one."""
@@ -211,6 +211,12 @@ def write_model(folder: Path, model: dict[str, torch.Tensor], about: dict[str, A
     os.rename(aside, folder)
     sync_folder(folder.parent)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def write_batch(path: Path, batch: Batch) -> None:
+    """Write a batch, for whoever wants to know what went wrong with it."""
+    tensors = {name: part.cpu().contiguous() for name, part in batch._asdict().items()}
+    replace_file(path, safetensors.torch.save(tensors))
 
 
 def _write(folder: Path, name: str, data: bytes, files: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ class Learner:
         self.sums = torch.zeros(len(MEASURES), device=device)
         """Sums of MEASURES over ``summed`` updates; the reader sets both back."""
         self.summed = 0
+        self.first_bad = FirstBad(device)
 
     def q_values(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, A]`` by the online network, for acting."""
@@ -61,9 +62,16 @@ class Learner:
         norm = self._limit_gradient()
         self._optimizer.step()
         self.updates += 1
-        self.sums += torch.stack([mean_loss.detach(), priority.mean(), norm])
+        measures = torch.stack([mean_loss.detach(), priority.mean(), norm])
+        self.first_bad.look(batch, measures)
+        self.sums += measures
         self.summed += 1
         return priority
+
+    def finite(self) -> bool:
+        """Whether every loss, gradient and weight was a number so far; waits for the device."""
+        weights = (parameter.isfinite().all() for parameter in self.online.parameters())
+        return not self.first_bad.seen and all(weights)
 
     def sync_target(self) -> None:
         """Move the target network towards the online one; all the way if ``target_tau`` is 1."""
@@ -106,3 +114,25 @@ class Learner:
         if self._config.max_gradient_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self._config.max_gradient_norm, norm)
         return norm
+
+
+class FirstBad:
+    """Remembers, on the device, the first batch that led to a number that is none."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seen = torch.zeros((), dtype=torch.bool, device=device)
+        self.updates_since = torch.zeros((), dtype=torch.int64, device=device)
+        """Updates from that batch on, its own included."""
+        self.batch: Batch | None = None
+        """The batch, once ``seen``."""
+
+    def look(self, batch: Batch, measures: torch.Tensor) -> None:
+        """Keep ``batch`` if one of its update's ``measures`` is not finite, and none was before."""
+        first = ~measures.isfinite().all() & ~self.seen
+        self.seen |= first
+        self.updates_since += self.seen
+        if self.batch is None:
+            self.batch = Batch(*(part.clone() for part in batch))
+        if first.is_cuda or first:  # to ask is to wait on a GPU, and saves the copy on the CPU
+            for kept, part in zip(self.batch, batch, strict=True):
+                torch.where(first, part, kept, out=kept)

@@ -6,7 +6,6 @@ the device to hand over a number, and only when a report is due.
 
 import json
 import logging
-import os
 import sys
 import time
 from collections import deque
@@ -14,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from dqn.board import Board
 from dqn.envs import Spec
 from dqn.evaluate import Evaluation
+from dqn.journal import Journal
 from dqn.learner import MEASURES, Learner
 from dqn.types import Array, State, TimeStep
 
@@ -53,8 +53,8 @@ RECENT_EPISODES = 30
 LINE_SECONDS = 60
 """Seconds between plain lines, where no terminal shows a bar."""
 
-CUT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
-"""Text files that a resumed run first cuts back to where its checkpoint found them."""
+TEXT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
+"""What a resumed run first cuts back to where its checkpoint found it."""
 
 
 class Metrics:
@@ -62,6 +62,7 @@ class Metrics:
 
     def __init__(self, folder: Path, spec: Spec, num_envs: int, total_steps: int) -> None:
         self._folder = folder
+        self._texts = {name: Journal(folder / name) for name in TEXT_FILES}
         self._spec = spec
         self.frames_per_step = 4 if spec.atari else 1
         self._total_steps = total_steps
@@ -77,8 +78,8 @@ class Metrics:
 
     def open(self, step: int, config_text: str) -> None:
         """Begin to write at ``step``; what TensorBoard holds of later steps is hidden."""
-        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else 0)
-        self._writer.add_text("run/config", f"```yaml\n{config_text}\n```", step)
+        self._board = Board(self._folder, step)
+        self._board.text("run/config", f"```yaml\n{config_text}\n```", step)
         self._bar = tqdm(
             total=self._total_steps,
             initial=step,
@@ -101,8 +102,8 @@ class Metrics:
         for i in np.flatnonzero(timestep.last):
             self._recent.append(float(self._returns[i]))
             self._since_report.append(float(self._returns[i]))
-            self._writer.add_scalar("training/return", self._returns[i], step)
-            self._writer.add_scalar("training/length", self._lengths[i], step)
+            self._board.scalar("training/return", self._returns[i], step)
+            self._board.scalar("training/length", self._lengths[i], step)
         self._returns[timestep.last] = 0
         self._lengths[timestep.last] = 0
         now = time.monotonic()
@@ -117,7 +118,7 @@ class Metrics:
             sums = learner.sums.tolist()
             means = {name: sums[i] / learner.summed for i, name in enumerate(MEASURES)}
             for name, value in means.items():
-                self._writer.add_scalar(f"learner/{name}", value, step)
+                self._board.scalar(f"learner/{name}", value, step)
             learner.sums.zero_()
             learner.summed = 0
         self._loss = means["loss"]
@@ -132,7 +133,7 @@ class Metrics:
             "speed/updates_per_second": (learner.updates - updates_then) / seconds,
             "system/memory": psutil.Process().memory_info().rss / 1e9,
         }.items():
-            self._writer.add_scalar(tag, value, step)
+            self._board.scalar(tag, value, step)
         self._mark = time.monotonic(), step, learner.updates
         episodes = self._since_report
         line = {
@@ -142,7 +143,7 @@ class Metrics:
             "mean_return": float(np.mean(episodes)) if episodes else None,
             **{name: None if np.isnan(value) else value for name, value in means.items()},
         }
-        _append(self._folder / "training.jsonl", json.dumps(line))
+        self._write("training.jsonl", json.dumps(line))
         self._since_report = []
 
     def evaluated(
@@ -152,9 +153,9 @@ class Metrics:
         self._evaluations += 1
         step, returns = evaluation.step, evaluation.returns
         line = f"{self._evaluations:3d} {step:8d} {evaluation.mean:.1f}"
-        _append(self._folder / "rewards.txt", line)
+        self._write("rewards.txt", line)
         record = evaluation.as_json() | {"held_out_q": held_out_q}
-        _append(self._folder / "evaluations.jsonl", json.dumps(record))
+        self._write("evaluations.jsonl", json.dumps(record))
         for tag, value in {
             "evaluation/mean": evaluation.mean,
             "evaluation/median": evaluation.median,
@@ -165,11 +166,10 @@ class Metrics:
             "evaluation/seconds": seconds,
         }.items():
             if value is not None:
-                self._writer.add_scalar(tag, value, step)
+                self._board.scalar(tag, value, step)
         if stack.ndim == 4 and stack.dtype == np.uint8:
             side_by_side = np.concatenate(list(stack[0]), axis=1)  # [84, 4 * 84]
-            self._writer.add_image("input/stack", side_by_side, step, dataformats="HW")
-        self._writer.flush()
+            self._board.image("input/stack", side_by_side, step)
         log.info(
             "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episodes "
             "(%s, epsilon %g), mean greatest q %.3f, %.0f s",
@@ -194,21 +194,21 @@ class Metrics:
         self._pace = deque([(at + seconds, n) for at, n in self._pace], maxlen=60)
 
     def sync(self) -> dict[str, int]:
-        """Hand every file to the disk; returns the text files' lengths in bytes."""
-        self._writer.flush()
-        lengths = {}
-        for name in CUT_FILES:
-            path = self._folder / name
-            if path.exists():
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
-                lengths[name] = path.stat().st_size
-        return lengths
+        """Hand the text files to the disk; returns their lengths in bytes.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        return {name: journal.sync() for name, journal in self._texts.items()}
+
+    def cut(self, lengths: dict[str, int]) -> None:
+        """Take from the text files what was written after the checkpoint that is continued from."""
+        for name, journal in self._texts.items():
+            journal.cut(lengths.get(name, 0))
 
     def close(self) -> None:
-        """Close the bar and TensorBoard's file."""
+        """Close the bar."""
         self._bar.close()
-        self._writer.close()
 
     def state_dict(self) -> State:
         """Episodes under way and what is shown of those that ended."""
@@ -228,6 +228,9 @@ class Metrics:
         self._since_report = state["since_report"]
         self._evaluations, self.best = state["evaluations"], state["best"]
 
+    def _write(self, name: str, line: str) -> None:
+        self._texts[name].append(f"{line}\n".encode())
+
     def _show(self, step: int, epsilon: float) -> None:
         (then, step_then), (now, _) = self._pace[0], self._pace[-1]
         rate = (step - step_then) / max(now - then, 1e-9)
@@ -242,25 +245,15 @@ class Metrics:
             words.append(f"loss {self._loss:.4f}")
         self._bar.set_postfix_str(", ".join(words), refresh=False)
         self._bar.n = step
-        self._bar.refresh()
+        try:
+            self._bar.refresh()
+        except OSError:  # the terminal has vanished
+            self._bar.disable = True
         if now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             left = (self._total_steps - step) / max(rate, 1e-9)
             line = f"step {step:,}/{self._total_steps:,}: {', '.join(words)}, {_span(left)} left"
             log.info(line, extra={"only_without_bar": True})
-
-
-def cut_text_files(folder: Path, lengths: dict[str, int]) -> None:
-    """Take from the text files what was written after the checkpoint that is continued from."""
-    for name in CUT_FILES:
-        path = folder / name
-        if path.exists():
-            os.truncate(path, min(lengths.get(name, 0), path.stat().st_size))
-
-
-def _append(path: Path, line: str) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
 
 
 def _span(seconds: float) -> str:

@@ -16,11 +16,11 @@ import torch
 from tqdm import tqdm
 
 from dqn.agent import make_agent
-from dqn.checkpoint import Checkpoints, Damaged, read_meta, write_model
-from dqn.config import Config, ConfigError
+from dqn.checkpoint import Checkpoints, Damaged, read_meta, write_batch, write_model
+from dqn.config import Config, ConfigError, RunStopped
 from dqn.curves import draw_curves
 from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_name
-from dqn.metrics import Metrics, cut_text_files
+from dqn.metrics import Metrics
 from dqn.render import render_evaluation
 from dqn.run import Clock
 from dqn.schedule import due, linear
@@ -52,6 +52,8 @@ class Session:
         self._evaluated = 0  # the step of the last evaluation
         self._checkpoints = Checkpoints(folder, config.keep)
         self._clock = Clock(config.checkpoint_minutes)
+        self._failed_saves = 0  # in a row
+        self._best: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None  # not on disk yet
         self._held_out: torch.Tensor | None = None
 
     def epsilon(self, step: int) -> float:
@@ -90,8 +92,23 @@ class Session:
             self.save()
         return not at_end and not self._stop()
 
+    def report(self) -> None:
+        """Write the numbers since the last report.
+
+        Raises:
+            RunStopped: one of them is none.
+        """
+        self._check_finite()
+        agent = self.agent
+        self.metrics.report(self.step, self.epsilon(self.step), agent.replay.fill, agent.learner)
+
     def evaluate(self) -> None:
-        """Play the evaluation's episodes, write them down, keep the model if it is the best."""
+        """Play the evaluation's episodes, write them down, keep the model if it is the best.
+
+        Raises:
+            RunStopped: the network is not finite.
+        """
+        self._check_finite()
         began = time.monotonic()
         learner = self.agent.learner
         result = evaluate(learner.q_values, self.config, self._device, self.step, stop=self._stop)
@@ -103,16 +120,24 @@ class Session:
         seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
         if self.metrics.evaluated(result, held_out_q, stack, seconds):
-            about = self.about() | result.as_json()
-            write_model(self._folder / "best", learner.online.state_dict(), about)
+            model = {name: value.clone() for name, value in learner.online.state_dict().items()}
+            self._best = model, self.about() | result.as_json()
+            try:
+                self._write_best()
+            except OSError as error:
+                log.warning("The best model is not on disk yet (%s).", error.strerror)
         self._evaluated = self.step
         self._draw()
         self.metrics.not_counting(time.monotonic() - began)
 
-    def save(self) -> None:
-        """Write a checkpoint of this moment."""
+    def save(self) -> bool:
+        """Write a checkpoint of this moment; returns whether that went well. Once it may fail.
+
+        Raises:
+            RunStopped: it failed a second time in a row, or the network is not finite.
+        """
+        self._check_finite()
         began = time.monotonic()
-        about = self.about() | {"lengths": self.metrics.sync()}
         agent = self.agent
         state = {
             "environment": agent.environment.state_dict(),
@@ -122,10 +147,22 @@ class Session:
             "metrics": self.metrics.state_dict(),
             "evaluated": self._evaluated,
         }
-        folder = self._checkpoints.save(self.step, state, agent.replay, about)
+        try:
+            self._write_best()
+            about = self.about() | {"lengths": self.metrics.sync()}
+            folder = self._checkpoints.save(self.step, state, agent.replay, about)
+        except OSError as error:
+            self._failed_saves += 1
+            failed = f"step {self.step:,} is not saved ({error.strerror}); {self._safe()}"
+            if self._failed_saves == 2:
+                raise RunStopped(f"{failed}; the same command continues from there") from None
+            log.warning("%s; it is tried once more.", failed)
+            return False
+        self._failed_saves = 0
         seconds = time.monotonic() - began
         self.metrics.not_counting(seconds)
         log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
+        return True
 
     def begin(self) -> None:
         """Go on from the newest whole checkpoint, or open the first episodes if there is none,
@@ -165,7 +202,7 @@ class Session:
             )
         self._announce("Starting")
         self._checkpoints.tidy()
-        cut_text_files(self._folder, {})
+        self.metrics.cut({})
         self.agent.environment.reset(self.config.seed, SEED_OWNER)
 
     def about(self) -> dict[str, Any]:
@@ -182,6 +219,35 @@ class Session:
             "threads": torch.get_num_threads(),
         }
 
+    def _write_best(self) -> None:
+        """Put the best model on disk, if it is not there."""
+        if self._best:
+            write_model(self._folder / "best", *self._best)
+            self._best = None
+
+    def _check_finite(self) -> None:
+        """Nothing is saved, shown or continued that is no number."""
+        learner = self.agent.learner
+        if learner.finite():
+            return
+        bad, batch = learner.first_bad, "its batch is unknown"
+        if bad.seen and bad.batch:
+            try:
+                write_batch(self._folder / "not_finite.safetensors", bad.batch)
+                batch = f"its batch is in {self._folder / 'not_finite.safetensors'}"
+            except OSError as error:
+                batch = f"its batch could not be written ({error.strerror})"
+        update = learner.updates - max(int(bad.updates_since), 1) + 1
+        raise RunStopped(
+            f"update {update:,}, before step {self.step:,}, led to numbers that are not finite; "
+            f"{batch}; {self._safe()}; is the learning rate too high, or are the rewards?"
+        )
+
+    def _safe(self) -> str:
+        """What is on disk, whatever happens now."""
+        safe = self._checkpoints.newest_first()
+        return f"{safe[0].name} is the last checkpoint" if safe else "there is no checkpoint yet"
+
     def _restore(self, state: dict[str, Any], meta: dict[str, Any]) -> None:
         agent = self.agent
         agent.environment.load_state_dict(
@@ -192,7 +258,7 @@ class Session:
         agent.actor.load_state_dict(state["actor"])
         self.metrics.load_state_dict(state["metrics"])
         self._checkpoints.tidy()
-        cut_text_files(self._folder, meta["lengths"])
+        self.metrics.cut(meta["lengths"])
 
     def _announce(self, what: str) -> None:
         log.info(

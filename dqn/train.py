@@ -44,7 +44,7 @@ def loop(session: Session) -> None:
             learner.sync_target()
         metrics.count(timestep, after, session.epsilon(after))
         if due(before, after, config.report_period):
-            metrics.report(after, session.epsilon(after), replay.fill, learner)
+            session.report()
 
 
 def train(config: Config, name: str, fresh: bool) -> int:
@@ -79,7 +79,8 @@ def train(config: Config, name: str, fresh: bool) -> int:
             session.metrics.open(session.step, as_yaml(config))
             try:
                 loop(session)
-                session.save()
+                while not session.save():
+                    pass  # the second failure in a row raises
             finally:
                 session.metrics.close()
                 session.agent.environment.close()

@@ -15,10 +15,10 @@ from dqn.train import train
 ROOT = Path(__file__).parent.parent
 
 FLOORS = {
-    0: ["types", "config", "schedule", "scores", "files", "yaml_files"],
+    0: ["types", "config", "schedule", "scores", "files", "journal", "yaml_files"],
     1: [
         *["envs", "sampler", "replay", "networks", "action_values", "optimizers"],
-        *["device", "sinks", "parser", "options"],
+        *["device", "sinks", "board", "parser", "options"],
     ],
     2: ["actor", "learner", "agent", "films"],
     3: ["evaluate", "render", "metrics", "curves", "checkpoint", "run", "saved", "session"],
@@ -29,7 +29,7 @@ FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 ONLY_IN = {
     "ale_py": {"envs"},
     "gymnasium": {"envs"},
-    "tensorboard": {"metrics"},
+    "tensorboard": {"board"},
     "jsonargparse": {"parser", "options"},
     "matplotlib": {"curves"},
     "av": {"films"},

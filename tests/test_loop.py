@@ -23,7 +23,7 @@ class Tape:
     def __init__(self, config):
         self.config, self.step, self.calls = config, 0, []
         self._time = 0
-        self.metrics = SimpleNamespace(count=self._count, report=self._report)
+        self.metrics = SimpleNamespace(count=self._count)
         self.agent = SimpleNamespace(
             environment=SimpleNamespace(
                 timestep=a_timestep(config.num_envs, 0), send=self._send, receive=self._receive
@@ -78,8 +78,8 @@ class Tape:
         assert epsilon == step / 1000
         self.calls.append(f"count {timestep.stack[0, 0, 0]} at {step}")
 
-    def _report(self, step, epsilon, fill, learner):
-        self.calls.append(f"report {step}")
+    def report(self):
+        self.calls.append(f"report {self.step}")
 
 
 def tape_of(**changes):

@@ -1,0 +1,66 @@
+"""A file that only grows, a record at a time, each whole or not there."""
+
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger("dqn")
+
+
+class Journal:
+    """Appends records; what the disk refuses is kept, and tried again with the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting = b""
+        self._complained = False
+
+    def append(self, record: bytes) -> None:
+        """Add a record. A full disk is one line in the log, and no reason to stop."""
+        self._waiting += record
+        try:
+            self.write()
+        except OSError as error:
+            if not self._complained:
+                log.warning(
+                    "Nothing more is written to %s (%s) until there is room again.",
+                    self._path.name, error.strerror,
+                )  # fmt: skip
+            self._complained = True
+
+    def write(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: the disk is full, say; then nothing of it is in the file.
+        """
+        if not self._waiting:
+            return
+        with open(self._path, "ab", buffering=0) as file:
+            whole = file.seek(0, os.SEEK_END)
+            try:
+                rest = memoryview(self._waiting)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(whole)
+                raise
+        self._waiting, self._complained = b"", False
+
+    def sync(self) -> int:
+        """Wait until the disk has it all; returns the file's length in bytes.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.write()
+        if not self._path.exists():
+            return 0
+        with open(self._path, "rb") as file:
+            os.fsync(file.fileno())
+            return file.seek(0, os.SEEK_END)
+
+    def cut(self, length: int) -> None:
+        """Take away what was written after the first ``length`` bytes."""
+        if self._path.exists():
+            os.truncate(self._path, min(length, self._path.stat().st_size))
