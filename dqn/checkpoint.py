@@ -13,7 +13,6 @@ replay begin at fixed rows, so a full one never changes: later checkpoints hold 
 the same file (a hard link), and a checkpoint costs the new rows only. Nothing is ever unpickled.
 """
 
-import json
 import os
 import re
 import shutil
@@ -26,22 +25,25 @@ import safetensors.torch
 import torch
 import zstandard
 
-from dqn.config import ConfigError
-from dqn.files import remove_folder, replace_file, sha256, sync_folder, write_synced
+from dqn.files import remove_folder, replace_file, sync_folder, write_synced
 from dqn.replay import Replay
-from dqn.types import Batch, State
-
-FORMAT = 1
-"""Raised when a checkpoint's layout changes, so that an older program refuses a newer one."""
+from dqn.sealed import (
+    Damaged,
+    meta_bytes,
+    parse_tensors,
+    read_tensors,
+    read_verified,
+    write_file,
+)
+from dqn.types import State
 
 PIECE_ROWS = 8192
 """Rows (over all environments) in a full piece of replay: 58 MB of Atari frames."""
 
+_HEADER_BYTES = 4096
+"""More than the names and shapes in a piece's header take."""
+
 _FOLDER = re.compile(r"step_(\d{9,})")
-
-
-class Damaged(Exception):
-    """A checkpoint is not whole or not what it says; the message says where and how."""
 
 
 class Checkpoints:
@@ -63,7 +65,7 @@ class Checkpoints:
             # Between two savings of one step there can have been an evaluation: words and numbers
             # may differ, arrays cannot.
             plain, _ = _split(state)
-            replace_file(final / "meta.json", _meta(step, about, plain, self._known[1]))
+            replace_file(final / "meta.json", meta_bytes(step, about, plain, self._known[1]))
             return final
         aside = self._folder / f".{final.name}.part"
         shutil.rmtree(aside, ignore_errors=True)
@@ -107,13 +109,17 @@ class Checkpoints:
         Raises:
             Damaged: a file is missing, or its digest or content is not what meta.json says.
         """
-        for name in meta["files"]:
-            read_verified(folder, meta, name)
-        arrays = safetensors.torch.load(read_verified(folder, meta, "state.safetensors"))
-        model = safetensors.torch.load(read_verified(folder, meta, "model.safetensors"))
+        arrays = read_tensors(folder, meta, "state.safetensors")
+        model = read_tensors(folder, meta, "model.safetensors")
         arrays |= {f"learner/online/{name}": value for name, value in model.items()}
-        state = _join(meta["state"], arrays)
-        _load_rows(folder, meta, replay, state["replay"]["time"])
+        try:
+            state = _join(meta["state"], arrays)
+            time, lengths = int(state["replay"]["time"]), dict(meta["lengths"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Damaged(f"{folder.name}/meta.json is no checkpoint's ({error!r})") from None
+        if not all(isinstance(n, int) and n >= 0 for n in (time, *lengths.values())):
+            raise Damaged(f"{folder.name}/meta.json is no checkpoint's (a length below 0)")
+        _load_rows(folder, meta, replay, time)
         self._known = folder, meta["files"]
         return state
 
@@ -126,14 +132,14 @@ class Checkpoints:
         rest = {k: v for k, v in arrays.items() if not k.startswith(prefix)}
         files: dict[str, Any] = {}
         for name, tensors in (("model.safetensors", model), ("state.safetensors", rest)):
-            _write(aside, name, safetensors.torch.save(tensors), files)
+            write_file(aside, name, safetensors.torch.save(tensors), files)
         compressor = zstandard.ZstdCompressor(level=1)
         for begin, end in _pieces(replay.time, replay.length, replay.num_envs):
             name = f"rows_{begin:012d}_{end:012d}.zst"
             if not self._link(aside, name, files):
                 piece = safetensors.torch.save(replay.rows(begin, end))
-                _write(aside, name, compressor.compress(piece), files)
-        write_synced(aside / "meta.json", _meta(step, about, plain, files))
+                write_file(aside, name, compressor.compress(piece), files)
+        write_synced(aside / "meta.json", meta_bytes(step, about, plain, files))
         sync_folder(aside)
         return files
 
@@ -154,88 +160,6 @@ class Checkpoints:
                 remove_folder(folder)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """A checkpoint's meta.json, verified.
-
-    Raises:
-        Damaged: it is missing, unreadable or altered.
-        ConfigError: a newer version of this program wrote it.
-    """
-    try:
-        meta = json.loads((folder / "meta.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise Damaged(f"{folder.name}/meta.json cannot be read ({error})") from None
-    if not isinstance(meta, dict) or not isinstance(meta.get("files"), dict):
-        raise Damaged(f"{folder.name}/meta.json is no checkpoint's")
-    if isinstance(meta.get("format"), int) and meta["format"] > FORMAT:
-        raise ConfigError(
-            f"{folder} has format {meta['format']} and this program knows {FORMAT}; go on with the "
-            "version that wrote it"
-        )
-    if meta.get("sha256") != _meta_digest(meta):
-        raise Damaged(f"{folder.name}/meta.json does not match its digest")
-    return meta
-
-
-def read_verified(folder: Path, meta: dict[str, Any], name: str) -> bytes:
-    """The bytes of one file of a checkpoint.
-
-    Raises:
-        Damaged: it is missing or does not match the digest in meta.json.
-    """
-    if Path(name).name != name or name not in meta["files"]:
-        raise Damaged(f"{folder.name}/meta.json does not list {name} as a file of its own")
-    try:
-        data = (folder / name).read_bytes()
-    except OSError as error:
-        raise Damaged(f"{folder.name}/{name} cannot be read ({error.strerror})") from None
-    if sha256(data) != meta["files"][name].get("sha256"):
-        raise Damaged(f"{folder.name}/{name} does not match its digest")
-    return data
-
-
-def write_model(folder: Path, model: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    """Write a folder with a model and its meta.json alone, in the place of an older one."""
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    files: dict[str, Any] = {}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
-    _write(aside, "model.safetensors", safetensors.torch.save(tensors), files)
-    write_synced(aside / "meta.json", _meta(about["step"], about, {}, files))
-    sync_folder(aside)
-    gone = folder.with_name(f".{folder.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)
-    if folder.exists():
-        os.rename(folder, gone)
-    os.rename(aside, folder)
-    sync_folder(folder.parent)
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def write_batch(path: Path, batch: Batch) -> None:
-    """Write a batch, for whoever wants to know what went wrong with it."""
-    tensors = {name: part.cpu().contiguous() for name, part in batch._asdict().items()}
-    replace_file(path, safetensors.torch.save(tensors))
-
-
-def _write(folder: Path, name: str, data: bytes, files: dict[str, Any]) -> None:
-    write_synced(folder / name, data)
-    files[name] = {"sha256": sha256(data), "bytes": len(data)}
-
-
-def _meta(step: int, about: dict[str, Any], plain: State, files: dict[str, Any]) -> bytes:
-    """The content of meta.json, with a digest of itself."""
-    meta = {"format": FORMAT, "step": step, **about, "state": plain, "files": files}
-    meta["sha256"] = _meta_digest(meta)
-    return json.dumps(meta, indent=1).encode()
-
-
-def _meta_digest(meta: dict[str, Any]) -> str:
-    body = {key: value for key, value in meta.items() if key != "sha256"}
-    return sha256(json.dumps(body, sort_keys=True).encode())
-
-
 def _pieces(time: int, length: int, num_envs: int) -> Iterator[tuple[int, int]]:
     """The rows held, cut at multiples of a fixed number: ``(begin, end)`` in time. The first and
     the last may be short; those between never change once written."""
@@ -247,10 +171,17 @@ def _pieces(time: int, length: int, num_envs: int) -> Iterator[tuple[int, int]]:
 
 def _load_rows(folder: Path, meta: dict[str, Any], replay: Replay, time: int) -> None:
     unpack = zstandard.ZstdDecompressor()
+    row_bytes = sum(ring[0].nbytes for ring in replay.storage.values())
     for begin, end in _pieces(time, replay.length, replay.num_envs):
         name = f"rows_{begin:012d}_{end:012d}.zst"
         data = read_verified(folder, meta, name)
-        rows = safetensors.torch.load(unpack.decompress(data))
+        try:
+            if zstandard.frame_content_size(data) > (end - begin) * row_bytes + _HEADER_BYTES:
+                raise Damaged(f"{folder.name}/{name} says it is larger than its rows can be")
+            piece = unpack.decompress(data)
+        except zstandard.ZstdError as error:
+            raise Damaged(f"{folder.name}/{name} cannot be decompressed ({error})") from None
+        rows = parse_tensors(f"{folder.name}/{name}", piece)
         for key, ring in replay.storage.items():
             shape = (end - begin, *ring.shape[1:])
             if key not in rows or rows[key].shape != shape or rows[key].dtype != ring.dtype:

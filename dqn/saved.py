@@ -7,18 +7,19 @@ newest is taken.
 import dataclasses
 import json
 import re
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 
 from dqn import envs, scores
 from dqn.action_values import Expected
 from dqn.actor import Actor
 from dqn.agent import make_q_network
-from dqn.checkpoint import Checkpoints, Damaged, read_meta, read_verified
+from dqn.checkpoint import Checkpoints
 from dqn.config import Config, ConfigError, validate
 from dqn.device import resolve_device, use_threads
 from dqn.evaluate import QValues, evaluate
@@ -27,6 +28,7 @@ from dqn.networks import QNetwork
 from dqn.options import load_config
 from dqn.render import play_episode
 from dqn.schedule import numpy_generator
+from dqn.sealed import Damaged, read_meta, read_tensors
 from dqn.sinks import PngFolder, Sink, Window
 from dqn.yaml_files import NUMBER, number
 
@@ -149,23 +151,20 @@ def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:
     config = run_config(folder)
     spec = _spec(config)
     problems: list[str] = []
-    # A running run may delete what was listed before it is read; then there are newer ones.
-    for candidate in (path for _ in range(3) for path in _candidates(folder, which)):
+    for candidate in _candidates_of_running_run(folder, which):
         try:
             meta = read_meta(candidate)
-            tensors = safetensors.torch.load(read_verified(candidate, meta, "model.safetensors"))
+            tensors = read_tensors(candidate, meta, "model.safetensors")
         except Damaged as damage:
             problems.append(str(damage))
             continue
         network, values = make_q_network(config, spec)
         expected = network.state_dict()
         shapes = {name: list(value.shape) for name, value in tensors.items()}
-        if meta.get("game") != spec.game or shapes != {
-            k: list(v.shape) for k, v in expected.items()
-        }:
+        if meta["game"] != spec.game or shapes != {k: list(v.shape) for k, v in expected.items()}:
             raise ConfigError(
-                f"{candidate} does not fit {folder}/config.yaml: it is of {meta.get('game')} "
-                f"with {meta.get('num_actions')} actions"
+                f"{candidate} does not fit {folder}/config.yaml: it is of {meta['game']} "
+                f"with {meta['num_actions']} actions"
             )
         network.load_state_dict(tensors)
         return SavedAgent(config, candidate.name, meta["step"], _q_values(network, values, device))
@@ -203,6 +202,13 @@ def _spec(config: Config) -> envs.Spec:
     environment = envs.make(config, 1)
     environment.close()
     return environment.spec
+
+
+def _candidates_of_running_run(folder: Path, which: str) -> Iterator[Path]:
+    """What was listed may be deleted or replaced before it is read; then there are newer ones."""
+    for moment in range(3):
+        time.sleep(0.1 * moment)
+        yield from _candidates(folder, which)
 
 
 def _candidates(folder: Path, which: str) -> list[Path]:

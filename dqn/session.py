@@ -5,18 +5,17 @@ generators of their own, made afresh.
 """
 
 import logging
-import platform
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from dqn.about import check_about, device_name, in_words, make_about, versions, warn_of_differences
 from dqn.agent import make_agent
-from dqn.checkpoint import Checkpoints, Damaged, read_meta, write_batch, write_model
+from dqn.checkpoint import Checkpoints
 from dqn.config import Config, ConfigError, RunStopped
 from dqn.curves import draw_curves
 from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_name
@@ -24,6 +23,7 @@ from dqn.metrics import Metrics
 from dqn.render import render_evaluation
 from dqn.run import Clock
 from dqn.schedule import due, linear
+from dqn.sealed import Damaged, read_meta, write_batch, write_model
 
 log = logging.getLogger("dqn")
 
@@ -45,6 +45,7 @@ class Session:
         self.agent = make_agent(config, device)
         self.step = 0
         spec = self.agent.environment.spec
+        self._about = make_about(config, spec, device)
         self.metrics = Metrics(folder, spec, config.num_envs, config.total_steps)
         self._folder = folder
         self._device = device
@@ -55,6 +56,11 @@ class Session:
         self._failed_saves = 0  # in a row
         self._best: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None  # not on disk yet
         self._held_out: torch.Tensor | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What this moment's checkpoint belongs to, and what it is made with."""
+        return {"step": self.step, **self._about}
 
     def epsilon(self, step: int) -> float:
         """Probability of a random action."""
@@ -121,7 +127,7 @@ class Session:
         stack = self.agent.environment.timestep.stack
         if self.metrics.evaluated(result, held_out_q, stack, seconds):
             model = {name: value.clone() for name, value in learner.online.state_dict().items()}
-            self._best = model, self.about() | result.as_json()
+            self._best = model, self.about | result.as_json()
             try:
                 self._write_best()
             except OSError as error:
@@ -149,7 +155,7 @@ class Session:
         }
         try:
             self._write_best()
-            about = self.about() | {"lengths": self.metrics.sync()}
+            about = self.about | {"lengths": self.metrics.sync()}
             folder = self._checkpoints.save(self.step, state, agent.replay, about)
         except OSError as error:
             self._failed_saves += 1
@@ -175,7 +181,7 @@ class Session:
         for folder in self._checkpoints.newest_first():
             try:
                 meta = read_meta(folder)
-                self._check_about(folder, meta)
+                check_about(folder, meta, self.about)
                 state = self._checkpoints.load(folder, meta, self.agent.replay)
             except Damaged as damage:
                 damages.append((folder, str(damage)))
@@ -188,11 +194,21 @@ class Session:
                 )  # fmt: skip
                 return
             self._announce("Continuing")
-            for damaged, reason in damages:
+            for _, reason in damages:
                 log.warning("%s: continuing from the checkpoint before it.", reason)
+            warn_of_differences(meta, self.about)
+            try:
+                self._restore(state)
+            except Exception as error:  # whatever a state that is none makes fail
+                raise ConfigError(
+                    f"{folder} cannot be continued ({error}); it was saved with "
+                    f"{in_words(meta['versions'])}, this is {in_words(versions())}; --fresh "
+                    "moves the run aside and starts anew"
+                ) from error
+            for damaged, _ in damages:
                 self._checkpoints.set_aside(damaged)
-            self._compare_about(meta)
-            self._restore(state, meta)
+            self._checkpoints.tidy()
+            self.metrics.cut(meta["lengths"])
             return
         if damages:
             reasons = "; ".join(reason for _, reason in damages)
@@ -204,20 +220,6 @@ class Session:
         self._checkpoints.tidy()
         self.metrics.cut({})
         self.agent.environment.reset(self.config.seed, SEED_OWNER)
-
-    def about(self) -> dict[str, Any]:
-        """What a checkpoint belongs to, and what it was made with."""
-        spec = self.agent.environment.spec
-        return {
-            "step": self.step,
-            "game": spec.game,
-            "protocol": protocol_name(self.config, spec.atari),
-            "num_actions": spec.num_actions,
-            "stack_shape": [spec.stack, *spec.frame_shape],
-            "versions": versions(),
-            "device": device_name(self._device),
-            "threads": torch.get_num_threads(),
-        }
 
     def _write_best(self) -> None:
         """Put the best model on disk, if it is not there."""
@@ -248,7 +250,7 @@ class Session:
         safe = self._checkpoints.newest_first()
         return f"{safe[0].name} is the last checkpoint" if safe else "there is no checkpoint yet"
 
-    def _restore(self, state: dict[str, Any], meta: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         agent = self.agent
         agent.environment.load_state_dict(
             state["environment"], self.config.seed, SEED_OWNER, _progress_bar
@@ -257,8 +259,6 @@ class Session:
         agent.learner.load_state_dict(state["learner"])
         agent.actor.load_state_dict(state["actor"])
         self.metrics.load_state_dict(state["metrics"])
-        self._checkpoints.tidy()
-        self.metrics.cut(meta["lengths"])
 
     def _announce(self, what: str) -> None:
         log.info(
@@ -266,25 +266,6 @@ class Session:
             what, self._folder, f"{self.step:,}", f"{self.config.total_steps:,}",
             device_name(self._device), torch.get_num_threads(),
         )  # fmt: skip
-
-    def _check_about(self, folder: Path, meta: dict[str, Any]) -> None:
-        """Refuse another game's checkpoint."""
-        ours = self.about()
-        for key in ("game", "num_actions", "stack_shape"):
-            if meta[key] != ours[key]:
-                raise ConfigError(
-                    f"{folder} is of another game: {key} is {meta[key]}, not {ours[key]}"
-                )
-
-    def _compare_about(self, meta: dict[str, Any]) -> None:
-        """Say so if other versions may mean other bits."""
-        ours = self.about()
-        for key in ("versions", "device", "threads"):
-            if meta[key] != ours[key]:
-                log.warning(
-                    "This checkpoint was made with %s %s, now %s: the run goes on, but not to "
-                    "the same bits.", key, meta[key], ours[key],
-                )  # fmt: skip
 
     def _draw(self) -> None:
         """Curves and, if asked for, one more episode in pictures. Neither may cost the training."""
@@ -310,17 +291,6 @@ class Session:
                 "step %s: eval_%03d shows an episode of %s steps with a return of %g",
                 f"{self.step:,}", index, f"{record.length:,}", record.return_,
             )  # fmt: skip
-
-
-def versions() -> dict[str, str]:
-    """What decides a run's bits beside its config and the machine."""
-    packages = ("torch", "ale-py", "gymnasium", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def device_name(device: torch.device) -> str:
-    """``cpu``, or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _progress_bar(steps: Iterable[int]) -> Iterable[int]:

@@ -5,13 +5,14 @@ import logging
 from pathlib import Path
 
 from dqn import envs
+from dqn.about import versions
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.device import resolve_device, use_threads
 from dqn.files import replace_file
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
 from dqn.schedule import due
-from dqn.session import Session, versions
+from dqn.session import Session
 
 log = logging.getLogger("dqn")
 
@@ -114,7 +115,7 @@ def _check_identity(config: Config, folder: Path) -> None:
 
 def _comments(session: Session) -> str:
     """What is worth knowing of a run beside its config, for the head of config.yaml."""
-    about = session.about()
+    about = session.about
     lines = [f"{key}: {about[key]}" for key in ("game", "protocol", "device", "threads")]
     lines += [f"{package} {number}" for package, number in versions().items()]
     return "".join(f"# {line}\n" for line in lines)

@@ -21,7 +21,10 @@ FLOORS = {
         *["device", "sinks", "board", "parser", "options"],
     ],
     2: ["actor", "learner", "agent", "films"],
-    3: ["evaluate", "render", "metrics", "curves", "checkpoint", "run", "saved", "session"],
+    3: [
+        *["evaluate", "render", "metrics", "curves", "about", "sealed", "checkpoint"],
+        *["run", "saved", "session"],
+    ],
     4: ["train"],
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

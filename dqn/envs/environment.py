@@ -111,12 +111,15 @@ class Environment:
         """Play the recorded actions again, and check that they lead where they led.
 
         Raises:
-            RuntimeError: the emulator showed something else than what was saved.
+            ValueError: this is no state of these environments, or they showed something else.
         """
         self._root = (seed, owner)
         self._count, self._age = state["count"].copy(), state["age"].copy()
         self._seed = state["seed"]
         actions: Array = state["actions"]
+        wrong = (self._age < 0) | (self._age > len(actions))
+        if wrong.any() or (actions >= self.spec.num_actions).any():
+            raise ValueError("the recorded actions are not this game's")
         self._record = ActionRecord(self.num_envs, self._action_dtype, actions)
         # All step together, each seeded late enough that they arrive at once. One that was never
         # seeded anew is as old as the run, so its seed is the first reset's.
@@ -134,7 +137,7 @@ class Environment:
             (arrival.lives, self._lives),
         )
         if not all(np.array_equal(shown, saved) for shown, saved in pairs):
-            raise RuntimeError("the emulator did not return to the saved screens")
+            raise ValueError("the emulators did not return to the saved screens")
         return self.timestep
 
     def _life_lost(self, arrival: Arrival) -> Bool:
