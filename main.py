@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from dqn.config import ConfigError, RunStopped
+from dqn.config import ConfigError
 
 
 def main(arguments: list[str]) -> int:
@@ -21,9 +21,6 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
-    except RunStopped as error:
-        print("error:", error, file=sys.stderr)
-        return 1
     except KeyboardInterrupt:  # training saves first and ends by itself; here nothing is lost
         return 130
     except BrokenPipeError:

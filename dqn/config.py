@@ -14,10 +14,6 @@ class ConfigError(ValueError):
     """What was typed or configured is wrong; the message is one sentence for the user."""
 
 
-class RunStopped(Exception):
-    """A run cannot go on; the message says why, and what is safe on disk."""
-
-
 @dataclass(frozen=True)
 class EnvConfig:
     """Environment: the game as the agent meets it"""

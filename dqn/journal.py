@@ -22,11 +22,11 @@ class Journal:
             self.write()
         except OSError as error:
             if not self._complained:
+                self._complained = True  # first: the line below may be for this very file
                 log.warning(
-                    "Nothing more is written to %s (%s) until there is room again.",
+                    "%s waits until it can be written again (%s).",
                     self._path.name, error.strerror,
                 )  # fmt: skip
-            self._complained = True
 
     def write(self) -> None:
         """Write what waits.

@@ -18,6 +18,7 @@ from typing import IO
 from tqdm import tqdm
 
 from dqn.config import ConfigError
+from dqn.journal import Journal
 
 log = logging.getLogger("dqn")
 
@@ -161,9 +162,21 @@ def log_to_terminal() -> None:
         log.addHandler(TerminalHandler())
 
 
+class LogFile(logging.Handler):
+    """Writes lines with their times; what a full disk refuses comes later."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._journal = Journal(path)
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self._journal.append(f"{self.format(record)}\n".encode(errors="replace"))
+
+
 def log_to_file(path: Path) -> logging.Handler:
-    """Keep the program's lines in ``train.log`` too, each with its time; from the first one on."""
-    handler = logging.FileHandler(path, "a", encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    """Keep the program's lines in ``train.log`` too."""
+    handler = LogFile(path)
     log.addHandler(handler)
     return handler

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dqn.about import check_about, device_name, in_words, make_about, versions, warn_of_differences
 from dqn.agent import make_agent
 from dqn.checkpoint import Checkpoints
-from dqn.config import Config, ConfigError, RunStopped
+from dqn.config import Config, ConfigError
 from dqn.curves import draw_curves
 from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_name
 from dqn.metrics import Metrics
@@ -29,6 +29,10 @@ log = logging.getLogger("dqn")
 
 SEED_OWNER = "training"
 """Names the seeds of the training's environments."""
+
+
+class RunStopped(Exception):
+    """A run cannot go on; the message says why, and what is safe on disk."""
 
 
 class Session:

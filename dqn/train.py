@@ -12,7 +12,7 @@ from dqn.files import replace_file
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
 from dqn.schedule import due
-from dqn.session import Session
+from dqn.session import RunStopped, Session
 
 log = logging.getLogger("dqn")
 
@@ -90,6 +90,15 @@ def train(config: Config, name: str, fresh: bool) -> int:
             else:
                 log.info("Done: %s steps.", f"{session.step:,}")
             return stop.exit_status
+    except RunStopped as error:
+        log.error("error: %s.", error)
+        return 1
+    except OSError as error:  # before the first step: later ones are taken care of where they occur
+        log.error(
+            "error: %s (%s); what was saved in %s is still there.",
+            error.strerror or error, error.filename, folder.path,
+        )  # fmt: skip
+        return 1
     finally:
         log.removeHandler(handler)
         handler.close()

@@ -1,0 +1,147 @@
+"""A disk that fails, or a process that dies, at a chosen file operation; and a power loss after it.
+
+Python's own file operations are wrapped, so every one in a folder is seen, whoever calls it: open to
+write, write, sync, truncate, rename, link, make and remove.
+"""
+
+import builtins
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Died(BaseException):
+    """The process is no more: nothing that catches errors may catch this."""
+
+
+class FaultyDisk:
+    """Counts the operations in ``folder``; one of them goes wrong.
+
+    ``mode`` is ``trace`` (nothing goes wrong), ``fail`` (operation ``at`` raises OSError, a write
+    after half of its bytes; all others succeed), ``die`` (so does every later one: nothing is
+    cleaned up).
+    """
+
+    def __init__(self, folder: Path, mode: str = "trace", at: int = -1) -> None:
+        self.operations: list[str] = []
+        self._folder, self._mode, self._at = str(folder.resolve()), mode, at
+        self._open = builtins.open
+        self._synced_bytes: dict[int, bytes] = {}
+        self._synced_names: dict[int, dict[str, int]] = {}
+        self._held: dict[int, int] = {}  # inode -> descriptor: so that no number is used again
+        for path in [folder, *folder.rglob("*")]:
+            self._remember(path)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wrap the operations until the test undoes it."""
+        monkeypatch.setattr(builtins, "open", self._opened)
+        for name in ("rename", "replace", "link", "mkdir", "unlink", "remove", "rmdir", "truncate"):
+            monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
+        monkeypatch.setattr(os, "fsync", self._fsync(os.fsync))
+
+    def lose_power(self) -> None:
+        """Leave in the folder what had been synced, and nothing else: of a file its bytes, of a
+        folder its names."""
+        root = os.stat(self._folder).st_ino
+        shutil.rmtree(self._folder)
+        self._rebuild(Path(self._folder), root)
+        for descriptor in self._held.values():
+            os.close(descriptor)
+
+    def _rebuild(self, path: Path, inode: int) -> None:
+        if inode not in self._synced_names:
+            with self._open(path, "wb") as file:
+                file.write(self._synced_bytes.get(inode, b""))
+            return
+        path.mkdir()
+        for name, child in self._synced_names[inode].items():
+            self._rebuild(path / name, child)
+
+    def _remember(self, path: Path) -> None:
+        """What the disk now has for certain."""
+        inode = path.stat().st_ino
+        if inode not in self._held:
+            self._held[inode] = os.open(path, os.O_RDONLY)
+        if path.is_dir():
+            self._synced_names[inode] = {entry.name: entry.inode() for entry in os.scandir(path)}
+            for entry in os.scandir(path):
+                if entry.inode() not in self._held:
+                    self._held[entry.inode()] = os.open(entry.path, os.O_RDONLY)
+                if entry.is_dir():
+                    self._synced_names.setdefault(entry.inode(), {})
+        else:
+            with self._open(path, "rb") as file:
+                self._synced_bytes[inode] = file.read()
+
+    def _happens(self, what: str, path: str, half: Callable[[], Any] = lambda: None) -> None:
+        """Count an operation; raise if it is the one that goes wrong, or one after death."""
+        number = len(self.operations)
+        self.operations.append(f"{what} {path.removeprefix(self._folder)}")
+        if number == self._at and self._mode in ("fail", "die"):
+            half()
+        if self._mode == "die" and number >= self._at:
+            raise Died
+        if self._mode == "fail" and number == self._at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    def _inside(self, path: Any, dir_fd: int | None = None) -> str | None:
+        if isinstance(path, int):
+            name = os.readlink(f"/proc/self/fd/{path}")
+        elif dir_fd is not None:
+            name = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+        else:
+            name = os.path.abspath(path)
+        return name if name.startswith(self._folder) else None
+
+    def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *arguments: Any, **keywords: Any) -> Any:
+            if inside := self._inside(path, keywords.get("dir_fd")):
+                self._happens(name, inside)
+            return real(path, *arguments, **keywords)
+
+        return call
+
+    def _fsync(self, real: Callable[[int], None]) -> Callable[[int], None]:
+        def call(descriptor: int) -> None:
+            if inside := self._inside(descriptor):
+                self._happens("sync", inside)
+                real(descriptor)
+                self._remember(Path(inside))
+
+        return call
+
+    def _opened(self, path: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
+        inside = None if isinstance(path, int) else self._inside(path)
+        if not inside or not set(mode) & set("wax+"):
+            return self._open(path, mode, *arguments, **keywords)
+        self._happens("open", inside)
+        if "b" not in mode:
+            return self._open(path, mode, *arguments, **keywords)
+        return _File(self, inside, self._open(path, mode, buffering=0))
+
+
+class _File:
+    """A file open to write, without a buffer: what was written is written."""
+
+    def __init__(self, disk: FaultyDisk, path: str, real: Any) -> None:
+        self._disk, self._path, self._real = disk, path, real
+
+    def write(self, data: Any) -> int:
+        half = bytes(data)[: len(data) // 2]
+        self._disk._happens("write", self._path, lambda: self._real.write(half))
+        written: int = self._real.write(data)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def __enter__(self) -> "_File":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._real.close()

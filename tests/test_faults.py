@@ -1,0 +1,139 @@
+"""The disk fails, the process dies or the power goes, at every file operation in turn: the next
+start gives the undisturbed result."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from faulty_disk import Died, FaultyDisk
+from test_resume import assert_same, newest, run_of
+
+import dqn.checkpoint
+import dqn.session
+from main import main
+
+OPTIONS = [
+    "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
+    "--report-period=50", "--evaluate-period=150", "--env.reseed-steps=20",
+    "--replay.capacity=100", "--network.mlp-units=[4]", "--learner.update-period=16",
+    "--evaluation.episodes=1", "--evaluation.held-out-states=8", "--keep=1",
+]  # fmt: skip
+"""240 steps with evaluations at 150 and at the end, a new best among them; the ring wraps."""
+
+SAVED_AT = (100, 160, 200)
+
+
+class Bell:
+    """A clock that rings at SAVED_AT, in place of minutes."""
+
+    session: dqn.session.Session
+    begun: int
+
+    def __init__(self, minutes: float) -> None:
+        pass
+
+    def rings(self) -> bool:
+        return Bell.session.step in SAVED_AT and Bell.session.step != Bell.begun
+
+
+def quicken(patch: pytest.MonkeyPatch) -> None:
+    """No time spent on drawing; pieces of replay so small that checkpoints share some."""
+    patch.setattr(dqn.session, "draw_curves", lambda *_: None)
+    patch.setattr(dqn.checkpoint, "PIECE_ROWS", 32)
+
+
+@pytest.fixture(autouse=True)
+def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = dqn.session.Session.begin
+
+    def noted(session: dqn.session.Session) -> None:
+        begin(session)
+        Bell.session, Bell.begun = session, session.step
+
+    quicken(monkeypatch)
+    monkeypatch.setattr(dqn.session, "Clock", Bell)
+    monkeypatch.setattr(dqn.session.Session, "begin", noted)
+
+
+def train(folder: Path, steps: int = 240) -> int:
+    return main([*OPTIONS, f"--total-steps={steps}", f"--checkpoints-dir={folder}"])
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped at step 50, with its checkpoint there."""
+    with pytest.MonkeyPatch.context() as patch:
+        quicken(patch)
+        patch.setattr(dqn.session.Session, "finished", property(lambda session: session.step >= 50))
+        folder = tmp_path_factory.mktemp("begun")
+        assert train(folder, 50) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run without a fault, and without a checkpoint on the way."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "checkpoints"
+    shutil.copytree(begun, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        quicken(patch)
+        assert train(folder) == 0
+    return run_of(folder)
+
+
+def traced(begun: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every operation of the run that goes on from ``begun``."""
+    shutil.copytree(begun, folder)
+    disk = FaultyDisk(folder)
+    with monkeypatch.context() as patch:
+        disk.install(patch)
+        assert train(folder) == 0
+    return disk.operations
+
+
+def test_the_operations_are_found(
+    begun: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each kind, for each of the checkpoints; and watching them changes nothing."""
+    operations = traced(begun, tmp_path / "run", monkeypatch)
+    assert_same(run_of(tmp_path / "run"), undisturbed)
+    for step in (*SAVED_AT, 240):
+        for what in ("mkdir", "open", "write", "sync", "rename"):
+            assert any(f"{what} " in line and f"step_{step:09d}" in line for line in operations)
+    assert len(operations) > 150, operations
+    kinds = {line.split()[0] for line in operations}
+    assert kinds >= {"open", "write", "sync", "mkdir", "rename", "link", "unlink", "rmdir"}
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("mode", ["fail", "die", "lose power"])
+def test_every_operation_in_turn(
+    mode: str,
+    part: int,
+    begun: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operations = traced(begun, tmp_path / "traced", monkeypatch)
+    assert operations
+    hit = 0
+    for at in range(part, len(operations), 4):
+        folder = tmp_path / f"{at}"
+        shutil.copytree(begun, folder)
+        disk = FaultyDisk(folder, "fail" if mode == "fail" else "die", at)
+        with monkeypatch.context() as patch:
+            disk.install(patch)
+            try:
+                assert train(folder) in ((0, 1, 2) if mode == "fail" else (0,))
+                hit += mode == "fail" and len(disk.operations) > at
+            except Died:
+                hit += 1
+        if mode == "lose power":
+            disk.lose_power()
+        what = f"operation {at}, {operations[at]}"
+        assert newest(run_of(folder)) >= 50, f"{what}: the old checkpoint is gone"
+        assert train(folder) == 0, what
+        assert_same(run_of(folder), undisturbed)
+        shutil.rmtree(folder)
+    assert hit == len(range(part, len(operations), 4))
