@@ -1,5 +1,6 @@
 """What a run is of and what it is made with: kept in every checkpoint, compared on going on."""
 
+import functools
 import logging
 import platform
 from importlib.metadata import version
@@ -58,6 +59,7 @@ def in_words(value: Any) -> str:
     return ", ".join(f"{name} {number}" for name, number in value.items())
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """What decides a run's bits beside its config and the machine."""
     packages = ("torch", "ale-py", "gymnasium", "numpy")

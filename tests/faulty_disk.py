@@ -1,7 +1,7 @@
-"""A disk that fails, or a process that dies, at a chosen file operation; and a power loss after it.
+"""A disk that fails, a process that dies or a power that goes at a chosen file operation.
 
-Python's own file operations are wrapped, so every one in a folder is seen, whoever calls it: open to
-write, write, sync, truncate, rename, link, make and remove.
+Python's own file operations are wrapped, so every one in a folder is seen, whoever calls it: open
+to write, write, sync, truncate, rename, link, make and remove.
 """
 
 import builtins
@@ -47,9 +47,12 @@ class FaultyDisk:
     def lose_power(self) -> None:
         """Leave in the folder what had been synced, and nothing else: of a file its bytes, of a
         folder its names."""
-        root = os.stat(self._folder).st_ino
+        root = Path(self._folder).stat().st_ino
         shutil.rmtree(self._folder)
         self._rebuild(Path(self._folder), root)
+
+    def close(self) -> None:
+        """Let go of the files held."""
         for descriptor in self._held.values():
             os.close(descriptor)
 
@@ -91,12 +94,12 @@ class FaultyDisk:
 
     def _inside(self, path: Any, dir_fd: int | None = None) -> str | None:
         if isinstance(path, int):
-            name = os.readlink(f"/proc/self/fd/{path}")
+            place = Path(f"/proc/self/fd/{path}").readlink()
         elif dir_fd is not None:
-            name = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+            place = Path(f"/proc/self/fd/{dir_fd}").readlink() / path
         else:
-            name = os.path.abspath(path)
-        return name if name.startswith(self._folder) else None
+            place = Path.cwd() / path
+        return str(place) if str(place).startswith(self._folder) else None
 
     def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -1,6 +1,7 @@
 """The disk fails, the process dies or the power goes, at every file operation in turn: the next
 start gives the undisturbed result."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,17 +11,21 @@ from test_resume import assert_same, newest, run_of
 
 import dqn.checkpoint
 import dqn.session
-from main import main
+import dqn.train
+from dqn.config import ConfigError
+from dqn.options import parse_training, training_parser
 
 OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
-    "--report-period=50", "--evaluate-period=150", "--env.reseed-steps=20",
-    "--replay.capacity=100", "--network.mlp-units=[4]", "--learner.update-period=16",
+    "--report-period=40", "--evaluate-period=100", "--env.reseed-steps=20",
+    "--replay.capacity=60", "--network.mlp-units=[4]", "--learner.update-period=16",
     "--evaluation.episodes=1", "--evaluation.held-out-states=8", "--keep=1",
 ]  # fmt: skip
-"""240 steps with evaluations at 150 and at the end, a new best among them; the ring wraps."""
+"""140 steps with evaluations at 100 and at the end, a new best among them; the ring wraps."""
 
-SAVED_AT = (100, 160, 200)
+CONFIG = parse_training(training_parser(), OPTIONS).config
+
+SAVED_AT = (80, 110)
 
 
 class Bell:
@@ -39,7 +44,7 @@ class Bell:
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """No time spent on drawing; pieces of replay so small that checkpoints share some."""
     patch.setattr(dqn.session, "draw_curves", lambda *_: None)
-    patch.setattr(dqn.checkpoint, "PIECE_ROWS", 32)
+    patch.setattr(dqn.checkpoint, "PIECE_ROWS", 16)
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +60,12 @@ def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dqn.session.Session, "begin", noted)
 
 
-def train(folder: Path, steps: int = 240) -> int:
-    return main([*OPTIONS, f"--total-steps={steps}", f"--checkpoints-dir={folder}"])
+def train(folder: Path, steps: int = 140) -> int:
+    config = dataclasses.replace(CONFIG, total_steps=steps, checkpoints_dir=str(folder))
+    try:
+        return dqn.train.train(config, "dqn", fresh=False)
+    except ConfigError:
+        return 2
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +106,10 @@ def test_the_operations_are_found(
     """Of each kind, for each of the checkpoints; and watching them changes nothing."""
     operations = traced(begun, tmp_path / "run", monkeypatch)
     assert_same(run_of(tmp_path / "run"), undisturbed)
-    for step in (*SAVED_AT, 240):
+    for step in (*SAVED_AT, 140):
         for what in ("mkdir", "open", "write", "sync", "rename"):
             assert any(f"{what} " in line and f"step_{step:09d}" in line for line in operations)
-    assert len(operations) > 150, operations
+    assert len(operations) > 120, operations
     kinds = {line.split()[0] for line in operations}
     assert kinds >= {"open", "write", "sync", "mkdir", "rename", "link", "unlink", "rmdir"}
 
@@ -131,6 +140,7 @@ def test_every_operation_in_turn(
                 hit += 1
         if mode == "lose power":
             disk.lose_power()
+        disk.close()
         what = f"operation {at}, {operations[at]}"
         assert newest(run_of(folder)) >= 50, f"{what}: the old checkpoint is gone"
         assert train(folder) == 0, what
