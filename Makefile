@@ -8,15 +8,17 @@ VENV    ?= .venv
 GAME    ?=
 ARGS    ?=
 WORKERS ?= 2
+KILLS   ?= 100
 
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test lint format clean
+.PHONY: help venv train test soak lint format clean
 
 help:
 	@echo 'make train GAME=Breakout [ARGS="--seed 3 --render"]   train (again: continue)'
 	@echo 'make test [ARGS="-k replay"] [WORKERS=2]              run the tests'
+	@echo 'make soak [KILLS=100]                                 kill a run so often, compare its bits'
 	@echo 'make lint                                             style, types, Dockerfile'
 	@echo 'make format                                           put the code in shape'
 	@echo 'make venv                                             only make $(VENV)'
@@ -31,6 +33,9 @@ train: $(VENV)/.installed
 # Two workers, a thread each: on two cores faster than one worker whose threads wait for each other.
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+soak: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -p no:xdist -q tests/test_kills.py --kills $(KILLS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

@@ -13,6 +13,11 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--kills 100``: how often tests/test_kills.py kills its run."""
+    parser.addoption("--kills", type=int, default=10, help="kills in tests/test_kills.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what needs a GPU where torch has none to use."""
     if torch.cuda.is_available():
