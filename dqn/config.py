@@ -146,6 +146,8 @@ class Config:
     """Checkpoints kept."""
     threads: int = 0
     """CPU threads of the learner (0: one for each core); equal bits need equal threads."""
+    deterministic: bool = False
+    """On a GPU: only operations that give equal bits each time, at some cost; the CPU's all do."""
     report_period: int = 5_000
     """Steps between points in TensorBoard and curves.png."""
     env: EnvConfig = EnvConfig()

@@ -32,6 +32,15 @@ def use_threads(threads: int) -> int:
     return count
 
 
+def use_deterministic_operations(device: torch.device) -> None:
+    """From now on a GPU gives equal bits each time, or an error where torch knows no way to."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
+        torch.use_deterministic_algorithms(True)
+        # Else torch writes NaN into all new memory: the replay's would be resident at once.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def _gpu_present() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
 

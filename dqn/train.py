@@ -7,7 +7,7 @@ from pathlib import Path
 from dqn import envs
 from dqn.about import versions
 from dqn.config import Config, ConfigError, differing_fields
-from dqn.device import resolve_device, use_threads
+from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.files import replace_file
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
@@ -58,6 +58,8 @@ def train(config: Config, name: str, fresh: bool) -> int:
     """
     device = resolve_device(config.device)
     use_threads(config.threads)
+    if config.deterministic:
+        use_deterministic_operations(device)
     game = envs.resolve(config.game)
     config = dataclasses.replace(config, game=game)  # its one name, however it was spelt
     envs.make(config, 1).close()  # a game that cannot be played leaves no folder behind

@@ -57,11 +57,11 @@ def test_killed_at_random_instants(
         old = parts(run)
         process = start(folder, command, FREQUENT)
         if number % 3 == 0:
-            instant(process, run, draw)
+            write_begun(process, run, old, draw)
         elif number % 3 == 1:
             loop_begun(process, run, draw)
         else:
-            write_begun(process, run, old, draw)
+            instant(process, run, draw)
         process.send_signal(signal.SIGKILL)
         _, said = process.communicate()
         assert process.returncode == -signal.SIGKILL, said
@@ -89,9 +89,9 @@ def instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) ->
 
 
 def loop_begun(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
-    """Some reports after it has gone on."""
+    """Some reports after it has gone on, and not before there is a checkpoint to go on from."""
     goal = reports(run) + draw.randint(1, 6)
-    while reports(run) < goal and process.poll() is None:
+    while (reports(run) < goal or not newest(run)) and process.poll() is None:
         time.sleep(0.002)
     time.sleep(draw.uniform(0, 0.05))
 

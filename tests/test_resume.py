@@ -249,6 +249,22 @@ def test_checkpoints_at_every_step_and_never(
     assert_same(always, never)
 
 
+@pytest.mark.parametrize("threads", [2, 4])
+def test_emulator_threads(threads: int, one_thread: Path, tmp_path: Path) -> None:
+    """However many threads the emulators have, they give the same bits; and so does twice one."""
+    assert_same(train(tmp_path / "again", SMALL, NEVER), one_thread)
+    assert_same(train(tmp_path / "more", [*SMALL, f"--env.threads={threads}"], NEVER), one_thread)
+
+
+SMALL = [*BREAKOUT, "--num-envs=6", "--total-steps=1200", "--evaluate-period=1200"]
+
+
+@pytest.fixture(scope="module")
+def one_thread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of Breakout with one emulator thread."""
+    return train(tmp_path_factory.mktemp("one"), SMALL, NEVER)
+
+
 def truncate(file: Path) -> None:
     """The disk was full, and nobody noticed."""
     os.truncate(file, file.stat().st_size // 2)
