@@ -44,9 +44,16 @@ class FaultyDisk:
             monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
         monkeypatch.setattr(os, "fsync", self._fsync(os.fsync))
 
-    def lose_power(self) -> None:
-        """Leave in the folder what had been synced, and nothing else: of a file its bytes, of a
-        folder its names."""
+    def lose_power(self, names_too: bool) -> None:
+        """Leave in the folder what had been synced: of a file its bytes and, if ``names_too``, of
+        a folder its names. (Disks may write names long after bytes, or long before.)"""
+        if not names_too:
+            for path in Path(self._folder).rglob("*"):
+                inode = path.stat().st_ino
+                if path.is_file() and path.read_bytes() != self._synced_bytes.get(inode, b""):
+                    with self._open(path, "wb") as file:
+                        file.write(self._synced_bytes.get(inode, b""))
+            return
         root = Path(self._folder).stat().st_ino
         shutil.rmtree(self._folder)
         self._rebuild(Path(self._folder), root)
