@@ -108,6 +108,7 @@ def parse_training(parser: Parser, arguments: list[str]) -> TrainingOptions:
     for argument in typed:
         if not argument.startswith("--"):
             raise ConfigError(f"unexpected {argument!r}; a game is given as --game Breakout")
+    parser.given.clear()
     values = parser.get_defaults()
     for preset in presets:
         values = _read(parser, preset, values)
@@ -140,6 +141,7 @@ def load_config(path: Path) -> Config:
         ConfigError: it cannot be read, or holds what is no config.
     """
     parser = training_parser()
+    parser.given.clear()
     return _config(parser, _read(parser, str(path), parser.get_defaults()))
 
 
