@@ -12,6 +12,7 @@ import torch
 from dqn.config import Config, ConfigError
 from dqn.envs import Spec
 from dqn.evaluate import protocol_name
+from dqn.sealed import printable
 
 log = logging.getLogger("dqn")
 
@@ -38,7 +39,8 @@ def check_about(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> N
     for key in ("game", "num_actions", "stack_shape"):
         if theirs[key] != ours[key]:
             raise ConfigError(
-                f"{folder} is of another game: {key} is {theirs[key]}, not {ours[key]}"
+                f"{folder} is of another game: {key} is {in_words(theirs[key])}, "
+                f"not {in_words(ours[key])}"
             )
 
 
@@ -53,10 +55,10 @@ def warn_of_differences(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
 
 
 def in_words(value: Any) -> str:
-    """``torch 2.13.0, numpy 2.3.4`` of packages; anything else as it is."""
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{name} {number}" for name, number in value.items())
+    """``torch 2.13.0, numpy 2.3.4`` of packages; anything else as it is, unless it is long."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{name} {number}" for name, number in value.items())
+    return printable(str(value))[:200]
 
 
 @functools.cache

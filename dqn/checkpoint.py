@@ -35,6 +35,7 @@ from dqn.sealed import (
     read_verified,
     write_file,
 )
+from dqn.state_check import check_state
 from dqn.types import State
 
 PIECE_ROWS = 8192
@@ -60,7 +61,7 @@ class Checkpoints:
         Raises:
             OSError: the disk is full, say. What was there before is untouched.
         """
-        final = self._folder / f"step_{step:09d}"
+        final = self._folder / _name(step)
         if self._known and self._known[0] == final:
             # Between two savings of one step there can have been an evaluation: words and numbers
             # may differ, arrays cannot.
@@ -114,12 +115,19 @@ class Checkpoints:
         arrays |= {f"learner/online/{name}": value for name, value in model.items()}
         try:
             state = _join(meta["state"], arrays)
-            time, lengths = int(state["replay"]["time"]), dict(meta["lengths"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise Damaged(f"{folder.name}/meta.json is no checkpoint's ({error!r})") from None
-        if not all(isinstance(n, int) and n >= 0 for n in (time, *lengths.values())):
-            raise Damaged(f"{folder.name}/meta.json is no checkpoint's (a length below 0)")
-        _load_rows(folder, meta, replay, time)
+        except (KeyError, TypeError, RecursionError) as error:
+            raise Damaged(f"{folder.name}/meta.json is no checkpoint's ({error})") from None
+        lengths = meta.get("lengths")
+        if not isinstance(lengths, dict) or not all(
+            type(length) is int and length >= 0 for length in lengths.values()
+        ):
+            raise Damaged(f"{folder.name}/meta.json is no checkpoint's (it has no lengths)")
+        if folder.name != _name(meta["step"]):
+            raise Damaged(f"{folder.name}/meta.json is of step {meta['step']}")
+        check_state(folder.name, state, meta, replay)
+        if state["learner"]["online"].keys() != model.keys():
+            raise Damaged(f"{folder.name}/model.safetensors holds another network")
+        _load_rows(folder, meta, replay, state["replay"]["time"])
         self._known = folder, meta["files"]
         return state
 
@@ -160,6 +168,10 @@ class Checkpoints:
                 remove_folder(folder)
 
 
+def _name(step: int) -> str:
+    return f"step_{step:09d}"
+
+
 def _pieces(time: int, length: int, num_envs: int) -> Iterator[tuple[int, int]]:
     """The rows held, cut at multiples of a fixed number: ``(begin, end)`` in time. The first and
     the last may be short; those between never change once written."""
@@ -182,10 +194,14 @@ def _load_rows(folder: Path, meta: dict[str, Any], replay: Replay, time: int) ->
         except zstandard.ZstdError as error:
             raise Damaged(f"{folder.name}/{name} cannot be decompressed ({error})") from None
         rows = parse_tensors(f"{folder.name}/{name}", piece)
+        if rows.keys() != replay.storage.keys():
+            raise Damaged(f"{folder.name}/{name} holds {', '.join(rows)}")
         for key, ring in replay.storage.items():
             shape = (end - begin, *ring.shape[1:])
-            if key not in rows or rows[key].shape != shape or rows[key].dtype != ring.dtype:
+            if rows[key].shape != shape or rows[key].dtype != ring.dtype:
                 raise Damaged(f"{folder.name}/{name} holds no {key} of shape {list(shape)}")
+        if ((rows["action"] < 0) | (rows["action"] >= meta["num_actions"])).any():
+            raise Damaged(f"{folder.name}/{name} holds actions that the game does not have")
         replay.load_rows(begin, rows)
 
 
@@ -213,7 +229,7 @@ def _join(plain: State, arrays: dict[str, torch.Tensor], path: str = "") -> Stat
         name = f"{path}{key}"
         if isinstance(value, dict) and set(value) == {"array"}:
             if name not in arrays:
-                raise Damaged(f"the state lacks {name}")
+                raise KeyError(f"the state lacks {name}")
             tree[key] = arrays[name].numpy() if value["array"] == "numpy" else arrays[name]
         elif isinstance(value, dict):
             tree[key] = _join(value, arrays, f"{name}/")

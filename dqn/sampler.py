@@ -61,8 +61,15 @@ class UniformSampler:
         return {"mass": self._mass, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
-        self._mass.copy_(state["mass"])
+        """The counterpart of ``state_dict``.
+
+        Raises:
+            ValueError: these are no masses of so many rows.
+        """
+        mass = state["mass"]
+        if mass.shape != self._mass.shape or mass.dtype != self._mass.dtype or (mass > 1).any():
+            raise ValueError("the masses are not these rows'")
+        self._mass.copy_(mass)
         self._sums.copy_(self._by_block.sum(1))
         self._generator.set_state(state["generator"])
 

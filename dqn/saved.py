@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from dqn import envs, scores
+from dqn.about import in_words
 from dqn.action_values import Expected
 from dqn.actor import Actor
 from dqn.agent import make_q_network
@@ -159,18 +160,21 @@ def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:
             problems.append(str(damage))
             continue
         network, values = make_q_network(config, spec)
-        expected = network.state_dict()
-        shapes = {name: list(value.shape) for name, value in tensors.items()}
-        if meta["game"] != spec.game or shapes != {k: list(v.shape) for k, v in expected.items()}:
+        fits = _shapes(tensors) == _shapes(network.state_dict())
+        if meta["game"] != spec.game or not fits:
             raise ConfigError(
-                f"{candidate} does not fit {folder}/config.yaml: it is of {meta['game']} "
-                f"with {meta['num_actions']} actions"
+                f"{candidate} does not fit {folder}/config.yaml: it is of "
+                f"{in_words(meta['game'])} with {meta['num_actions']} actions"
             )
         network.load_state_dict(tensors)
         return SavedAgent(config, candidate.name, meta["step"], _q_values(network, values, device))
     if not problems:
         raise ConfigError(f"{folder} has no checkpoint ({which}) yet")
     raise ConfigError(f"no checkpoint in {folder} is whole: {'; '.join(dict.fromkeys(problems))}")
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (value.dtype, value.shape) for name, value in tensors.items()}
 
 
 def _write(file: Path, text: str) -> None:

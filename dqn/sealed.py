@@ -27,9 +27,23 @@ _META: dict[str, type] = {
 }  # fmt: skip
 """What a meta.json must have to be one."""
 
+_DTYPES = {
+    torch.float16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.uint16,
+    torch.uint32, torch.int8, torch.int16, torch.int32, torch.int64,
+}  # fmt: skip
+"""What the arrays of a game and of a network may be of."""
+
 
 class Damaged(Exception):
     """A checkpoint is not whole or not what it says; the message says where and how."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))  # it may quote what was forged
+
+
+def printable(text: str) -> str:
+    """A text of unknown origin as one line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -41,21 +55,24 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
+        digest = _meta_digest(meta) if isinstance(meta, dict) else ""
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise Damaged(f"{folder.name}/meta.json cannot be read ({reason})") from None
-    if not isinstance(meta, dict) or not isinstance(meta.get("format"), int):
+    if not isinstance(meta, dict) or type(meta.get("format")) is not int or meta["format"] < 1:
         raise Damaged(f"{folder.name}/meta.json is no checkpoint's")
     if meta["format"] > FORMAT:
         raise ConfigError(
             f"{folder} has format {meta['format']} and this program knows {FORMAT}; go on with the "
             "version that wrote it"
         )
-    if meta.get("sha256") != _meta_digest(meta):
+    if meta.get("sha256") != digest:
         raise Damaged(f"{folder.name}/meta.json does not match its digest")
     for key, kind in _META.items():
-        if not isinstance(meta.get(key), kind):
+        if type(meta.get(key)) is not kind:  # nor true for a number
             raise Damaged(f"{folder.name}/meta.json is no checkpoint's (it has no {key})")
+    if not 0 <= meta["step"] < 2**63:
+        raise Damaged(f"{folder.name}/meta.json is no checkpoint's (its step is {meta['step']})")
     checked: dict[str, Any] = meta
     return checked
 
@@ -84,11 +101,7 @@ def read_tensors(folder: Path, meta: dict[str, Any], name: str) -> dict[str, tor
     Raises:
         Damaged: it is missing, altered, or holds something else.
     """
-    tensors = parse_tensors(f"{folder.name}/{name}", read_verified(folder, meta, name))
-    for key, value in tensors.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise Damaged(f"{folder.name}/{name}: {key} holds numbers that are not finite")
-    return tensors
+    return parse_tensors(f"{folder.name}/{name}", read_verified(folder, meta, name))
 
 
 def write_model(folder: Path, model: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
@@ -135,12 +148,20 @@ def _meta_digest(meta: dict[str, Any]) -> str:
 
 
 def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
-    """The arrays in the bytes of a .safetensors file.
+    """The arrays in the bytes of a .safetensors file, every number of them finite.
 
     Raises:
         Damaged: they are no such file's.
     """
     try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        tensors = safetensors.torch.load(data)
+    except Exception as error:  # whatever it meets in bytes that are not its own
         raise Damaged(f"{what} is no safetensors file ({error})") from None
+    for key, value in tensors.items():
+        if value.dtype not in _DTYPES:
+            raise Damaged(f"{what}: {key} is an array of {value.dtype}, which nothing here is")
+        if value.is_floating_point() and not value.isfinite().all():
+            raise Damaged(f"{what}: {key} holds numbers that are not finite")
+        if value.dtype == torch.bool and (value.view(torch.uint8) > 1).any():
+            raise Damaged(f"{what}: {key} holds bytes that are neither true nor false")
+    return tensors

@@ -16,11 +16,20 @@ NUMBER = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
 
 class _Loader(yaml.SafeLoader):
     """YAML in which ``2e6`` is the whole number 2000000 and ``6.25e-5`` a number at all, and in
-    which no key may stand twice."""
+    which no key may stand twice and nothing stands for something else: a few lines of aliases of
+    aliases are gigabytes, once they are printed."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="an alias has no place in it", problem_mark=mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no key at all, as will be said
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"{key.value} stands there twice", problem_mark=key.start_mark
@@ -42,8 +51,17 @@ def number(text: str) -> int | float:
 
 
 def load_yaml(text: str) -> Any:
-    """What a text of YAML says."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader with one more number
+    """What a text of YAML says.
+
+    Raises:
+        yaml.YAMLError: nothing that it could.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader with one more number
+    except (ValueError, RecursionError) as error:  # a date with a 13th month, a thousand brackets
+        raise yaml.MarkedYAMLError(problem=" ".join(str(error).split())) from None
+    except (AttributeError, LookupError, TypeError):  # !!timestamp x, !!bool x
+        raise yaml.MarkedYAMLError(problem="a value does not fit its tag") from None
 
 
 def load_yaml_file(file: str) -> dict[Any, Any]:
@@ -60,15 +78,13 @@ def load_yaml_file(file: str) -> dict[Any, Any]:
         raise ConfigError(f"there is no file {file}; presets are {', '.join(known)}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
+    except ValueError:  # or a name that no file can have
         raise ConfigError(f"{file} is no text in UTF-8, so no YAML") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
         raise ConfigError(f"{file}{line} is no YAML: {reason}") from None
-    except (ValueError, RecursionError) as error:  # a date with a 13th month, a thousand brackets
-        raise ConfigError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
     if tree is None:
         raise ConfigError(f"{file} is empty; it should hold options, such as seed: 1")
     if not isinstance(tree, dict):

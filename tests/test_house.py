@@ -22,8 +22,8 @@ FLOORS = {
     ],
     2: ["actor", "learner", "agent", "films"],
     3: [
-        *["evaluate", "render", "metrics", "curves", "about", "sealed", "checkpoint"],
-        *["run", "saved", "session"],
+        *["evaluate", "render", "metrics", "curves", "about", "sealed"],
+        *["state_check", "checkpoint", "run", "saved", "session"],
     ],
     4: ["train"],
 }

@@ -117,9 +117,17 @@ class Environment:
         self._count, self._age = state["count"].copy(), state["age"].copy()
         self._seed = state["seed"]
         actions: Array = state["actions"]
-        wrong = (self._age < 0) | (self._age > len(actions))
-        if wrong.any() or (actions >= self.spec.num_actions).any():
+        if self._age.min() < 0 or self._age.max() != len(actions):
+            raise ValueError("the recorded actions are not as many as the steps since a seed")
+        if ((actions < 0) | (actions >= self.spec.num_actions)).any():
             raise ValueError("the recorded actions are not this game's")
+        if (
+            self._count.min() < 0
+            or (
+                self._seed != environment_seeds(seed, owner, np.arange(self.num_envs), self._count)
+            ).any()
+        ):
+            raise ValueError("the emulators' seeds are not this run's")
         self._record = ActionRecord(self.num_envs, self._action_dtype, actions)
         # All step together, each seeded late enough that they arrive at once. One that was never
         # seeded anew is as old as the run, so its seed is the first reset's.

@@ -1,0 +1,152 @@
+"""What the state in a checkpoint must look like, whoever wrote it.
+
+Digests tell a file that was harmed, not one that was forged to fit them. torch's fused optimisers
+and the emulators trust their input: an array of another shape is memory overwritten, an action too
+many ends the process. So each array's type and shape and each number's range is looked at first.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from dqn.learner import MEASURES
+from dqn.replay import Replay
+from dqn.sealed import Damaged
+from dqn.types import State
+
+_OPTIMIZERS = (("step", "exp_avg", "exp_avg_sq"), ("mean", "mean_square"))
+"""What Adam and RMSProp remember of each parameter."""
+
+
+class _Array(NamedTuple):
+    """A leaf of the state: ``kind`` is np.ndarray or torch.Tensor; None as a length: any."""
+
+    kind: type
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is such an array."""
+        return (
+            isinstance(value, np.ndarray | torch.Tensor)
+            and isinstance(value, self.kind)
+            and str(value.dtype).removeprefix("torch.") == self.dtype
+            and len(value.shape) == len(self.shape)
+            and all(n in (None, length) for n, length in zip(self.shape, value.shape, strict=True))
+        )
+
+
+def check_state(folder: str, state: State, meta: dict[str, Any], replay: Replay) -> None:
+    """Compare a state with what ``meta`` (of this game) says, and with the replay's dimensions.
+
+    Raises:
+        Damaged: it says where they differ.
+    """
+    step, n = meta["step"], replay.num_envs
+
+    def count(value: Any) -> bool:
+        return type(value) is int and 0 <= value <= step
+
+    def array(dtype: str, *shape: int | None) -> _Array:
+        return _Array(np.ndarray, dtype, (n, *shape))
+
+    frame_dtype = str(replay.storage["frame"].dtype).removeprefix("torch.")
+    flags, numbers = array("bool"), array("int64")
+    timestep = {
+        "stack": array(frame_dtype, *meta["stack_shape"]),
+        "reward": array("float32"), "first": flags, "last": flags, "terminal": flags,
+    }  # fmt: skip
+    environment = {
+        "timestep": timestep, "lives": numbers, "count": numbers, "seed": numbers, "age": numbers,
+        "actions": _Array(np.ndarray, str(np.min_scalar_type(meta["num_actions"] - 1)), (None, n)),
+    }  # fmt: skip
+    learner = {
+        "online": _is_mapping, "target": _is_mapping, "optimizer": _is_mapping,
+        "updates": count, "sums": _Array(torch.Tensor, "float32", (len(MEASURES),)),
+        "summed": count,
+    }  # fmt: skip
+    metrics = {
+        "returns": array("float64"), "lengths": numbers, "recent": _are_numbers,
+        "since_report": _are_numbers, "evaluations": count,
+        "best": lambda value: value is None or _are_numbers([value]),
+    }  # fmt: skip
+    rules = {
+        "environment": environment,
+        "replay": {"time": lambda time: count(time) and time * n == step, "sampler": _is_mapping},
+        "learner": learner,
+        "actor": _is_mapping,
+        "metrics": metrics,
+        "evaluated": count,
+    }
+    wrong = _wrong(rules, state) or _wrong_learner(state["learner"])
+    wrong = wrong or _wrong_masses(state, replay)
+    if wrong:
+        raise Damaged(f"{folder}/meta.json: the state's {wrong} is not what this run's would be")
+
+
+def _wrong(rules: Any, value: Any, path: str = "") -> str:
+    """The first place, in words, where a value breaks the rules; empty if there is none."""
+    if isinstance(rules, dict):
+        if not isinstance(value, dict):
+            return path or "content"
+        for key in sorted(rules.keys() ^ value.keys()):
+            return f"{path}/{key}".lstrip("/")
+        return next(
+            (w for key in rules if (w := _wrong(rules[key], value[key], f"{path}/{key}"))), ""
+        ).lstrip("/")
+    right = rules.fits(value) if isinstance(rules, _Array) else rules(value)
+    return "" if right else path
+
+
+def _wrong_learner(learner: State) -> str:
+    """The target's and the optimiser's arrays belong to the online network's."""
+    online, optimizer = learner["online"], learner["optimizer"]
+    if not all(_tensor_like(value) for value in online.values()):
+        return "learner/online"
+    likes = {name: _Array(torch.Tensor, "float32", (*v.shape,)) for name, v in online.items()}
+    if _wrong({name: like.fits for name, like in likes.items()}, learner["target"]):
+        return "learner/target"
+    if not optimizer and not learner["updates"]:
+        return ""
+    scalar = _Array(torch.Tensor, "float32", ())
+    for keys in _OPTIMIZERS:
+        wanted = {
+            f"{name}.{key}": scalar if key == "step" else like
+            for name, like in likes.items()
+            for key in keys
+        }
+        if not _wrong(wanted, optimizer):
+            # what is divided by, or drawn the root of, is never below 0
+            below = ("step", "exp_avg_sq", "mean_square")
+            bad = (v for k, v in optimizer.items() if k.rsplit(".", 1)[1] in below)
+            return "learner/optimizer" if any((v < 0).any() for v in bad) else ""
+    return "learner/optimizer"
+
+
+def _wrong_masses(state: State, replay: Replay) -> str:
+    """No row may be drawn that was never written, nor the newest, which nothing follows; and after
+    the first draw there is always one that may."""
+    mass, time = state["replay"]["sampler"].get("mass"), state["replay"]["time"]
+    if not isinstance(mass, torch.Tensor) or mass.ndim != 2 or len(mass) < replay.length:
+        return "replay/sampler"
+    nowhere = mass[min(time, replay.length) :].any()
+    newest = time > 0 and mass[(time - 1) % replay.length].any()
+    none = state["learner"]["updates"] and not mass.any()
+    return "replay/sampler" if nowhere or newest or none else ""
+
+
+def _tensor_like(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.float32
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        type(value) in (int, float) and -1e300 < value < 1e300 and math.isfinite(value)
+        for value in values
+    )
