@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
             )
         return COMMANDS[command](rest)
     except ConfigError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # training saves first and ends by itself; here nothing is lost
         return 130

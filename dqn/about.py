@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from dqn.config import Config, ConfigError
+from dqn.config import Config, ConfigError, printable
 from dqn.envs import Spec
 from dqn.evaluate import protocol_name
-from dqn.sealed import printable
 
 log = logging.getLogger("dqn")
 

@@ -13,6 +13,14 @@ from typing import Any, Literal
 class ConfigError(ValueError):
     """What was typed or configured is wrong; the message is one sentence for the user."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """A text of unknown origin as one line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
 
 @dataclass(frozen=True)
 class EnvConfig:

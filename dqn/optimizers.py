@@ -46,6 +46,9 @@ class NatureRMSprop(torch.optim.Optimizer):
                 parameter.addcdiv_(gradient, root, value=-group["lr"])
 
 
+ADAM_REMEMBERS = {"step", "exp_avg", "exp_avg_sq"}
+
+
 def make_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
     """The optimiser a config describes."""
     if config.name == "rmsprop":
@@ -69,7 +72,14 @@ def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> Sta
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, network: nn.Module, state: State
 ) -> None:
-    """The counterpart of ``optimizer_state``."""
+    """The counterpart of ``optimizer_state``.
+
+    Raises:
+        ValueError: it is another optimiser's.
+    """
+    ours = {"mean", "mean_square"} if isinstance(optimizer, NatureRMSprop) else ADAM_REMEMBERS
+    if not ours >= {name.rsplit(".", 1)[1] for name in state}:
+        raise ValueError("the optimiser's state is another optimiser's")
     parameters = dict(network.named_parameters())
     optimizer.state.clear()
     for full_name, value in state.items():

@@ -54,6 +54,9 @@ class RunFolder:
         elsewhere = "--checkpoints-dir names another place"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            links = [entry.name for entry in self.path.iterdir() if entry.is_symlink()]
+            if links:  # what is written through one changes a file of somebody else's
+                raise ConfigError(f"{self.path}/{links[0]} is a link; a run's files are its own")
             lock = open(self.path / ".lock", "a+")  # noqa: SIM115  held until the process ends
         except OSError as error:
             reason = error.strerror

@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from dqn.config import ConfigError
+from dqn.config import ConfigError, printable
 from dqn.files import replace_file, sha256, sync_folder, write_synced
 from dqn.types import Batch, State
 
@@ -39,11 +39,6 @@ class Damaged(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))  # it may quote what was forged
-
-
-def printable(text: str) -> str:
-    """A text of unknown origin as one line, without what a terminal would obey."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -277,7 +277,7 @@ class Session:
         title = f"{spec.game}, {self._folder.name}, {protocol_name(self.config, spec.atari)}"
         try:
             draw_curves(self._folder, title, spec.game)
-        except OSError as error:
+        except (OSError, ValueError, KeyError) as error:  # full disk; lines that are none
             log.warning("No curves.png this time: %s.", error)
         if not self.config.render:
             return

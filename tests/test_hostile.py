@@ -750,3 +750,19 @@ def test_a_billion_laughs(tmp_path: Path) -> None:
     reads("\n".join(["env: 3", *lines]), tmp_path)
     reads("\n".join([*lines, "seed: *a11"]), tmp_path)
     reads("\n".join(["x: &a0 [lol, lol]", *lines[1:], "env: *a11"]), tmp_path)
+
+
+@pytest.mark.parametrize("name", [".lock", "train.log", "rewards.txt", ".config.yaml.part", "best"])
+def test_a_link_in_the_run_folder(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What it points to is somebody else's."""
+    run = tmp_path / "checkpoints" / "CartPole-v1" / "dqn-seed1"
+    run.mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.write_text("not yours")
+    (run / name).symlink_to(victim)
+    assert main(["--game=CartPole-v1", f"--checkpoints-dir={tmp_path / 'checkpoints'}"]) == 2
+    assert f"{name} is a link; a run's files are its own" in capfd.readouterr().err
+    assert victim.read_text() == "not yours"
+    assert [path.name for path in run.iterdir()] == [name]
