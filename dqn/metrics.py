@@ -50,6 +50,9 @@ TAGS: dict[str, tuple[str, str]] = {
 RECENT_EPISODES = 30
 """Episodes in the mean that the bar shows."""
 
+SHOW_SECONDS = 1
+"""Seconds between two views of the bar."""
+
 LINE_SECONDS = 60
 """Seconds between plain lines, where no terminal shows a bar."""
 
@@ -107,7 +110,7 @@ class Metrics:
         self._returns[timestep.last] = 0
         self._lengths[timestep.last] = 0
         now = time.monotonic()
-        if now - self._pace[-1][0] >= 1:
+        if now - self._pace[-1][0] >= SHOW_SECONDS:
             self._pace.append((now, step))
             self._show(step, epsilon)
 
