@@ -79,7 +79,7 @@ class Metrics:
         self._loss = float("nan")
         self._last_line = time.monotonic()
 
-    def open(self, step: int, config_text: str) -> None:
+    def open(self, step: int, updates: int, config_text: str) -> None:
         """Begin to write at ``step``; what TensorBoard holds of later steps is hidden."""
         self._board = Board(self._folder, step)
         self._board.text("run/config", f"```yaml\n{config_text}\n```", step)
@@ -92,11 +92,10 @@ class Metrics:
             disable=not sys.stderr.isatty(),
             bar_format="{percentage:3.0f}% {bar:12} {n_fmt}/{total_fmt} [{remaining}, {postfix}]",
         )
-        self._open_speed(step, 0)
-
-    def _open_speed(self, step: int, updates: int) -> None:
-        self._mark = time.monotonic(), step, updates
-        self._pace = deque([(time.monotonic(), step)], maxlen=60)
+        now = time.monotonic()
+        self._mark = now, step, updates
+        self._pace = deque([(now, step)], maxlen=60)
+        self._epsilon: float | None = None  # until the first step
 
     def count(self, timestep: TimeStep, step: int, epsilon: float) -> None:
         """Take note of what ``step`` brought: rewards, ended episodes, the bar."""
@@ -109,10 +108,9 @@ class Metrics:
             self._board.scalar("training/length", self._lengths[i], step)
         self._returns[timestep.last] = 0
         self._lengths[timestep.last] = 0
-        now = time.monotonic()
-        if now - self._pace[-1][0] >= SHOW_SECONDS:
-            self._pace.append((now, step))
-            self._show(step, epsilon)
+        self._bar.n, self._epsilon = step, epsilon
+        if time.monotonic() - self._pace[-1][0] >= SHOW_SECONDS:
+            self._show()
 
     def report(self, step: int, epsilon: float, fill: float, learner: Learner) -> None:
         """Write the numbers since the last report; the device is waited for here."""
@@ -210,7 +208,9 @@ class Metrics:
             journal.cut(lengths.get(name, 0))
 
     def close(self) -> None:
-        """Close the bar."""
+        """Show the bar a last time."""
+        if self._epsilon is not None:
+            self._show()
         self._bar.close()
 
     def state_dict(self) -> State:
@@ -234,20 +234,21 @@ class Metrics:
     def _write(self, name: str, line: str) -> None:
         self._texts[name].append(f"{line}\n".encode())
 
-    def _show(self, step: int, epsilon: float) -> None:
-        (then, step_then), (now, _) = self._pace[0], self._pace[-1]
+    def _show(self) -> None:
+        now, step = time.monotonic(), int(self._bar.n)
+        self._pace.append((now, step))
+        then, step_then = self._pace[0]
         rate = (step - step_then) / max(now - then, 1e-9)
         words = [
             f"{rate:,.0f} steps/s",
             f"{rate * self.frames_per_step:,.0f} frames/s",
-            f"epsilon {epsilon:.3f}",
+            f"epsilon {self._epsilon:.3f}",
         ]
         if self._recent:
             words.append(f"return {np.mean(self._recent):.1f} (last {len(self._recent)})")
         if not np.isnan(self._loss):
             words.append(f"loss {self._loss:.4f}")
         self._bar.set_postfix_str(", ".join(words), refresh=False)
-        self._bar.n = step
         try:
             self._bar.refresh()
         except OSError:  # the terminal has vanished

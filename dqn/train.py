@@ -79,7 +79,7 @@ def train(config: Config, name: str, fresh: bool) -> int:
                 return 0
             text = _comments(session) + as_yaml(config)
             replace_file(folder.path / "config.yaml", text.encode())
-            session.metrics.open(session.step, as_yaml(config))
+            session.metrics.open(session.step, session.agent.learner.updates, as_yaml(config))
             try:
                 loop(session)
                 while not session.save():

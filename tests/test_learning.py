@@ -157,7 +157,7 @@ def learned(config: Config, folder: Path) -> Session:
     """A session after its loop, evaluated at the end like any other."""
     session = Session(config, folder, CPU, lambda: False)
     session.begin()
-    session.metrics.open(0, "")
+    session.metrics.open(0, 0, "")
     try:
         loop(session)
     finally:

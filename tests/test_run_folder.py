@@ -297,3 +297,14 @@ def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
         assert steps == sorted(set(steps)), tag
     steps = [point.step for point in board.Scalars("exploration/epsilon")]
     assert steps == [line["step"] for line in lines(run_of(tmp_path) / "training.jsonl")]
+
+
+def test_a_continued_run_counts_its_own_updates_only(tmp_path: Path) -> None:
+    train(tmp_path, SHORT, NEVER)
+    run = train(tmp_path, [*SHORT, "--total-steps=1200"], NEVER)
+    board = EventAccumulator(str(run)).Reload()
+    updates = [event.value for event in board.Scalars("speed/updates_per_second")]
+    steps = [event.value for event in board.Scalars("speed/steps_per_second")]
+    period = load_config(run / "config.yaml").learner.update_period
+    assert updates[-1] > 0
+    assert all(update <= 1.5 * step / period for update, step in zip(updates, steps, strict=True))
