@@ -35,7 +35,7 @@ test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 soak: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -p no:xdist -q tests/test_kills.py --kills $(KILLS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -p no:xdist -q --timeout 0 -s tests/test_kills.py --kills $(KILLS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

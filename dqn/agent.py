@@ -1,9 +1,11 @@
 """From a config to the parts that do the work, each with a random generator of its own."""
 
+import logging
 import math
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 
 from dqn import envs
@@ -15,6 +17,8 @@ from dqn.learner import Learner
 from dqn.networks import QNetwork, make_network
 from dqn.replay import Replay
 from dqn.schedule import numpy_generator, torch_generator
+
+log = logging.getLogger("dqn")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ def make_agent(config: Config, device: torch.device) -> Agent:
     where = config.replay.device
     replay_device = device if where == "auto" else resolve_device(where, "replay.device")
     clip = config.replay.clip_reward
+    row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
+    _warn_of_memory(config.replay.capacity, row, replay_device)
     try:
         replay = Replay(
             capacity=config.replay.capacity,
@@ -63,7 +69,6 @@ def make_agent(config: Config, device: torch.device) -> Agent:
             generator=torch_generator(config.seed, "replay", device=replay_device),
         )
     except (RuntimeError, MemoryError) as error:  # torch has no error of its own for it on the CPU
-        row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
         raise ConfigError(
             f"replay.capacity of {config.replay.capacity:,} rows needs "
             f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {replay_device} can give; "
@@ -71,3 +76,14 @@ def make_agent(config: Config, device: torch.device) -> Agent:
         ) from error
     actor = Actor(learner.q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device)
     return Agent(environment, replay, learner, actor)
+
+
+def _warn_of_memory(rows: int, row_bytes: int, device: torch.device) -> None:
+    """Memory is taken as the replay fills, so a replay too large ends the process hours later."""
+    full, there = rows * row_bytes, psutil.virtual_memory().available
+    if device.type == "cpu" and full > there:
+        log.warning(
+            "The replay memory will take %s MB when it is full, and %s MB are free: "
+            "--replay.capacity %s would fit.",
+            f"{full / 1e6:,.1f}", f"{there / 1e6:,.1f}", f"{int(0.8 * there / row_bytes):_}",
+        )  # fmt: skip

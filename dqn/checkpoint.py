@@ -13,10 +13,12 @@ replay begin at fixed rows, so a full one never changes: later checkpoints hold 
 the same file (a hard link), and a checkpoint costs the new rows only. Nothing is ever unpickled.
 """
 
+import logging
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import safetensors.torch
 import torch
 import zstandard
 
+from dqn.device import cores
 from dqn.files import remove_folder, replace_file, sync_folder, write_synced
 from dqn.replay import Replay
 from dqn.sealed import (
@@ -38,11 +41,16 @@ from dqn.sealed import (
 from dqn.state_check import check_state
 from dqn.types import State
 
+log = logging.getLogger("dqn")
+
 PIECE_ROWS = 8192
 """Rows (over all environments) in a full piece of replay: 58 MB of Atari frames."""
 
 _HEADER_BYTES = 4096
 """More than the names and shapes in a piece's header take."""
+
+_PACKERS = 8
+"""Threads that compress pieces at once, each with a piece and its copy in memory."""
 
 _FOLDER = re.compile(r"step_(\d{9,})")
 
@@ -97,11 +105,12 @@ class Checkpoints:
             if path.is_dir() and path.suffix in (".part", ".gone"):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def set_aside(self, damaged: Path) -> None:
-        """Rename a damaged checkpoint, so that it does not count as one."""
+    def set_aside(self, damaged: Path) -> Path:
+        """Rename a damaged checkpoint, so that it does not count as one; returns its new name."""
         aside = damaged.with_name(f"{damaged.name}.damaged")
         remove_folder(aside)
         os.rename(damaged, aside)
+        return aside
 
     def load(self, folder: Path, meta: dict[str, Any], replay: Replay) -> State:
         """Verify a checkpoint, fill the replay's rows and return the state; ``meta`` is its
@@ -141,12 +150,16 @@ class Checkpoints:
         files: dict[str, Any] = {}
         for name, tensors in (("model.safetensors", model), ("state.safetensors", rest)):
             write_file(aside, name, safetensors.torch.save(tensors), files)
-        compressor = zstandard.ZstdCompressor(level=1)
+        new = {}
         for begin, end in _pieces(replay.time, replay.length, replay.num_envs):
             name = f"rows_{begin:012d}_{end:012d}.zst"
             if not self._link(aside, name, files):
-                piece = safetensors.torch.save(replay.rows(begin, end))
-                write_file(aside, name, compressor.compress(piece), files)
+                new[name] = begin, end
+        # Threads compress, for that takes the time; this one alone touches the disk.
+        with ThreadPoolExecutor(max_workers=min(_PACKERS, cores())) as packers:
+            packed = packers.map(lambda piece: _pack(replay.rows(*piece)), new.values())
+            for name, data in zip(new, packed, strict=True):
+                write_file(aside, name, data, files)
         write_synced(aside / "meta.json", meta_bytes(step, about, plain, files))
         sync_folder(aside)
         return files
@@ -165,7 +178,10 @@ class Checkpoints:
     def _remove_old(self) -> None:
         if self._keep != "all":
             for folder in self.newest_first()[int(self._keep) :]:
-                remove_folder(folder)
+                try:
+                    remove_folder(folder)
+                except OSError as error:  # what is saved is saved
+                    log.warning("%s could not be removed (%s).", folder, error.strerror)
 
 
 def _name(step: int) -> str:
@@ -179,6 +195,10 @@ def _pieces(time: int, length: int, num_envs: int) -> Iterator[tuple[int, int]]:
     oldest = max(0, time - length)
     for start in range(oldest - oldest % stride, time, stride):
         yield max(start, oldest), min(start + stride, time)
+
+
+def _pack(rows: dict[str, torch.Tensor]) -> bytes:
+    return zstandard.ZstdCompressor(level=1).compress(safetensors.torch.save(rows))
 
 
 def _load_rows(folder: Path, meta: dict[str, Any], replay: Replay, time: int) -> None:

@@ -1,7 +1,8 @@
-"""Which device, and a word when a GPU stands idle."""
+"""What the machine has: devices, cores, a terminal; and a word when a GPU stands idle."""
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -25,9 +26,21 @@ def resolve_device(name: str, field: str = "device") -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
+
+
+def in_terminal() -> bool:
+    """Whether somebody may be watching a bar on stderr."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def use_threads(threads: int) -> int:
     """Give torch so many CPU threads (0: one for each core); returns how many that is."""
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or cores()
     torch.set_num_threads(count)
     return count
 

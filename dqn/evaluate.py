@@ -14,7 +14,7 @@ import torch
 
 from dqn import envs, scores
 from dqn.actor import Actor
-from dqn.config import Config
+from dqn.config import Config, EnvConfig
 from dqn.schedule import numpy_generator
 from dqn.types import Array
 
@@ -63,7 +63,12 @@ def protocol_name(config: Config, atari: bool) -> str:
     """How a score was come by, in a few words: ``classic``, ``machado, full action set``, ..."""
     if not atari:
         return "gymnasium"
-    return config.env.protocol + (", full action set" if config.env.full_action_set else "")
+    words: list[str] = [config.env.protocol]
+    if config.env.full_action_set:
+        words.append("full action set")
+    if config.env.max_episode_frames != EnvConfig.max_episode_frames:
+        words.append(f"at most {config.env.max_episode_frames:,} frames")
+    return ", ".join(words)
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from dqn.optimizers import load_optimizer_state, make_optimizer, optimizer_state
 from dqn.types import Batch, State
 
 MEASURES = ("loss", "td_error", "gradient_norm")
-"""What is summed over the updates, in this order, for whoever reports it."""
+"""What is summed over the updates, in this order."""
 
 
 class Learner:
@@ -38,7 +38,7 @@ class Learner:
         self._optimizer = make_optimizer(optimizer, self.online)
         self.updates = 0
         self.sums = torch.zeros(len(MEASURES), device=device)
-        """Sums of MEASURES over ``summed`` updates; the reader sets both back."""
+        """Sums of MEASURES over ``summed`` updates, since ``take_means``."""
         self.summed = 0
         self.first_bad = FirstBad(device)
 
@@ -67,6 +67,16 @@ class Learner:
         self.sums += measures
         self.summed += 1
         return priority
+
+    def take_means(self) -> dict[str, float | None]:
+        """Mean of each of MEASURES over the updates since the last call; waits for the device."""
+        means: dict[str, float | None] = dict.fromkeys(MEASURES)
+        if self.summed:
+            sums = self.sums.tolist()
+            means = {name: sums[i] / self.summed for i, name in enumerate(MEASURES)}
+        self.sums.zero_()
+        self.summed = 0
+        return means
 
     def finite(self) -> bool:
         """Whether every loss, gradient and weight was a number so far; waits for the device."""

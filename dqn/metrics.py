@@ -1,12 +1,11 @@
 """What a run tells: TensorBoard, the progress bar, rewards.txt and the two .jsonl files.
 
-TAGS is the one table of what is followed; a tag is its key everywhere. Only this file waits for
-the device to hand over a number, and only when a report is due.
+TAGS is the one table of what is followed; a tag is its key everywhere. Within the loop the device
+is waited for here alone, and only when a report is due.
 """
 
 import json
 import logging
-import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -16,10 +15,11 @@ import psutil
 from tqdm import tqdm
 
 from dqn.board import Board
+from dqn.device import in_terminal
 from dqn.envs import Spec
 from dqn.evaluate import Evaluation
 from dqn.journal import Journal
-from dqn.learner import MEASURES, Learner
+from dqn.learner import Learner
 from dqn.types import Array, State, TimeStep
 
 log = logging.getLogger("dqn")
@@ -76,7 +76,7 @@ class Metrics:
         self._evaluations = 0
         self.best: float | None = None
         """Mean of the best evaluation so far."""
-        self._loss = float("nan")
+        self._loss: float | None = None
         self._last_line = time.monotonic()
 
     def open(self, step: int, updates: int, config_text: str) -> None:
@@ -89,8 +89,8 @@ class Metrics:
             unit="step",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
-            bar_format="{percentage:3.0f}% {bar:12} {n_fmt}/{total_fmt} [{remaining}, {postfix}]",
+            disable=not in_terminal(),
+            bar_format="{percentage:3.0f}% {bar:12} {n_fmt}/{total_fmt} [{postfix}]",
         )
         now = time.monotonic()
         self._mark = now, step, updates
@@ -104,8 +104,9 @@ class Metrics:
         for i in np.flatnonzero(timestep.last):
             self._recent.append(float(self._returns[i]))
             self._since_report.append(float(self._returns[i]))
-            self._board.scalar("training/return", self._returns[i], step)
-            self._board.scalar("training/length", self._lengths[i], step)
+            at = step - len(self._returns) + 1 + int(i)  # a step of its own for each environment
+            self._board.scalar("training/return", self._returns[i], at)
+            self._board.scalar("training/length", self._lengths[i], at)
         self._returns[timestep.last] = 0
         self._lengths[timestep.last] = 0
         self._bar.n, self._epsilon = step, epsilon
@@ -114,14 +115,10 @@ class Metrics:
 
     def report(self, step: int, epsilon: float, fill: float, learner: Learner) -> None:
         """Write the numbers since the last report; the device is waited for here."""
-        means = dict.fromkeys(MEASURES, float("nan"))
-        if learner.summed:
-            sums = learner.sums.tolist()
-            means = {name: sums[i] / learner.summed for i, name in enumerate(MEASURES)}
-            for name, value in means.items():
+        means = learner.take_means()
+        for name, value in means.items():
+            if value is not None:
                 self._board.scalar(f"learner/{name}", value, step)
-            learner.sums.zero_()
-            learner.summed = 0
         self._loss = means["loss"]
         began, step_then, updates_then = self._mark
         seconds = max(time.monotonic() - began, 1e-9)
@@ -142,7 +139,7 @@ class Metrics:
             "epsilon": epsilon,
             "episodes": len(episodes),
             "mean_return": float(np.mean(episodes)) if episodes else None,
-            **{name: None if np.isnan(value) else value for name, value in means.items()},
+            **means,
         }
         self._write("training.jsonl", json.dumps(line))
         self._since_report = []
@@ -246,8 +243,9 @@ class Metrics:
         ]
         if self._recent:
             words.append(f"return {np.mean(self._recent):.1f} (last {len(self._recent)})")
-        if not np.isnan(self._loss):
+        if self._loss is not None:
             words.append(f"loss {self._loss:.4f}")
+        words.append(f"{_span((self._total_steps - step) / max(rate, 1e-9))} left")
         self._bar.set_postfix_str(", ".join(words), refresh=False)
         try:
             self._bar.refresh()
@@ -255,8 +253,7 @@ class Metrics:
             self._bar.disable = True
         if now - self._last_line >= LINE_SECONDS:
             self._last_line = now
-            left = (self._total_steps - step) / max(rate, 1e-9)
-            line = f"step {step:,}/{self._total_steps:,}: {', '.join(words)}, {_span(left)} left"
+            line = f"step {step:,}/{self._total_steps:,}: {', '.join(words)}"
             log.info(line, extra={"only_without_bar": True})
 
 

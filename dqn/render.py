@@ -14,21 +14,10 @@ import torch
 from dqn.actor import Actor
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
-from dqn.films import Gif, Video
+from dqn.films import Video
 from dqn.schedule import numpy_generator
-from dqn.sinks import PngFolder, Sink, Window
+from dqn.sinks import PngFolder, Sink
 from dqn.types import I64, Array
-
-__all__ = [
-    "EpisodeRecord",
-    "Gif",
-    "PngFolder",
-    "Sink",
-    "Video",
-    "Window",
-    "play_episode",
-    "render_evaluation",
-]
 
 log = logging.getLogger("dqn")
 
@@ -39,9 +28,7 @@ class EpisodeRecord(NamedTuple):
     return_: float
     """Sum of the raw rewards."""
     length: int
-    """Steps."""
-    pictures: int
-    """Screens handed to each sink: one for each decision."""
+    """Steps, and screens handed to each sink: one for each decision."""
 
 
 def never() -> bool:
@@ -72,7 +59,7 @@ def play_episode(
         timestep = environment.step(choose(timestep.stack))
         total += float(timestep.reward[0])
         length += 1
-    return EpisodeRecord(total, length, pictures=length)
+    return EpisodeRecord(total, length)
 
 
 def render_evaluation(

@@ -4,6 +4,7 @@
 readers need no permission.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import IO
 from tqdm import tqdm
 
 from dqn.config import ConfigError
+from dqn.device import in_terminal
 from dqn.journal import Journal
 
 log = logging.getLogger("dqn")
@@ -75,6 +77,9 @@ class RunFolder:
             lock.close()
             reason = error.strerror
             raise ConfigError(f"cannot lock {self.path}: {reason}; {elsewhere}") from None
+        if not _same_file(lock, self.path / ".lock"):  # just moved aside by another's --fresh
+            lock.close()
+            return self._locked()
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -83,6 +88,13 @@ class RunFolder:
     def close(self) -> None:
         """Let another process train here."""
         self._lock.close()
+
+
+def _same_file(opened: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 class StopSignals:
@@ -121,7 +133,8 @@ class StopSignals:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if self.received and number == signal.SIGINT and self._later():
-            os.write(2, b"\nstopped at once; the last checkpoint is whole\n")
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopped at once; what the last checkpoint holds is safe\n")
             os._exit(130)
         if self.received is None:
             self.received, self._when = signal.Signals(number), time.monotonic()
@@ -148,14 +161,19 @@ class Clock:
 class TerminalHandler(logging.Handler):
     """Prints lines above the progress bar, never through it; a vanished terminal is ignored."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._vanished = sys.stderr is None  # as after 2>&-
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line, unless the bar shows the same."""
-        if getattr(record, "only_without_bar", False) and sys.stderr.isatty():
+        """Print one line, unless it is shown otherwise."""
+        shown_by_bar = getattr(record, "only_without_bar", False) and in_terminal()
+        if self._vanished or shown_by_bar or getattr(record, "only_in_file", False):
             return
         try:
             tqdm.write(self.format(record), file=sys.stderr)
         except (OSError, ValueError):
-            log.removeHandler(self)
+            self._vanished = True
 
 
 def log_to_terminal() -> None:

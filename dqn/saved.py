@@ -7,6 +7,7 @@ newest is taken.
 import dataclasses
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -167,6 +168,8 @@ def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:
                 f"{in_words(meta['game'])} with {meta['num_actions']} actions"
             )
         network.load_state_dict(tensors)
+        for problem in dict.fromkeys(problems):
+            print(f"warning: {problem}: taking {candidate.name}", file=sys.stderr)
         return SavedAgent(config, candidate.name, meta["step"], _q_values(network, values, device))
     if not problems:
         raise ConfigError(f"{folder} has no checkpoint ({which}) yet")
@@ -197,7 +200,11 @@ def run_config(folder: Path) -> Config:
     Raises:
         ConfigError: there is no run there.
     """
-    if not (folder / "config.yaml").is_file():
+    try:
+        found = (folder / "config.yaml").is_file()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be read: {error.strerror}") from None
+    if not found:
         raise ConfigError(f"{folder} is no run's folder: it has no config.yaml")
     return load_config(folder / "config.yaml")
 

@@ -91,7 +91,7 @@ def read_verified(folder: Path, meta: dict[str, Any], name: str) -> bytes:
 
 
 def read_tensors(folder: Path, meta: dict[str, Any], name: str) -> dict[str, torch.Tensor]:
-    """The arrays of a .safetensors file of a checkpoint, every number of them finite.
+    """The arrays of a .safetensors file of a checkpoint.
 
     Raises:
         Damaged: it is missing, altered, or holds something else.
@@ -143,7 +143,8 @@ def _meta_digest(meta: dict[str, Any]) -> str:
 
 
 def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
-    """The arrays in the bytes of a .safetensors file, every number of them finite.
+    """The arrays in the bytes of a .safetensors file. What is learned is finite; what was seen may
+    be anything.
 
     Raises:
         Damaged: they are no such file's.
@@ -155,7 +156,8 @@ def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
     for key, value in tensors.items():
         if value.dtype not in _DTYPES:
             raise Damaged(f"{what}: {key} is an array of {value.dtype}, which nothing here is")
-        if value.is_floating_point() and not value.isfinite().all():
+        learned = "/" not in key or key.startswith("learner/")
+        if learned and value.is_floating_point() and not value.isfinite().all():
             raise Damaged(f"{what}: {key} holds numbers that are not finite")
         if value.dtype == torch.bool and (value.view(torch.uint8) > 1).any():
             raise Damaged(f"{what}: {key} holds bytes that are neither true nor false")

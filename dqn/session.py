@@ -119,6 +119,8 @@ class Session:
             RunStopped: the network is not finite.
         """
         self._check_finite()
+        if not self._checkpoints.newest_first():
+            self.save()  # so a best model without a checkpoint is what somebody left of a run
         began = time.monotonic()
         learner = self.agent.learner
         result = evaluate(learner.q_values, self.config, self._device, self.step, stop=self._stop)
@@ -186,17 +188,17 @@ class Session:
             try:
                 meta = read_meta(folder)
                 check_about(folder, meta, self.about)
+                self.step, self._evaluated = meta["step"], meta["state"].get("evaluated", -1)
+                if self.finished:
+                    log.info(
+                        "%s is finished at step %s; a larger --total-steps extends it.",
+                        self._folder, f"{self.step:,}",
+                    )  # fmt: skip
+                    return
                 state = self._checkpoints.load(folder, meta, self.agent.replay)
             except Damaged as damage:
                 damages.append((folder, str(damage)))
                 continue
-            self.step, self._evaluated = meta["step"], state["evaluated"]
-            if self.finished:
-                log.info(
-                    "%s is finished at step %s; a larger --total-steps extends it.",
-                    self._folder, f"{self.step:,}",
-                )  # fmt: skip
-                return
             self._announce("Continuing")
             for _, reason in damages:
                 log.warning("%s: continuing from the checkpoint before it.", reason)
@@ -210,7 +212,7 @@ class Session:
                     "moves the run aside and starts anew"
                 ) from error
             for damaged, _ in damages:
-                self._checkpoints.set_aside(damaged)
+                log.warning("%s is kept as %s.", damaged, self._checkpoints.set_aside(damaged).name)
             self._checkpoints.tidy()
             self.metrics.cut(meta["lengths"])
             return
@@ -220,6 +222,12 @@ class Session:
                 f"no checkpoint in {self._folder} is whole ({reasons}); --fresh moves the run "
                 "aside and starts anew"
             )
+        if (self._folder / "best").exists():
+            raise ConfigError(
+                f"{self._folder} has a best model and no checkpoint to continue from; --fresh "
+                "moves it aside and starts anew"
+            )
+        self.step = self._evaluated = 0
         self._announce("Starting")
         self._checkpoints.tidy()
         self.metrics.cut({})
@@ -244,8 +252,9 @@ class Session:
             except OSError as error:
                 batch = f"its batch could not be written ({error.strerror})"
         update = learner.updates - max(int(bad.updates_since), 1) + 1
+        which = "update" if bad.seen else "an update up to"
         raise RunStopped(
-            f"update {update:,}, before step {self.step:,}, led to numbers that are not finite; "
+            f"{which} {update:,}, before step {self.step:,}, led to numbers that are not finite; "
             f"{batch}; {self._safe()}; is the learning rate too high, or are the rewards?"
         )
 

@@ -95,11 +95,17 @@ def train(config: Config, name: str, fresh: bool) -> int:
     except RunStopped as error:
         log.error("error: %s.", error)
         return 1
+    except ConfigError as error:
+        log.error("error: %s", error, exc_info=error.__cause__, extra={"only_in_file": True})
+        raise
     except OSError as error:  # before the first step: later ones are taken care of where they occur
         log.error(
             "error: %s (%s); what was saved in %s is still there.",
             error.strerror or error, error.filename, folder.path,
         )  # fmt: skip
+        return 1
+    except Exception:  # a mistake of ours, or a GPU's memory at its end
+        log.exception("error: the run broke; what was saved in %s is still there.", folder.path)
         return 1
     finally:
         log.removeHandler(handler)

@@ -1,13 +1,17 @@
 """What goes wrong around a run costs neither what is saved nor the numbers: full disks, numbers
 that are none, vanished readers, strange clocks and places."""
 
+import errno
 import itertools
+import logging
 import os
 import pty
 import resource
+import shlex
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from test_resume import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_
 
 from dqn.board import Board
 from dqn.journal import Journal
+from dqn.run import log_to_file, log_to_terminal
 from dqn.types import Batch
 from main import main
 
@@ -126,6 +131,46 @@ def test_where_there_is_room_again_it_goes_on_as_if_nothing_had_been(
     assert_same(run_of(tmp_path), undisturbed)
 
 
+def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path) -> None:
+        if folder.exists():
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    monkeypatch.setattr("dqn.checkpoint.remove_folder", refuse)
+    run = train(tmp_path, SHORT, "--checkpoint-minutes=0.005", "--keep=1")
+    said = capfd.readouterr().err
+    assert "could not be removed (Directory not empty)" in said
+    assert "not saved" not in said
+    assert len(checkpoints(run)) > 1
+
+
+def test_a_mistake_of_ours_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory, say")
+
+    monkeypatch.setattr("dqn.learner.Learner.update", broken)
+    assert main([*SHORT, f"--checkpoints-dir={tmp_path}"]) == 1
+    logged = (run_of(tmp_path) / "train.log").read_text()
+    assert "RuntimeError: out of memory, say" in logged
+    assert "what was saved in" in capfd.readouterr().err
+
+
+def test_a_replay_larger_than_the_memory_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    free = types.SimpleNamespace(available=100_000)
+    monkeypatch.setattr("dqn.agent.psutil.virtual_memory", lambda: free)
+    train(tmp_path, SHORT, NEVER)
+    assert "will take 0.2 MB" in capfd.readouterr().err
+    monkeypatch.setattr(free, "available", 10**9)
+    train(tmp_path / "again", SHORT, NEVER)
+    assert "The replay memory" not in capfd.readouterr().err
+
+
 def test_a_journal_keeps_what_the_disk_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +198,33 @@ def ended(run: Path, process: "subprocess.Popen[bytes]") -> None:
     """It has come to its end, and said so where somebody may still read it."""
     assert process.wait(timeout=120) == 0
     assert "Done: 1,600 steps." in (run / "train.log").read_text()
+
+
+def test_no_stderr_at_all(undisturbed: Path, tmp_path: Path) -> None:
+    shell = " ".join(map(shlex.quote, command(tmp_path, NEVER))) + " 2>&-"
+    assert subprocess.run(shell, shell=True, timeout=120, check=False).returncode == 0
+    assert_same(run_of(tmp_path), undisturbed)
+    assert "Done: 1,600 steps." in (run_of(tmp_path) / "train.log").read_text()
+
+
+def test_the_line_at_which_the_terminal_vanishes_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("dqn.run.tqdm.write", gone)
+    log = logging.getLogger("dqn")
+    before = log.handlers[:]
+    monkeypatch.setattr(log, "handlers", [])
+    log_to_terminal()
+    handler = log_to_file(tmp_path / "train.log")
+    for line in ("first", "second"):
+        log.warning(line)
+    handler.close()
+    log.handlers = before
+    text = (tmp_path / "train.log").read_text()
+    assert [line[20:] for line in text.splitlines()] == ["first", "second"]
 
 
 def test_a_closed_pipe(undisturbed: Path, tmp_path: Path) -> None:

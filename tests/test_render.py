@@ -15,7 +15,9 @@ from PIL import Image
 from dqn import films
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs import ScreenEnvironment
-from dqn.render import Gif, PngFolder, Sink, Video, Window, play_episode, render_evaluation
+from dqn.films import Gif, Video
+from dqn.render import play_episode, render_evaluation
+from dqn.sinks import PngFolder, Sink, Window
 
 FRAMES = 200
 """Emulator frames of a test's episode: some fifty decisions, the no-ops taken off."""
@@ -93,7 +95,7 @@ def test_pictures_are_the_screens(environment, tmp_path):
     with PngFolder(tmp_path / "new" / "pictures") as folder:
         record, screens = play(environment, folder)
         assert names(tmp_path / "new") == ["pictures.part"]
-    assert record.pictures == record.length == len(screens) > 40
+    assert record.length == len(screens) > 40
     assert names(tmp_path / "new") == ["pictures"]
     assert names(tmp_path / "new" / "pictures") == [f"{i:06d}.png" for i in range(len(screens))]
     for i, screen in enumerate(screens):
@@ -112,7 +114,7 @@ def test_video_has_every_screen(environment, tmp_path):
         frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
         assert stream.codec_context.name == "h264" and stream.pix_fmt == "yuv420p"
         assert stream.average_rate == 15
-    assert len(frames) == record.pictures
+    assert len(frames) == record.length
     for frame, screen in zip(frames, screens, strict=True):
         assert frame.shape == (420, 320, 3)
         assert np.abs(frame[::2, ::2].astype(int) - screen).mean() < 2
@@ -123,7 +125,7 @@ def test_gif_has_every_screen_in_its_own_colors(environment, tmp_path):
         record, screens = play(environment, gif)
     assert names(tmp_path) == ["game.gif"]
     with Image.open(tmp_path / "game.gif") as picture:
-        assert picture.is_animated and picture.n_frames == record.pictures
+        assert picture.is_animated and picture.n_frames == record.length
         assert picture.size == (320, 420) and picture.info["loop"] == 0
         seconds = 0.0
         for i, screen in enumerate(screens):
@@ -236,7 +238,7 @@ def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, make):
 def test_an_episode_ends_where_it_is_told(breakout):
     left = iter([False] * 5 + [True])
     record, screens = play(breakout, stop=lambda: next(left))
-    assert record.length == record.pictures == len(screens) == 5
+    assert record.length == len(screens) == 5
 
 
 def test_an_episode_is_a_whole_game_not_a_life():
@@ -263,9 +265,9 @@ def render(folder, step=1_000, game="Breakout", **options):
 def test_evaluation_pictures(tmp_path, caplog):
     record = render(tmp_path)
     assert names(tmp_path) == ["eval_001", "eval_001.mp4"]
-    assert len(names(tmp_path / "eval_001")) == record.pictures
+    assert len(names(tmp_path / "eval_001")) == record.length
     with av.open(str(tmp_path / "eval_001.mp4")) as file:
-        assert sum(1 for _ in file.decode(video=0)) == record.pictures
+        assert sum(1 for _ in file.decode(video=0)) == record.length
     assert not caplog.records
 
 
@@ -299,7 +301,7 @@ def test_full_disk_costs_the_video_alone(tmp_path, caplog):
     with largest_file(3_000):  # enough for a picture, not for a film
         record = render(tmp_path)
     assert names(tmp_path) == ["eval_001"]
-    assert len(names(tmp_path / "eval_001")) == record.pictures
+    assert len(names(tmp_path / "eval_001")) == record.length
     (line,) = log_lines(caplog)
     assert line.startswith("No eval_001.mp4 this time: ") and "too large" in line
 
@@ -325,7 +327,7 @@ def test_missing_encoder_costs_the_video_alone(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(films, "VIDEO_ENCODER", "no_such_encoder")
     record = render(tmp_path)
     assert names(tmp_path) == ["eval_001"]
-    assert len(names(tmp_path / "eval_001")) == record.pictures
+    assert len(names(tmp_path / "eval_001")) == record.length
     (line,) = log_lines(caplog)
     assert "No eval_001.mp4 this time" in line and "no no_such_encoder encoder" in line
 

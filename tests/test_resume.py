@@ -313,6 +313,53 @@ def test_damaged_checkpoint(
     assert (run / "step_000009000.damaged").is_dir()
 
 
+def test_a_harmed_piece_that_both_checkpoints_share(
+    stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Harm to one is harm to both; then nothing is started anew."""
+    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
+    run = run_of(tmp_path)
+    older, newer = checkpoints(run)
+    shared = sorted({p.name for p in older.glob("rows_*")} & {p.name for p in newer.glob("rows_*")})
+    for name in shared:
+        (newer / name).unlink()
+        os.link(older / name, newer / name)
+    flip(older / shared[0])
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    capfd.readouterr()
+    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}"]) == 2
+    said = capfd.readouterr().err
+    assert f"step_000009000/{shared[0]} does not match its digest" in said
+    assert f"step_000006000/{shared[0]} does not match its digest" in said
+    for path in (run / ".lock", run / "train.log"):
+        before.pop(path)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_without_its_checkpoints_a_run_is_not_started_anew(
+    stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A best model is there from the first evaluation on, and never without a checkpoint."""
+    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
+    run = run_of(tmp_path)
+    for checkpoint in checkpoints(run):
+        shutil.rmtree(checkpoint)
+    rewards = (run / "rewards.txt").read_bytes()
+    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}"]) == 2
+    assert "a best model and no checkpoint" in capfd.readouterr().err
+    assert (run / "rewards.txt").read_bytes() == rewards != b""
+
+
+def test_of_a_finished_run_only_the_step_is_read(
+    cartpole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cartpole, tmp_path / "CartPole-v1/dqn-seed1")
+    for file in run_of(tmp_path).glob("step_*/*.zst"):
+        file.unlink()
+    train(tmp_path, CARTPOLE, NEVER)
+    assert "is finished at step 12,000" in capfd.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run at step 9,000, with the checkpoint of step 6,000."""

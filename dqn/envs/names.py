@@ -68,5 +68,5 @@ def resolve(game: str | None) -> str:
     by_key = {name.lower(): name for name in names + others}
     wanted = game.removeprefix("ALE/").removesuffix("-v5").replace("_", "").lower()
     near = [by_key[key] for key in difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else "see the list in the README"
+    hint = f"did you mean {' or '.join(near)}?" if near else "try --game Breakout"
     raise ConfigError(f"unknown game {game!r}; {hint}")
