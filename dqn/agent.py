@@ -51,20 +51,19 @@ def make_agent(config: Config, device: torch.device) -> Agent:
     network, values = make_q_network(config, spec)
     learner = Learner(network, values, config.optimizer, config.learner, device)
     where = config.replay.device
+    if where == "auto" and config.replay.storage == "compressed":
+        where = "cpu"
     replay_device = device if where == "auto" else resolve_device(where, "replay.device")
     clip = config.replay.clip_reward
     row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
-    _warn_of_memory(config.replay.capacity, row, replay_device)
     try:
         replay = Replay(
-            capacity=config.replay.capacity,
-            num_envs=config.num_envs,
+            config.replay,
+            config.num_envs,
             frame_shape=spec.frame_shape,
             frame_dtype=spec.frame_dtype,
             stack=spec.stack,
             num_actions=spec.num_actions,
-            n_step=config.replay.n_step,
-            gamma=config.replay.gamma,
             clip_reward=spec.atari if clip == "auto" else clip,
             generator=torch_generator(config.seed, "replay", device=replay_device),
         )
@@ -74,6 +73,8 @@ def make_agent(config: Config, device: torch.device) -> Agent:
             f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {replay_device} can give; "
             "name fewer rows"
         ) from error
+    if config.replay.storage == "plain":
+        _warn_of_memory(config.replay.capacity, row, replay_device)
     actor = Actor(learner.q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device)
     return Agent(environment, replay, learner, actor)
 

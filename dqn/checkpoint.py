@@ -14,6 +14,7 @@ the same file (a hard link), and a checkpoint costs the new rows only. Nothing i
 """
 
 import logging
+import math
 import os
 import re
 import shutil
@@ -203,7 +204,7 @@ def _pack(rows: dict[str, torch.Tensor]) -> bytes:
 
 def _load_rows(folder: Path, meta: dict[str, Any], replay: Replay, time: int) -> None:
     unpack = zstandard.ZstdDecompressor()
-    row_bytes = sum(ring[0].nbytes for ring in replay.storage.values())
+    row_bytes = sum(dtype.itemsize * math.prod(shape) for dtype, shape in replay.layout.values())
     for begin, end in _pieces(time, replay.length, replay.num_envs):
         name = f"rows_{begin:012d}_{end:012d}.zst"
         data = read_verified(folder, meta, name)
@@ -214,12 +215,13 @@ def _load_rows(folder: Path, meta: dict[str, Any], replay: Replay, time: int) ->
         except zstandard.ZstdError as error:
             raise Damaged(f"{folder.name}/{name} cannot be decompressed ({error})") from None
         rows = parse_tensors(f"{folder.name}/{name}", piece)
-        if rows.keys() != replay.storage.keys():
+        if rows.keys() != replay.layout.keys():
             raise Damaged(f"{folder.name}/{name} holds {', '.join(rows)}")
-        for key, ring in replay.storage.items():
-            shape = (end - begin, *ring.shape[1:])
-            if rows[key].shape != shape or rows[key].dtype != ring.dtype:
-                raise Damaged(f"{folder.name}/{name} holds no {key} of shape {list(shape)}")
+        for key, (dtype, shape) in replay.layout.items():
+            if rows[key].shape != (end - begin, *shape) or rows[key].dtype != dtype:
+                raise Damaged(
+                    f"{folder.name}/{name} holds no {key} of {end - begin} x {list(shape)}"
+                )
         if ((rows["action"] < 0) | (rows["action"] >= meta["num_actions"])).any():
             raise Damaged(f"{folder.name}/{name} holds actions that the game does not have")
         replay.load_rows(begin, rows)

@@ -48,12 +48,25 @@ class ReplayConfig:
     """Rows kept, over all environments; one frame a row (7,064 bytes on Atari)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the rows live (auto: with the learner)."""
+    storage: Literal["plain", "compressed"] = "plain"
+    """compressed: each frame packed by itself, a twentieth of the memory for some of the speed; on
+    the CPU only."""
     n_step: int = 1
     """Rewards summed before bootstrapping."""
     gamma: float = 0.99
     """Discount per step."""
     clip_reward: bool | Literal["auto"] = "auto"
     """Clip rewards to [-1, 1] as they are stored (auto: on Atari only)."""
+    sampler: Literal["uniform", "prioritized"] = "uniform"
+    """prioritized: transitions with large errors are drawn more often."""
+    alpha: float = 0.5
+    """A prioritized row's chance is its priority to this power."""
+    beta_start: float = 0.4
+    """Its weight in the loss undoes the bias of the draw to this power (1: wholly)."""
+    beta_end: float = 1.0
+    """The power's final value."""
+    beta_steps: int = 50_000_000
+    """Steps of the straight line between the two, from the first step on."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +207,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "replay.capacity": (1, INFINITY),
     "replay.n_step": (1, 1000),
     "replay.gamma": (0, 1),
+    "replay.alpha": (0, 1),
+    "replay.beta_start": (0, 1),
+    "replay.beta_end": (0, 1),
+    "replay.beta_steps": (0, INFINITY),
     "network.hidden_units": (1, 2**20),
     "network.mlp_units": (1, 2**20),
     "optimizer.learning_rate": (0, INFINITY),
@@ -278,6 +295,11 @@ def validate(config: Config) -> None:
         )
     if config.replay.device == "cuda" and config.device == "cpu":
         raise ConfigError("replay.device is cuda while device is cpu; give both the same")
+    if config.replay.storage == "compressed" and config.replay.device == "cuda":
+        raise ConfigError(
+            "replay.storage compressed works on the CPU only; set replay.device to cpu, or "
+            "replay.storage to plain"
+        )
     limits = ("max_gradient_norm", "max_gradient_value")
     if None not in [getattr(config.learner, name) for name in limits]:
         raise ConfigError(

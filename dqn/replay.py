@@ -14,57 +14,60 @@ Atari rows take 7.06 GB, where whole stacks would take 28 and pairs of stacks 56
 import numpy as np
 import torch
 
-from dqn.sampler import UniformSampler
+from dqn.config import ReplayConfig
+from dqn.frames import make_frames
+from dqn.sampler import make_sampler
 from dqn.types import I64, Batch, State, TimeStep
 
 
 class Replay:
-    """Ring ``[T, N]`` of rows, T = capacity // N, on one device.
-
-    Memory is taken from the system as rows are first written, on the CPU; at once on a GPU.
-    """
+    """Ring ``[T, N]`` of rows, T = capacity // N, on one device."""
 
     def __init__(
         self,
-        capacity: int,
+        config: ReplayConfig,
         num_envs: int,
         frame_shape: tuple[int, ...],
         frame_dtype: str,
         stack: int,
         num_actions: int,
-        n_step: int,
-        gamma: float,
         clip_reward: bool,
         generator: torch.Generator,
     ) -> None:
-        self.length = capacity // num_envs
+        """``generator`` draws the batches, and its device holds the rows."""
+        self.length = config.capacity // num_envs
         self.num_envs = num_envs
         self.time = 0
         """Rows written so far, per environment; row ``time - 1`` is the newest."""
+        n_step = config.n_step
         assert self.length > n_step + stack, (self.length, n_step, stack)
         self.device = generator.device
         self._stack, self._n_step, self._clip_reward = stack, n_step, clip_reward
-
-        def ring(dtype: torch.dtype, *shape: int) -> torch.Tensor:
-            # empty, not zeros: pages nobody has written to cost nothing yet
-            return torch.empty(self.length, num_envs, *shape, dtype=dtype, device=self.device)
-
         pixels = torch.from_numpy(np.empty(0, frame_dtype)).dtype
-        self.storage = {
-            "frame": ring(pixels, *frame_shape),
-            "action": ring(torch.uint8 if num_actions <= 256 else torch.int32),
-            "reward": ring(torch.float32),
-            "first": ring(torch.bool),
-            "last": ring(torch.bool),
-            "terminal": ring(torch.bool),
+        self._frames = make_frames(
+            config.storage, self.length, num_envs, frame_shape, pixels, self.device
+        )
+        self._rings = {
+            name: torch.zeros(self.length, num_envs, dtype=dtype, device=self.device)
+            for name, dtype in {
+                "action": torch.uint8 if num_actions <= 256 else torch.int32,
+                "reward": torch.float32,
+                "first": torch.bool,
+                "last": torch.bool,
+                "terminal": torch.bool,
+            }.items()
         }
-        """Each ``[T, N, ...]``."""
+        """Each ``[T, N]``."""
         # The same memory, a row per (time, environment) pair: what a drawn index points into.
-        self._flat = {name: rows.flatten(0, 1) for name, rows in self.storage.items()}
-        self._sampler = UniformSampler(self.length, num_envs, generator)
+        self._flat = {name: rows.flatten() for name, rows in self._rings.items()}
+        self.layout = {"frame": (pixels, (num_envs, *frame_shape))} | {
+            name: (ring.dtype, (num_envs,)) for name, ring in self._rings.items()
+        }
+        """Type and shape of what ``rows`` hands over of each moment."""
+        self._sampler = make_sampler(config, self.length, num_envs, generator)
         self._back = torch.arange(1 - stack, 1, device=self.device)  # -3, -2, -1, 0
         self._ahead = torch.arange(1, n_step + 1, device=self.device)
-        powers = gamma ** np.arange(n_step + 1, dtype=np.float64)
+        powers = config.gamma ** np.arange(n_step + 1, dtype=np.float64)
         self._gamma = torch.from_numpy(powers).float().to(self.device)  # gamma^0 .. gamma^n
 
     def __len__(self) -> int:
@@ -80,15 +83,15 @@ class Replay:
         """Write row ``time``: what was seen at this moment and the action ``[N]`` chosen on it."""
         reward = np.clip(timestep.reward, -1, 1) if self._clip_reward else timestep.reward
         slot = self.time % self.length
+        self._frames.write(slot, timestep.stack[:, -1])
         for name, values in (
-            ("frame", timestep.stack[:, -1]),
             ("action", action),
             ("reward", reward),
             ("first", timestep.first),
             ("last", timestep.last),
             ("terminal", timestep.terminal),
         ):
-            self.storage[name][slot].copy_(torch.from_numpy(values))
+            self._rings[name][slot].copy_(torch.from_numpy(values))
         if self.time >= self.length:
             self._close_overwritten()
         if self.time > 0:
@@ -97,7 +100,7 @@ class Replay:
 
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions, independently, from all that are whole."""
-        index, weight = self._sampler.draw(batch_size)
+        index, weight = self._sampler.draw(batch_size, self.time * self.num_envs)
         slot, env = index // self.num_envs, index % self.num_envs
         ahead = self._flat_index(slot[:, None] + self._ahead, env)  # [B, n]
         terminal = self._flat["terminal"][ahead]
@@ -106,15 +109,17 @@ class Replay:
         counted = torch.ones_like(ends)
         counted[:, 1:] = ends[:, :-1].cumsum(1) == 0
         steps = counted.sum(1)  # [B] k of the row rule
-        # chosen, not multiplied by 0: a row not yet written may hold any bits, a NaN too
+        # chosen, not multiplied by 0: a reward that does not count may be infinite
         reward = torch.where(counted, self._flat["reward"][ahead] * self._gamma[:-1], 0).sum(1)
         beyond = ~terminal.gather(1, steps[:, None] - 1).squeeze(1)
+        both = self._stacks(torch.cat([slot, slot + steps]), torch.cat([env, env]))
+        state, next_state = both.chunk(2)
         return Batch(
-            state=self._stacks(slot, env),
+            state=state,
             action=self._flat["action"][index].long(),
             reward=reward,
             discount=self._gamma[steps] * beyond,
-            next_state=self._stacks(slot + steps, env),
+            next_state=next_state,
             weight=weight,
             index=index,
         )
@@ -127,13 +132,16 @@ class Replay:
         """Rows ``begin .. end-1`` in time, all held: ``[end - begin, N, ...]`` each, on the CPU."""
         assert max(0, self.time - self.length) <= begin <= end <= self.time, (begin, end, self.time)
         slots = torch.arange(begin, end) % self.length
-        return {name: rows[slots.to(self.device)].cpu() for name, rows in self.storage.items()}
+        where = slots.to(self.device)
+        rings = {name: ring[where].cpu() for name, ring in self._rings.items()}
+        return {"frame": self._frames.save(slots)} | rings
 
     def load_rows(self, begin: int, rows: dict[str, torch.Tensor]) -> None:
         """The counterpart of ``rows``."""
         slots = torch.arange(begin, begin + len(rows["frame"])) % self.length
-        for name, values in rows.items():
-            self.storage[name][slots.to(self.device)] = values.to(self.device)
+        self._frames.load(slots, rows["frame"])
+        for name, ring in self._rings.items():
+            ring[slots.to(self.device)] = rows[name].to(self.device)
 
     def state_dict(self) -> State:
         """All but the rows themselves, which ``rows`` hands over a piece at a time."""
@@ -157,7 +165,7 @@ class Replay:
         # The others may lie in rows not yet written, where 0 times a NaN is a NaN: the newest
         # frame stands in for them.
         index = torch.where(shown, index, index[:, -1:])
-        frames = self._flat["frame"].index_select(0, index.flatten())
+        frames = self._frames.read(index.flatten())
         frames = frames.view(*index.shape, *frames.shape[1:])
         return frames.mul_(shown.view(*shown.shape, *[1] * (frames.ndim - 2)))
 
@@ -167,12 +175,12 @@ class Replay:
         slots = [(lost + j) % self.length for j in range(self._stack)]
         kept = torch.zeros(self._stack, self.num_envs, dtype=torch.bool, device=self.device)
         for j in range(1, self._stack):
-            kept[j] = kept[j - 1] | self.storage["first"][slots[j]]  # blank from there on
+            kept[j] = kept[j - 1] | self._rings["first"][slots[j]]  # blank from there on
         self._sampler.close(slots, kept)
 
     def _open_completed(self) -> None:
         """The new row completes the start n rows before it and, if it is an end, all since."""
-        rows, newest = self.storage, self.time % self.length
+        rows, newest = self._rings, self.time % self.length
         ends_here = rows["terminal"][newest] | rows["last"][newest]
         reach = min(self._n_step, self.time)
         slots = [(self.time - j) % self.length for j in range(1, reach + 1)]

@@ -166,9 +166,8 @@ class TerminalHandler(logging.Handler):
         self._vanished = sys.stderr is None  # as after 2>&-
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line, unless it is shown otherwise."""
-        shown_by_bar = getattr(record, "only_without_bar", False) and in_terminal()
-        if self._vanished or shown_by_bar or getattr(record, "only_in_file", False):
+        """Print one line, unless the bar shows the same."""
+        if self._vanished or (getattr(record, "only_without_bar", False) and in_terminal()):
             return
         try:
             tqdm.write(self.format(record), file=sys.stderr)

@@ -1,56 +1,150 @@
 """Which rows to draw. A sampler knows masses, the replay memory knows frames; neither the other's.
 
 Every row has a mass, 0 while it may not start a transition, and a draw takes a row in proportion
-to its mass: there is no searching for a valid row, and no row is left out. Sums are kept per block
-of about a thousand rows and taken anew whenever a row of the block is touched, so they are exact:
-a draw looks for its block among the block sums, then for its row inside the block.
+to its mass: there is no searching for a valid row, and no row is left out. Masses are whole
+numbers, so their sums are exact in whatever order they are taken. Sums are kept per block of about
+a thousand rows and taken anew whenever a row of the block is touched: no tree, and no drift. A draw
+looks for its block among the block sums, then for its row inside the block.
 """
+
+from typing import Protocol
 
 import torch
 
+from dqn.config import ReplayConfig
+from dqn.schedule import linear
 from dqn.types import State
 
 _BLOCK_ROWS = 1024
+
+
+class Sampler(Protocol):
+    """What a replay memory asks of whoever draws for it."""
+
+    def open(self, slots: list[int], opened: torch.Tensor) -> None:
+        """From now on the rows ``opened [len(slots), N]`` (bool) may be drawn."""
+        ...
+
+    def close(self, slots: list[int], kept: torch.Tensor) -> None:
+        """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
+        ...
+
+    def draw(self, batch_size: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows ``[B]`` (time slot * N + environment) and their weights ``[B]``; ``step`` is how
+        many rows there ever were."""
+        ...
+
+    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
+        """Hear what the learner made of the rows ``index [B]``: ``priority [B]``, 0 or more."""
+        ...
+
+    def state_dict(self) -> State:
+        """Masses and the generator's state."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """The counterpart of ``state_dict``; a ValueError if these are no masses of these rows."""
+        ...
+
+
+def make_sampler(
+    config: ReplayConfig, time_rows: int, num_envs: int, generator: torch.Generator
+) -> Sampler:
+    """The sampler a config describes."""
+    if config.sampler == "uniform":
+        return UniformSampler(time_rows, num_envs, generator)
+    beta = config.beta_start, config.beta_end, config.beta_steps
+    return PrioritizedSampler(time_rows, num_envs, generator, config.alpha, beta)
+
+
+class Masses:
+    """Whole numbers ``[T, N]``, their sums, and the row at any place along their total."""
+
+    def __init__(
+        self, time_rows: int, num_envs: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._times_per_block = max(1, _BLOCK_ROWS // num_envs)
+        blocks = -(-time_rows // self._times_per_block)
+        padded = blocks * self._times_per_block
+        self.mass = torch.zeros(padded, num_envs, dtype=dtype, device=device)  # [T, N]
+        self.flat = self.mass.flatten()
+        self._by_block = self.mass.view(blocks, self._times_per_block * num_envs)
+        self._sums = torch.zeros(blocks, dtype=torch.int64, device=device)
+
+    def at(self, uniform: torch.Tensor) -> torch.Tensor:
+        """The rows ``[B]`` that lie at fractions ``uniform [B]`` (float64, below 1) of the total.
+
+        Float64 tells apart all of a total below 2^53.
+        """
+        cumulative = self._sums.cumsum(0)
+        place = (uniform * cumulative[-1]).long()
+        block = torch.searchsorted(cumulative, place, right=True)
+        place -= cumulative[block] - self._sums[block]
+        inside = self._by_block[block].cumsum(1, dtype=torch.int64)  # [B, rows of a block]
+        column = torch.searchsorted(inside, place[:, None], right=True).squeeze(1)
+        return block * self._by_block.shape[1] + column
+
+    def open(self, slots: list[int], opened: torch.Tensor, mass: torch.Tensor) -> None:
+        """Give the rows ``opened [len(slots), N]`` (bool) this mass."""
+        for slot, mask in zip(slots, opened, strict=True):
+            row = self.mass[slot]
+            torch.where(mask, mass, row, out=row)
+        self._recount(slots)
+
+    def close(self, slots: list[int], kept: torch.Tensor) -> None:
+        """Give the rows not ``kept [len(slots), N]`` (bool) the mass 0."""
+        for slot, mask in zip(slots, kept, strict=True):
+            self.mass[slot].mul_(mask)
+        self._recount(slots)
+
+    def replace(self, index: torch.Tensor, mass: torch.Tensor) -> None:
+        """Give the rows ``index [B]`` other masses ``[B]``, those apart that have none."""
+        mass = mass * (self.flat[index] > 0)
+        # the greatest, should one row be there twice: the same, whatever the order
+        self.flat.scatter_reduce_(0, index, mass, "amax", include_self=False)
+        block = index // self._by_block.shape[1]
+        self._sums[block] = self._by_block[block].sum(1)  # a block touched twice: twice the same
+
+    def load(self, mass: torch.Tensor, greatest: int) -> None:
+        """Take over masses.
+
+        Raises:
+            ValueError: these are no masses of so many rows.
+        """
+        if (
+            mass.shape != self.mass.shape
+            or mass.dtype != self.mass.dtype
+            or (mass < 0).any()
+            or (mass > greatest).any()
+        ):
+            raise ValueError("the masses are not these rows'")
+        self.mass.copy_(mass)
+        self._sums.copy_(self._by_block.sum(1))
+
+    def _recount(self, slots: list[int]) -> None:
+        for block in {slot // self._times_per_block for slot in slots}:
+            torch.sum(self._by_block[block], 0, out=self._sums[block])
 
 
 class UniformSampler:
     """Mass 1 for every row that may start a transition."""
 
     def __init__(self, time_rows: int, num_envs: int, generator: torch.Generator) -> None:
-        device = generator.device
         self._generator = generator
-        self._num_envs = num_envs
-        self._times_per_block = max(1, _BLOCK_ROWS // num_envs)
-        blocks = -(-time_rows // self._times_per_block)
-        padded = blocks * self._times_per_block
-        self._mass = torch.zeros(padded, num_envs, dtype=torch.uint8, device=device)  # [T, N]
-        self._by_block = self._mass.view(blocks, self._times_per_block * num_envs)
-        self._sums = torch.zeros(blocks, dtype=torch.int64, device=device)
+        self._masses = Masses(time_rows, num_envs, torch.uint8, generator.device)
+        self._one = torch.ones((), dtype=torch.uint8, device=generator.device)
 
     def open(self, slots: list[int], opened: torch.Tensor) -> None:
         """From now on the rows ``opened [len(slots), N]`` (bool) may be drawn."""
-        for slot, mask in zip(slots, opened, strict=True):
-            self._mass[slot].logical_or_(mask)
-        self._recount(slots)
+        self._masses.open(slots, opened, self._one)
 
     def close(self, slots: list[int], kept: torch.Tensor) -> None:
         """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
-        for slot, mask in zip(slots, kept, strict=True):
-            self._mass[slot].mul_(mask)
-        self._recount(slots)
+        self._masses.close(slots, kept)
 
-    def draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows ``[B]`` (time slot * N + environment), independent, and their weights ``[B]``."""
-        cumulative = self._sums.cumsum(0)
-        uniform = torch.rand(
-            batch_size, dtype=torch.float64, device=self._sums.device, generator=self._generator
-        )
-        rank = (uniform * cumulative[-1]).long()  # the rank-th row of those with mass
-        block = torch.searchsorted(cumulative, rank, right=True)
-        rank -= cumulative[block] - self._sums[block]
-        inside = self._by_block[block].cumsum(1, dtype=torch.int32)  # [B, rows of a block]
-        column = (inside <= rank[:, None]).sum(1)
-        index = block * self._by_block.shape[1] + column
+    def draw(self, batch_size: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
+        """Rows ``[B]``, independent, each with weight 1."""
+        index = self._masses.at(_uniform(batch_size, self._generator))
         return index, torch.ones(batch_size, device=index.device)
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
@@ -58,7 +152,7 @@ class UniformSampler:
 
     def state_dict(self) -> State:
         """Masses and the generator's state."""
-        return {"mass": self._mass, "generator": self._generator.get_state()}
+        return {"mass": self._masses.mass, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: State) -> None:
         """The counterpart of ``state_dict``.
@@ -66,13 +160,83 @@ class UniformSampler:
         Raises:
             ValueError: these are no masses of so many rows.
         """
-        mass = state["mass"]
-        if mass.shape != self._mass.shape or mass.dtype != self._mass.dtype or (mass > 1).any():
-            raise ValueError("the masses are not these rows'")
-        self._mass.copy_(mass)
-        self._sums.copy_(self._by_block.sum(1))
+        self._masses.load(state["mass"], greatest=1)
         self._generator.set_state(state["generator"])
 
-    def _recount(self, slots: list[int]) -> None:
-        for block in {slot // self._times_per_block for slot in slots}:
-            torch.sum(self._by_block[block], 0, out=self._sums[block])
+
+class PrioritizedSampler:
+    """Proportional prioritisation, Schaul et al. 2016 (arXiv 1511.05952), sections 3.3 and 3.4.
+
+    A row's mass is its priority to the power of ``alpha``, in units of 2^-20 and at least one of
+    them. A new row has the greatest mass there has been. The batch is drawn in equal strata of the
+    total (appendix B.2.1), and weighs ``(N * P(row))^-beta``, divided by the batch's greatest.
+    """
+
+    UNIT = 2**20
+    GREATEST = 2**31 - 1
+
+    def __init__(
+        self,
+        time_rows: int,
+        num_envs: int,
+        generator: torch.Generator,
+        alpha: float,
+        beta: tuple[float, float, int],
+    ) -> None:
+        """``beta``: where it begins and ends, and how many steps lie between."""
+        self._generator = generator
+        self._alpha = alpha
+        self._beta = beta
+        self._masses = Masses(time_rows, num_envs, torch.int32, generator.device)
+        self._newest = torch.full((), self.UNIT, dtype=torch.int32, device=generator.device)
+
+    def open(self, slots: list[int], opened: torch.Tensor) -> None:
+        """From now on the rows ``opened [len(slots), N]`` (bool) may be drawn."""
+        self._masses.open(slots, opened, self._newest)
+
+    def close(self, slots: list[int], kept: torch.Tensor) -> None:
+        """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
+        self._masses.close(slots, kept)
+
+    def draw(self, batch_size: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows ``[B]``, one from each of B equal parts of the total, and weights ``[B]``, the
+        greatest of them 1."""
+        uniform = _uniform(batch_size, self._generator)
+        strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
+        index = self._masses.at((strata + uniform) / batch_size)
+        mass = self._masses.flat[index].double()
+        start, end, steps = self._beta
+        beta = linear(step, start, end, begin=0, duration=steps)
+        return index, (mass.min() / mass).pow(beta).float()
+
+    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
+        """Give the rows ``index [B]`` new masses; one that was closed meanwhile stays closed."""
+        mass = priority.to(self._newest.device, torch.float64).pow(self._alpha).mul(self.UNIT)
+        mass = mass.round().nan_to_num(1).clamp(1, self.GREATEST).int()
+        torch.maximum(self._newest, mass.amax(), out=self._newest)
+        self._masses.replace(index, mass)
+
+    def state_dict(self) -> State:
+        """Masses, a new row's mass, and the generator's state."""
+        return {
+            "mass": self._masses.mass,
+            "newest": self._newest,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """The counterpart of ``state_dict``.
+
+        Raises:
+            ValueError: these are no masses of so many rows.
+        """
+        newest = state["newest"]
+        if newest.shape != () or newest.dtype != torch.int32 or newest < self.UNIT:
+            raise ValueError("the mass of a new row is none")
+        self._masses.load(state["mass"], greatest=int(newest))
+        self._newest.copy_(newest)
+        self._generator.set_state(state["generator"])
+
+
+def _uniform(count: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(count, dtype=torch.float64, device=generator.device, generator=generator)

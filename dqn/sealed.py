@@ -143,8 +143,8 @@ def _meta_digest(meta: dict[str, Any]) -> str:
 
 
 def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
-    """The arrays in the bytes of a .safetensors file. What is learned is finite; what was seen may
-    be anything.
+    """The arrays in the bytes of a .safetensors file, their numbers finite, apart from what an
+    environment showed.
 
     Raises:
         Damaged: they are no such file's.
@@ -156,8 +156,8 @@ def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
     for key, value in tensors.items():
         if value.dtype not in _DTYPES:
             raise Damaged(f"{what}: {key} is an array of {value.dtype}, which nothing here is")
-        learned = "/" not in key or key.startswith("learner/")
-        if learned and value.is_floating_point() and not value.isfinite().all():
+        seen = key in ("frame", "reward") or key.startswith("environment/timestep/")
+        if not seen and value.is_floating_point() and not value.isfinite().all():
             raise Damaged(f"{what}: {key} holds numbers that are not finite")
         if value.dtype == torch.bool and (value.view(torch.uint8) > 1).any():
             raise Damaged(f"{what}: {key} holds bytes that are neither true nor false")

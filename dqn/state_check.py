@@ -52,7 +52,7 @@ def check_state(folder: str, state: State, meta: dict[str, Any], replay: Replay)
     def array(dtype: str, *shape: int | None) -> _Array:
         return _Array(np.ndarray, dtype, (n, *shape))
 
-    frame_dtype = str(replay.storage["frame"].dtype).removeprefix("torch.")
+    frame_dtype = str(replay.layout["frame"][0]).removeprefix("torch.")
     flags, numbers = array("bool"), array("int64")
     timestep = {
         "stack": array(frame_dtype, *meta["stack_shape"]),

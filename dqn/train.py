@@ -95,8 +95,7 @@ def train(config: Config, name: str, fresh: bool) -> int:
     except RunStopped as error:
         log.error("error: %s.", error)
         return 1
-    except ConfigError as error:
-        log.error("error: %s", error, exc_info=error.__cause__, extra={"only_in_file": True})
+    except ConfigError:  # refused: nothing was changed, and nothing is written here either
         raise
     except OSError as error:  # before the first step: later ones are taken care of where they occur
         log.error(

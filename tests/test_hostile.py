@@ -394,9 +394,16 @@ PIECES: dict[str, Callable[[bytes], bytes]] = {
     "one too many": compressed(lambda tensors: tensors.update(more=torch.zeros(1))),
     "rows too few": compressed(put("last", torch.zeros(3, 2).bool())),
     "action out of range": compressed(put("action", 2)),
-    "frames not numbers": compressed(put("frame", float("nan"))),
-    "reward infinite": compressed(last("reward", float("inf"))),
 }
+
+
+def test_what_an_environment_showed_may_be_anything() -> None:
+    """What is saved can be loaded; where it leads to a loss that is none, the run stops there."""
+    odd = torch.tensor([float("inf"), float("nan")])
+    for name in ("frame", "reward", "environment/timestep/stack"):
+        sealed.parse_tensors("file", safetensors.torch.save({name: odd}))
+    with pytest.raises(sealed.Damaged, match="not finite"):
+        sealed.parse_tensors("file", safetensors.torch.save({"torso.0.weight": odd}))
 
 
 @pytest.mark.parametrize("case", PIECES)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["types", "config", "schedule", "scores", "files", "journal", "yaml_files"],
     1: [
-        *["envs", "sampler", "replay", "networks", "action_values", "optimizers"],
+        *["envs", "sampler", "frames", "replay", "networks", "action_values", "optimizers"],
         *["device", "sinks", "board", "parser", "options"],
     ],
     2: ["actor", "learner", "agent", "films"],

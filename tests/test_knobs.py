@@ -10,8 +10,17 @@ from test_resume import checkpoints, content, train
 
 import dqn.envs.atari
 from dqn.agent import make_agent
-from dqn.config import NOT_IDENTITY, Config, ConfigError, EnvConfig, ReplayConfig, flatten
+from dqn.config import (
+    NOT_IDENTITY,
+    Config,
+    ConfigError,
+    EnvConfig,
+    ReplayConfig,
+    flatten,
+    validate,
+)
 from dqn.device import resolve_device
+from dqn.frames import CompressedFrames, PlainFrames
 
 CARTPOLE = [
     "--game=CartPole-v1", "--total-steps=400", "--num-envs=4", "--learning-starts=40",
@@ -21,6 +30,7 @@ CARTPOLE = [
     "--exploration.epsilon-decay-steps=200", "--evaluation.episodes=2",
     "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
+PRIORITIZED = [*CARTPOLE, "--replay.sampler=prioritized", "--replay.beta-steps=300"]
 RMSPROP = [*CARTPOLE, "--optimizer.name=rmsprop"]
 BREAKOUT = [
     "--game=Breakout", "--total-steps=320", "--num-envs=2", "--learning-starts=40",
@@ -51,6 +61,11 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "replay.n_step": (CARTPOLE, "2", MODEL),
     "replay.gamma": (CARTPOLE, "0.9", MODEL),
     "replay.clip_reward": (QBERT, "false", ROWS),
+    "replay.sampler": (CARTPOLE, "prioritized", MODEL),
+    "replay.alpha": (PRIORITIZED, "0.9", MODEL),
+    "replay.beta_start": (PRIORITIZED, "0.1", MODEL),
+    "replay.beta_end": (PRIORITIZED, "0.6", MODEL),
+    "replay.beta_steps": (PRIORITIZED, "100", MODEL),
     "network.torso": (BREAKOUT, "mlp", MODEL),
     "network.hidden_units": (BREAKOUT, "9", MODEL),
     "network.mlp_units": (CARTPOLE, "[8,4]", MODEL),
@@ -77,6 +92,7 @@ CASES: dict[str, tuple[list[str], str, str]] = {
 ELSEWHERE = {
     "device": "test_devices",
     "replay.device": "test_devices",
+    "replay.storage": "test_storage",
     "threads": "test_threads",
     "env.threads": "test_threads_of_the_emulators",
     "deterministic": "test_gpu.py: test_deterministic_operations_are_asked_for",
@@ -133,6 +149,17 @@ def test_without_a_change_there_is_none(options: list[str], before: Any, tmp_pat
     assert traces(train(tmp_path, options)) == before["|".join(options)]
 
 
+def test_storage() -> None:
+    """Equal bits, so another class is all there is to see; on the CPU only."""
+    for storage, kind in (("plain", PlainFrames), ("compressed", CompressedFrames)):
+        config = Config(game="CartPole-v1", replay=ReplayConfig(capacity=100, storage=storage))
+        agent = make_agent(config, torch.device("cpu"))
+        agent.environment.close()
+        assert isinstance(agent.replay._frames, kind)
+    with pytest.raises(ConfigError, match="compressed works on the CPU only"):
+        validate(Config(replay=ReplayConfig(storage="compressed", device="cuda")))
+
+
 def test_threads(tmp_path: Path) -> None:
     for threads in (2, 1):
         train(tmp_path / f"{threads}", [*CARTPOLE, f"--threads={threads}", "--total-steps=40"])
@@ -178,7 +205,7 @@ def test_what_is_no_part_of_a_runs_identity(tmp_path: Path) -> None:
     assert [path.name for path in checkpoints(plain)] == ["step_000000200"]
     assert not list(plain.glob("eval_*"))
     longer = train(tmp_path / "longer", [*options, "--total-steps=240"])
-    assert [path.name for path in checkpoints(longer)] == ["step_000000240"]
+    assert [path.name for path in checkpoints(longer)] == ["step_000000200", "step_000000240"]
     often = ["--checkpoint-minutes=1e-9", "--keep=3", "--render"]
     often_saved = train(tmp_path / "often", [*options, *often])
     assert traces(often_saved) == traces(plain)

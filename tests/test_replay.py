@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import psutil
@@ -12,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dqn.config import ReplayConfig
+from dqn.frames import PlainFrames
 from dqn.replay import Replay
 from dqn.types import Batch, TimeStep
 
@@ -42,6 +44,8 @@ class Shape(NamedTuple):
     stack: int
     clip: bool = False
     float_frames: bool = False
+    storage: Literal["plain", "compressed"] = "plain"
+    sampler: Literal["uniform", "prioritized"] = "uniform"
 
 
 PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT = (False, False), (False, True), (True, True), (True, False)
@@ -136,20 +140,28 @@ def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], Ex
 
 def make_replay(shape: Shape, seed: int = 0) -> Replay:
     """A memory of that shape, its unwritten rows full of what must never come out."""
-    replay = Replay(
+    config = ReplayConfig(
         capacity=shape.length * shape.num_envs + shape.num_envs - 1,  # not a multiple of N
+        n_step=shape.n_step,
+        gamma=GAMMA,
+        storage=shape.storage,
+        sampler=shape.sampler,
+    )
+    replay = Replay(
+        config,
         num_envs=shape.num_envs,
         frame_shape=(4,) if shape.float_frames else (2, 2),
         frame_dtype="float32" if shape.float_frames else "uint8",
         stack=shape.stack,
         num_actions=5,
-        n_step=shape.n_step,
-        gamma=GAMMA,
         clip_reward=shape.clip,
         generator=torch.Generator().manual_seed(seed),
     )
     assert replay.length == shape.length
-    for rows in replay.storage.values():
+    unwritten = list(replay._rings.values())
+    if isinstance(replay._frames, PlainFrames):
+        unwritten.append(replay._frames._ring)
+    for rows in unwritten:
         rows.fill_(torch.nan if rows.is_floating_point() else True)
     return replay
 
@@ -169,7 +181,7 @@ def add(replay: Replay, tape: Tape, t: int) -> None:
 
 def drawable(replay: Replay) -> set[int]:
     """Rows with a mass, as ``slot * N + environment``."""
-    return set(replay._sampler._mass.flatten().nonzero().flatten().tolist())
+    return set(replay._sampler._masses.flat.nonzero().flatten().tolist())
 
 
 def draw(replay: Replay, index: list[int]) -> Batch:
@@ -177,7 +189,7 @@ def draw(replay: Replay, index: list[int]) -> Batch:
     chosen = torch.tensor(index)
     sampler = replay._sampler
     try:
-        sampler.draw = lambda _: (chosen, torch.ones(len(index)))  # type: ignore[method-assign]
+        sampler.draw = lambda _, __: (chosen, torch.ones(len(index)))  # type: ignore[method-assign]
         return replay.sample(len(index))
     finally:
         del sampler.draw
@@ -215,12 +227,13 @@ SHAPES = [
     Shape(length, num_envs, n_step, stack)
     for n_step, num_envs, stack, length in itertools.product((1, 3, 5), (1, 3), (1, 4), (11, 23))
 ]
+SHAPES += [SHAPES[-1]._replace(storage="compressed"), SHAPES[-1]._replace(sampler="prioritized")]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_row_obeys_the_rule_before_and_after_wraps(shape: Shape) -> None:
     written = 4 * shape.length + 3
-    tape = make_tape(random_endings(sum(shape), written, shape.num_envs))
+    tape = make_tape(random_endings(sum(shape[:4]), written, shape.num_envs))
     replay = make_replay(shape)
     total = 0
     for t in range(written):
@@ -310,12 +323,12 @@ def test_dtypes_and_shapes_of_a_batch() -> None:
 @pytest.mark.parametrize("num_actions, dtype", [(256, torch.uint8), (257, torch.int32)])
 def test_the_greatest_action_fits(num_actions: int, dtype: torch.dtype) -> None:
     generator = torch.Generator()
-    replay = Replay(20, 1, (1,), "uint8", 1, num_actions, 1, 0.9, False, generator)
+    replay = Replay(ReplayConfig(capacity=20), 1, (1,), "uint8", 1, num_actions, False, generator)
     flag = np.zeros(1, bool)
     step = TimeStep(np.zeros((1, 1, 1), np.uint8), np.zeros(1, np.float32), flag, flag, flag)
     for _ in range(3):
         replay.add(step, np.array([num_actions - 1]))
-    assert replay.storage["action"].dtype == dtype
+    assert replay.layout["action"] == (dtype, (1,))
     assert replay.sample(4).action.tolist() == [num_actions - 1] * 4
 
 
@@ -395,13 +408,13 @@ def test_more_than_one_block(num_envs: int) -> None:
     shape = Shape(length, num_envs, 3, 4)
     tape = make_tape(random_endings(1, 40, num_envs))
     replay = make_replay(shape)
-    sampler = replay._sampler
-    assert len(sampler._sums) > 1
+    masses = replay._sampler._masses
+    assert len(masses._sums) > 1
     for t in range(length + 40):
         add(replay, tape, t % 39)
-        assert torch.equal(sampler._sums, sampler._by_block.sum(1))
-    blocks = replay.sample(20_000).index // sampler._by_block.shape[1]
-    assert set(blocks.tolist()) == set(sampler._sums.nonzero().flatten().tolist())
+        assert torch.equal(masses._sums, masses._by_block.sum(1))
+    blocks = replay.sample(20_000).index // masses._by_block.shape[1]
+    assert set(blocks.tolist()) == set(masses._sums.nonzero().flatten().tolist())
 
 
 @pytest.mark.parametrize("n_step", [1, 3])
@@ -417,6 +430,7 @@ def test_the_smallest_memory_is_never_without_a_start(n_step: int) -> None:
 
 MEMORY = """
 import numpy as np, psutil, torch
+from dqn.config import ReplayConfig
 from dqn.replay import Replay
 from dqn.types import TimeStep
 
@@ -430,7 +444,7 @@ def step():
 step()
 before = process.memory_info().rss
 generator = torch.Generator().manual_seed(1)
-replay = Replay(rows, n, (84, 84), "uint8", 4, 18, 1, 0.99, True, generator)
+replay = Replay(ReplayConfig(capacity=rows), n, (84, 84), "uint8", 4, 18, True, generator)
 empty = process.memory_info().rss
 for _ in range(replay.length):
     replay.add(step(), np.zeros(n, np.int64))

@@ -159,13 +159,19 @@ TERM, KILL = signal.SIGTERM, signal.SIGKILL
         (["--num-envs=1"], [(TERM, 11)]),
         (["--num-envs=1", "--env.protocol=machado"], [(KILL, 7), (TERM, 5)]),
         (["--num-envs=8", "--evaluate-period=3000"], [(KILL, 6), (TERM, 11)]),
-        (["--num-envs=8", "--env.protocol=machado", "--replay.n-step=3"], [(KILL, 13)]),
+        (
+            [
+                *["--num-envs=8", "--env.protocol=machado", "--replay.n-step=3"],
+                *["--replay.sampler=prioritized", "--replay.storage=compressed"],
+            ],
+            [(KILL, 13)],
+        ),
     ],
     ids=[
         "1 environment",
         "1 environment, machado",
         "8 environments",
-        "8 environments, machado, 3 steps",
+        "8 environments, machado, 3 steps, prioritized, compressed",
     ],
 )
 def test_stopped_and_killed(
@@ -254,6 +260,10 @@ def test_emulator_threads(threads: int, one_thread: Path, tmp_path: Path) -> Non
     """However many threads the emulators have, they give the same bits; and so does twice one."""
     assert_same(train(tmp_path / "again", SMALL, NEVER), one_thread)
     assert_same(train(tmp_path / "more", [*SMALL, f"--env.threads={threads}"], NEVER), one_thread)
+
+
+def test_compressed_frames_give_the_same_bits(one_thread: Path, tmp_path: Path) -> None:
+    assert_same(train(tmp_path, [*SMALL, "--replay.storage=compressed"], NEVER), one_thread)
 
 
 SMALL = [*BREAKOUT, "--num-envs=6", "--total-steps=1200", "--evaluate-period=1200"]

@@ -65,8 +65,8 @@ def test_every_file_of_the_contract_and_no_other(pong: Path) -> None:
     assert len(events) == 1
     assert left - events == {
         "config.yaml", "train.log", "rewards.txt", "evaluations.jsonl", "training.jsonl",
-        "curves.png", "step_000000600", "best", "eval_001", "eval_001.mp4", "eval_002",
-        "eval_002.mp4", ".lock",
+        "curves.png", "step_000000400", "step_000000600", "best", ".lock",
+        "eval_001", "eval_001.mp4", "eval_002", "eval_002.mp4",
     }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_evaluations_are_written_in_two_ways(pong: Path) -> None:
     evaluations = lines(pong / "evaluations.jsonl")
     assert [line["step"] for line in evaluations] == [400, 600]
     for line in evaluations:
-        assert line["protocol"] == "classic" and line["epsilon"] == 0.05
+        assert line["protocol"] == "classic, at most 240 frames" and line["epsilon"] == 0.05
         assert len(line["returns"]) == len(line["lengths"]) == 2  # type: ignore[arg-type]
         assert line["mean"] == np.mean(line["returns"])  # type: ignore[arg-type]
     assert (pong / "rewards.txt").read_text().splitlines() == [

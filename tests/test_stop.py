@@ -77,4 +77,4 @@ def test_a_second_ctrl_c_ends_it_at_once():
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "the last checkpoint is whole" in said
+    assert "what the last checkpoint holds is safe" in said
