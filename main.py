@@ -75,10 +75,21 @@ def play_command(arguments: list[str]) -> int:
     )  # fmt: skip
 
 
+def bench_command(arguments: list[str]) -> int:
+    """``bench``: what this machine can do, and how near the loop comes."""
+    from dqn.options import bench_parser, parse_bench
+
+    options = parse_bench(bench_parser(), arguments)
+    from dqn.bench import bench
+
+    return bench(options.config, options.seconds, options.peers, options.json)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "play": play_command,
+    "bench": bench_command,
 }
 
 if __name__ == "__main__":

@@ -23,18 +23,32 @@ def training_parser() -> Parser:
         "[train] --game GAME [--OPTION VALUE ...]",
         "Train a deep Q-network on a game. The same command again continues the run where its "
         "last checkpoint left it. Other commands, each with a --help of its own: "
-        "main.py evaluate RUN; main.py play RUN. What --config names wins over the defaults below, "
-        "and the command line over both; in its YAML the options have underscores and their "
-        "sections are mappings. Whole numbers may be written 2_000_000 or 2e6. One step is one "
-        "decision in one environment, 4 emulator frames on Atari.",
+        "main.py evaluate RUN; main.py play RUN; main.py bench. What --config names wins over the "
+        "defaults below, and the command line over both; in its YAML the options have underscores "
+        "and their sections are mappings. Whole numbers may be written 2_000_000 or 2e6. One step "
+        "is one decision in one environment, 4 emulator frames on Atari.",
     )
-    presets = ", ".join(path.stem for path in sorted(PRESETS.glob("*.yaml")))
-    meaning = f"A YAML file of options; it names the run. In configs/: {presets}."
-    parser.add("config", Option(str, None, meaning), "FILE")
+    _add_presets(parser, "it names the run")
     meaning = "Move an old run of that name aside and start anew."
     parser.add("fresh", Option(None, False, meaning))
     meaning = "Print every option as YAML that --config reads, and exit."
     parser.add("print_config", Option(None, False, meaning))
+    _add_fields(parser, Config)
+    return parser
+
+
+def bench_parser() -> Parser:
+    """The parser of ``bench``: every field of Config is an option, and the game Breakout."""
+    parser = Parser(
+        "main.py bench",
+        "[--OPTION VALUE ...]",
+        "Measure what this machine can do, part by part, and how near the training loop comes.",
+    )
+    _add_presets(parser, "what it sets is measured")
+    parser.add("seconds", Option(float, 10.0, "How long each part is measured."), "S")
+    meaning = "Measure Stable-Baselines3's DQN beside ours (requirements-bench.txt)."
+    parser.add("peers", Option(None, False, meaning))
+    parser.add("json", Option(str, None, "Write the figures there too."), "FILE")
     _add_fields(parser, Config)
     return parser
 
@@ -72,6 +86,12 @@ def _reader_parser(command: str, description: str) -> Parser:
     return parser
 
 
+def _add_presets(parser: Parser, what: str) -> None:
+    presets = ", ".join(path.stem for path in sorted(PRESETS.glob("*.yaml")))
+    meaning = f"A YAML file of options; {what}. In configs/: {presets}."
+    parser.add("config", Option(str, None, meaning), "FILE")
+
+
 def _add_fields(parser: Parser, kind: Any, prefix: str = "", group: Any = None) -> None:
     hints = get_type_hints(kind)
     meanings = {
@@ -104,6 +124,38 @@ def parse_training(parser: Parser, arguments: list[str]) -> TrainingOptions:
     Raises:
         ConfigError: one sentence that says what is wrong, and where.
     """
+    values, presets = _parse_fields(parser, arguments)
+    name = Path(presets[-1]).stem if presets else "dqn"
+    return TrainingOptions(_config(parser, values), name, values["fresh"], values["print_config"])
+
+
+class BenchOptions(NamedTuple):
+    """What was asked of ``bench``."""
+
+    config: Config
+    seconds: float
+    peers: bool
+    json: str | None
+
+
+def parse_bench(parser: Parser, arguments: list[str]) -> BenchOptions:
+    """The options of ``bench``.
+
+    Raises:
+        ConfigError: one sentence that says what is wrong, and where.
+    """
+    values, _ = _parse_fields(parser, arguments)
+    config = _config(parser, values)
+    config = dataclasses.replace(config, game=config.game or "Breakout")
+    if not 0 < values["seconds"] < 3600:
+        raise ConfigError(
+            f"--seconds must be more than 0 and less than 3,600, not {values['seconds']}"
+        )
+    return BenchOptions(config, values["seconds"], values["peers"], values["json"])
+
+
+def _parse_fields(parser: Parser, arguments: list[str]) -> tuple[Namespace, list[str]]:
+    """The values of a command line that may hold every field, and the presets it names."""
     typed, presets = tokens(parser, arguments)
     for argument in typed:
         if not argument.startswith("--"):
@@ -113,10 +165,7 @@ def parse_training(parser: Parser, arguments: list[str]) -> TrainingOptions:
     for preset in presets:
         values = _read(parser, preset, values)
     parser.given |= _given(typed)
-    values = parser.parse_args(typed, namespace=values)
-    config = _config(parser, values)
-    name = Path(presets[-1]).stem if presets else "dqn"
-    return TrainingOptions(config, name, values["fresh"], values["print_config"])
+    return parser.parse_args(typed, namespace=values), presets
 
 
 def parse(parser: Parser, arguments: list[str]) -> Any:

@@ -25,7 +25,7 @@ FLOORS = {
         *["evaluate", "render", "metrics", "curves", "about", "sealed"],
         *["state_check", "checkpoint", "run", "saved", "session"],
     ],
-    4: ["train"],
+    4: ["train", "peers", "bench"],
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
@@ -37,6 +37,7 @@ ONLY_IN = {
     "matplotlib": {"curves"},
     "av": {"films"},
     "pygame": {"sinks"},
+    "stable_baselines3": {"peers"},
     "ray": set(),
     "pickle": set(),
 }

@@ -5,10 +5,13 @@ from dqn.envs.atari import AtariEngine
 from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Engine, Spec
 from dqn.envs.environment import Environment
-from dqn.envs.names import atari_rom, display_name, resolve
+from dqn.envs.names import atari_rom, display_name, gymnasium_id, is_atari, resolve
 from dqn.envs.screen import ScreenEnvironment
 
-__all__ = ["Environment", "ScreenEnvironment", "Spec", "display_name", "make", "resolve"]
+__all__ = [
+    "Environment", "ScreenEnvironment", "Spec", "display_name", "gymnasium_id", "is_atari", "make",
+    "resolve",
+]  # fmt: skip
 
 
 def make(config: Config, num_envs: int) -> Environment:

@@ -29,6 +29,18 @@ def atari_rom(game: str) -> str | None:
     return None
 
 
+def is_atari(game: str | None) -> bool:
+    """Whether it is one of ALE's."""
+    return game is not None and atari_rom(game) is not None
+
+
+def gymnasium_id(game: str | None) -> str:
+    """The id under which Gymnasium has an Atari game: ``ALE/SpaceInvaders-v5``."""
+    rom = atari_rom(game or "")
+    assert rom is not None, game
+    return f"ALE/{_camel(rom)}-v5"
+
+
 def display_name(game: str) -> str:
     """The name of the run's folder: ``SpaceInvaders``, or an id without its slashes."""
     rom = atari_rom(game)
@@ -47,7 +59,7 @@ def resolve(game: str | None) -> str:
         raise ConfigError("no game given; try --game Breakout")
     rom = atari_rom(game)
     if rom:
-        if f"ALE/{_camel(rom)}-v5" not in gymnasium.registry:
+        if gymnasium_id(game) not in gymnasium.registry:
             # Gymnasium leaves these out: opening one would end the whole program.
             raise ConfigError(
                 f"{_camel(rom)} is for two players, and its ROM cannot be played alone"
