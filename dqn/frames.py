@@ -1,6 +1,7 @@
 """The frames of a replay memory: plain, or compressed to a twentieth at the price of some time.
 
-Both hand back exactly what was written. A row is ``time slot * N + environment``.
+Both hand back exactly what was written. A row is ``time slot * N + environment``; one row more,
+``T * N``, is for ever blank.
 """
 
 import numpy as np
@@ -38,8 +39,9 @@ class PlainFrames:
         device: torch.device,
     ) -> None:
         # empty, not zeros: pages nobody has written to cost nothing yet
-        self._ring = torch.empty(length, num_envs, *shape, dtype=dtype, device=device)
-        self._flat = self._ring.flatten(0, 1)
+        self._flat = torch.empty(length * num_envs + 1, *shape, dtype=dtype, device=device)
+        self._flat[-1] = 0
+        self._ring = self._flat[:-1].view(length, num_envs, *shape)
 
     def write(self, slot: int, frame: Array) -> None:
         """Keep the frames ``[N, *frame]`` of one moment."""
@@ -68,10 +70,11 @@ class CompressedFrames:
         self, length: int, num_envs: int, shape: tuple[int, ...], dtype: torch.dtype
     ) -> None:
         self._num_envs, self._shape, self._dtype = num_envs, shape, dtype
-        self._packed: list[bytes] = [b""] * (length * num_envs)
+        self._packed: list[bytes] = [b""] * (length * num_envs + 1)
         # no checksums: it is memory that is written, not a disk
         self._pack = zstandard.ZstdCompressor(level=1, write_checksum=False).compress
         self._unpack = zstandard.ZstdDecompressor().decompress
+        self._packed[-1] = self._pack(torch.zeros(shape, dtype=dtype).numpy().data)
 
     def write(self, slot: int, frame: Array) -> None:
         """Keep the frames ``[N, *frame]`` of one moment."""

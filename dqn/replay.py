@@ -162,12 +162,9 @@ class Replay:
         first = self._flat["first"][index]  # [B, S]
         shown = torch.ones_like(first)
         shown[:, :-1] = first[:, 1:].flip(1).cumsum(1).flip(1) == 0
-        # The others may lie in rows not yet written, where 0 times a NaN is a NaN: the newest
-        # frame stands in for them.
-        index = torch.where(shown, index, index[:, -1:])
+        index = torch.where(shown, index, self.length * self.num_envs)  # the blank row
         frames = self._frames.read(index.flatten())
-        frames = frames.view(*index.shape, *frames.shape[1:])
-        return frames.mul_(shown.view(*shown.shape, *[1] * (frames.ndim - 2)))
+        return frames.view(*index.shape, *frames.shape[1:])
 
     def _close_overwritten(self) -> None:
         """Row ``time - T`` is gone, and so are the starts whose stack shows it."""
