@@ -541,26 +541,31 @@ def weights(learner: Learner) -> torch.Tensor:
 
 
 def test_the_fast_layers_are_the_plain_ones() -> None:
-    """1e-6 relative after one update from the same state; 1e-3 on q after 100."""
+    """1e-6 relative after one update from the same state. After 100 they are no further apart than
+    plain layers are from themselves on the same batches in another order: rounding grows that fast,
+    for Adam's first steps turn the sign of a tiny gradient into a whole step."""
     fast = nature()
-    learners = [
+    ours, theirs, shuffled = (
         Learner(network, Expected("huber"), OptimizerConfig(), LearnerConfig(), CPU)
-        for network in (fast, plain_nature(fast))
-    ]
-    before = weights(learners[0])
-    for learner in learners:
-        learner.update(pixels_batch(0))
-    ours, theirs = map(weights, learners)
-    assert (ours - theirs).norm() <= 1e-6 * theirs.norm()
-    assert (ours - theirs).norm() <= 1e-3 * (ours - before).norm()
-    for seed in range(1, 100):
-        for learner in learners:
-            learner.update(pixels_batch(seed % 10))
-            if seed == 50:
-                learner.sync_target()
-    state = pixels_batch(5).state
-    ours_q, theirs_q = (learner.q_values(state) for learner in learners)
-    assert (ours_q - theirs_q).abs().max() <= 1e-3 * theirs_q.abs().max()
+        for network in (fast, plain_nature(fast), plain_nature(fast))
+    )
+    before = weights(ours)
+    for seed in range(100):
+        batch = pixels_batch(seed % 10)
+        order = torch.randperm(32, generator=generator(seed))
+        ours.update(batch)
+        theirs.update(batch)
+        shuffled.update(Batch(*(part[order] for part in batch)))
+        if seed == 0:
+            apart = (weights(ours) - weights(theirs)).norm()
+            assert apart <= 1e-6 * weights(theirs).norm()
+            assert apart <= 1e-3 * (weights(ours) - before).norm()
+    with torch.no_grad():
+        state = pixels_batch(5).state
+        q = theirs.q_values(state)
+        apart = (ours.q_values(state) - q).norm() / q.norm()
+        rounding = (shuffled.q_values(state) - q).norm() / q.norm()
+    assert apart <= max(1e-3, 3 * rounding), (apart, rounding)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
