@@ -18,10 +18,11 @@ log = logging.getLogger("dqn")
 
 
 def loop(session: Session) -> None:
-    """Act, add, send, learn, receive, until the run is long enough or told to stop.
+    """Act, send, add, learn, receive, until the run is long enough or told to stop.
 
-    The emulators' threads run between send and receive while the learner learns, so an update
-    never sees a row that arrived while it ran: overlapped, and yet deterministic.
+    The emulators' threads run between send and receive, while the replay memory takes the present
+    moment in and the learner learns. An update never sees a row that arrived while it ran:
+    overlapped, and yet deterministic.
     """
     config, agent, metrics = session.config, session.agent, session.metrics
     environment, replay, learner, actor = (
@@ -34,8 +35,8 @@ def loop(session: Session) -> None:
     while session.go_on():
         before, after = session.step, session.step + config.num_envs
         action = actor.act(timestep.stack, session.epsilon(before))
-        replay.add(timestep, action)
         environment.send(action)
+        replay.add(timestep, action)
         for _ in range(session.updates_due(before, after)):
             batch = replay.sample(config.learner.batch_size)
             replay.update_priorities(batch.index, learner.update(batch))

@@ -94,7 +94,7 @@ def test_the_loop_of_one_environment_call_by_call():
     learn = ["sample 7", "update", "priorities"]
     expected = []
     for t in range(6):
-        expected += [f"go on? {t}", f"act on {t} at {t}", f"add {t} with {t}", f"send {t}"]
+        expected += [f"go on? {t}", f"act on {t} at {t}", f"send {t}", f"add {t} with {t}"]
         expected += learn if t + 1 == 4 else []
         expected += [f"receive {t + 1}"]
         expected += ["sync"] if t + 1 == 6 else []
@@ -107,9 +107,9 @@ def test_the_loop_of_eight_environments_call_by_call():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=16, report_period=5)
     learn = ["sample 7", "update", "priorities"]
     assert calls == [
-        *["go on? 0", "act on 0 at 0", "add 0 with 0", "send 0"],
+        *["go on? 0", "act on 0 at 0", "send 0", "add 0 with 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
-        *["go on? 8", "act on 1 at 8", "add 1 with 1", "send 1", *learn, *learn],
+        *["go on? 8", "act on 1 at 8", "send 1", "add 1 with 1", *learn, *learn],
         *["receive 2", "sync", "count 2 at 16", "report 16", "go on? 16"],
     ]
 
