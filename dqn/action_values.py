@@ -1,15 +1,64 @@
-"""What the K numbers per action mean, and the equations that follow from it.
+"""What the K numbers per action mean: the return's mean, or its distribution in two forms.
 
-The learner hands every family the same things and gets the same things back, so it never changes
-for a new one: ``q`` for choosing, ``target`` for the Bellman backup, ``loss`` per sample.
+Every class has the same three verbs, and works with any policy that weighs the target and any bonus
+for its actions (Munchausen's entropy). Shapes: B batch, A actions, K numbers per action.
 """
 
+from typing import Protocol
+
 import torch
-from torch.nn import functional as F
+import torch.nn.functional as F
+
+from dqn.config import LearnerConfig, ValuesConfig
+from dqn.heads import midpoints
+
+
+class ActionValues(Protocol):
+    """What a learner asks of the meaning of its network's numbers."""
+
+    num_outputs: int
+    """K of the network's head; 1 where the network takes fractions."""
+
+    def q(self, z: torch.Tensor) -> torch.Tensor:
+        """Expected returns ``[B, A]`` of ``z [B, A, K]``."""
+        ...
+
+    def target(
+        self,
+        reward: torch.Tensor,
+        discount: torch.Tensor,
+        next_z: torch.Tensor,
+        policy: torch.Tensor,
+        bonus: torch.Tensor,
+    ) -> torch.Tensor:
+        """What ``z`` at the action should be: ``[B, ...]``, of ``reward [B]``, ``discount [B]``,
+        ``next_z [B, A, K]``, ``policy [B, A]`` (rows sum to 1) and what each next action is worth
+        beside its value, ``bonus [B, A]``."""
+        ...
+
+    def loss(
+        self,
+        z: torch.Tensor,
+        fractions: torch.Tensor | None,
+        action: torch.Tensor,
+        target: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss ``[B]`` and priority ``[B]`` of ``z [B, A, K]`` at ``action [B]``."""
+        ...
+
+
+def make_values(values: ValuesConfig, learner: LearnerConfig) -> ActionValues:
+    """The meaning a config chooses."""
+    if values.kind == "expected":
+        return Expected(learner.loss)
+    if values.kind == "categorical":
+        return Categorical(values.atoms, values.v_min, values.v_max)
+    outputs = values.quantiles if values.kind == "quantile" else 1
+    return Quantile(outputs, values.kappa)
 
 
 class Expected:
-    """One number per action: the expected return. Mnih et al. 2015, equation 2 of the Methods."""
+    """One number per action, the expected return: plain DQN, Mnih et al. 2015."""
 
     num_outputs = 1
 
@@ -28,26 +77,146 @@ class Expected:
         discount: torch.Tensor,
         next_z: torch.Tensor,
         policy: torch.Tensor,
+        bonus: torch.Tensor,
     ) -> torch.Tensor:
-        """``reward + discount * sum_a policy(a) q(next state, a)``, ``[B]``.
-
-        ``reward [B]``, ``discount [B]``, ``next_z [B, A, 1]``, ``policy [B, A]`` (rows sum to 1).
-        """
-        assert reward.shape == discount.shape == next_z.shape[:1], (reward.shape, next_z.shape)
-        return reward + discount * (policy * self.q(next_z)).sum(1)
+        """``reward + discount * sum_a policy(a) (q(next state, a) + bonus(a))``, ``[B]``."""
+        _check_target(reward, discount, next_z, policy, bonus)
+        return reward + discount * (policy * (self.q(next_z) + bonus)).sum(1)
 
     def loss(
-        self, z: torch.Tensor, action: torch.Tensor, target: torch.Tensor
+        self,
+        z: torch.Tensor,
+        fractions: torch.Tensor | None,
+        action: torch.Tensor,
+        target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss ``[B]`` and priority ``[B]`` (the absolute error) of ``z [B, A, 1]`` against
-        ``target [B]`` at ``action [B]``.
+        """Loss ``[B]`` and priority ``[B]`` (the absolute error) against ``target [B]``.
 
         Huber is d^2/2 up to |d| = 1 and |d| - 1/2 beyond: Nature's "error clipping", which bounds
         the gradient. Squared loss is d^2/2, so that both have the gradient d near 0.
         """
-        assert action.shape == target.shape == z.shape[:1], (action.shape, target.shape, z.shape)
-        chosen = self.q(z).gather(1, action[:, None]).squeeze(1)  # [B]
+        assert fractions is None, "one number per action is of no fraction"
+        chosen = self.q(_at(z, action))[:, 0]  # [B]
+        assert chosen.shape == target.shape, (chosen.shape, target.shape)
         error = (target - chosen).detach().abs()
         if self._huber:
             return F.smooth_l1_loss(chosen, target, reduction="none"), error
         return 0.5 * F.mse_loss(chosen, target, reduction="none"), error
+
+
+class Categorical:
+    """The chances of K fixed returns: C51, Bellemare et al. 2017 (arXiv 1707.06887).
+
+    ``z`` are their logits; the returns lie evenly from ``v_min`` to ``v_max``.
+    """
+
+    def __init__(self, atoms: int, v_min: float, v_max: float) -> None:
+        assert atoms >= 2 and v_min < v_max, (atoms, v_min, v_max)
+        self.num_outputs = atoms
+        self._v_min, self._v_max = v_min, v_max
+        self._apart = (v_max - v_min) / (atoms - 1)
+
+    def q(self, z: torch.Tensor) -> torch.Tensor:
+        """Expected returns ``[B, A]`` of the logits ``z [B, A, K]``."""
+        return (z.softmax(2) * self._atoms(z)).sum(2)
+
+    def target(
+        self,
+        reward: torch.Tensor,
+        discount: torch.Tensor,
+        next_z: torch.Tensor,
+        policy: torch.Tensor,
+        bonus: torch.Tensor,
+    ) -> torch.Tensor:
+        """Chances ``[B, K]``: the policy's mixture, moved and shrunk, each part shared between the
+        two atoms beside it in proportion to its nearness (algorithm 1, equation 7)."""
+        _check_target(reward, discount, next_z, policy, bonus)
+        worth = self._atoms(next_z) + bonus[..., None]  # [B, A, K]
+        moved = reward[:, None, None] + discount[:, None, None] * worth
+        place = (moved.clamp(self._v_min, self._v_max) - self._v_min) / self._apart  # [B, A, K]
+        chance = policy[..., None] * next_z.softmax(2)  # [B, A, K]
+        atom = torch.arange(self.num_outputs, device=next_z.device)
+        near = (1 - (place[..., None] - atom).abs()).clamp(min=0)  # [B, A, K, K]
+        return torch.einsum("bak,bakj->bj", chance, near)
+
+    def loss(
+        self,
+        z: torch.Tensor,
+        fractions: torch.Tensor | None,
+        action: torch.Tensor,
+        target: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy ``[B]``, and as priority how much of it is no entropy of the target's: the
+        Kullback-Leibler divergence, which alone can be learned away (Hessel et al. 2018)."""
+        assert fractions is None, "atoms are no fractions"
+        log_chance = _at(z, action)[:, 0].log_softmax(1)  # [B, K]
+        assert log_chance.shape == target.shape, (log_chance.shape, target.shape)
+        loss = -(target * log_chance).sum(1)
+        entropy = -torch.special.xlogy(target, target).sum(1)
+        return loss, (loss.detach() - entropy).clamp(min=0)
+
+    def _atoms(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.linspace(self._v_min, self._v_max, self.num_outputs, device=like.device)
+
+
+class Quantile:
+    """Returns at K fractions of the distribution: at fixed ones QR-DQN, Dabney et al. 2017 (arXiv
+    1710.10044), at drawn ones IQN, Dabney et al. 2018 (arXiv 1806.06923)."""
+
+    def __init__(self, num_outputs: int, kappa: float) -> None:
+        self.num_outputs = num_outputs
+        self._kappa = kappa
+
+    def q(self, z: torch.Tensor) -> torch.Tensor:
+        """Expected returns ``[B, A]``: the mean of ``z [B, A, K]``."""
+        return z.mean(2)
+
+    def target(
+        self,
+        reward: torch.Tensor,
+        discount: torch.Tensor,
+        next_z: torch.Tensor,
+        policy: torch.Tensor,
+        bonus: torch.Tensor,
+    ) -> torch.Tensor:
+        """Returns ``[B, K]``: of each fraction the policy's mean, moved and shrunk (equation 2 of
+        Vieillard et al. 2020, arXiv 2007.14430, appendix B; a greedy policy takes one action's)."""
+        _check_target(reward, discount, next_z, policy, bonus)
+        worth = (policy[..., None] * (next_z + bonus[..., None])).sum(1)  # [B, K]
+        return reward[:, None] + discount[:, None] * worth
+
+    def loss(
+        self,
+        z: torch.Tensor,
+        fractions: torch.Tensor | None,
+        action: torch.Tensor,
+        target: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Quantile Huber loss ``[B]``: summed over the K fractions of ``z``, mean over the target's
+        (QR-DQN's equation 10, IQN's equation 3). Priority: the mean absolute difference."""
+        chosen = _at(z, action)[:, 0]  # [B, K]
+        if fractions is None:
+            fractions = midpoints(chosen.shape[1], chosen.device).expand_as(chosen)
+        assert fractions.shape == chosen.shape, (fractions.shape, chosen.shape)
+        error = target[:, None, :] - chosen[:, :, None]  # [B, K, K of the target]
+        weight = (fractions[:, :, None] - (error.detach() < 0).float()).abs()
+        huber = F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=self._kappa)
+        loss = (weight * huber / self._kappa).mean(2).sum(1)
+        return loss, error.detach().abs().mean((1, 2))
+
+
+def _at(z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    """``[B, 1, K]`` of ``z [B, A, K]`` at ``action [B]``."""
+    assert z.ndim == 3 and action.shape == z.shape[:1], (z.shape, action.shape)
+    return z.gather(1, action[:, None, None].expand(-1, 1, z.shape[2]))
+
+
+def _check_target(
+    reward: torch.Tensor,
+    discount: torch.Tensor,
+    next_z: torch.Tensor,
+    policy: torch.Tensor,
+    bonus: torch.Tensor,
+) -> None:
+    assert reward.shape == discount.shape == next_z.shape[:1], (reward.shape, next_z.shape)
+    assert policy.shape == bonus.shape == next_z.shape[:2], (policy.shape, next_z.shape)

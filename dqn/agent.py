@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from dqn import envs
-from dqn.action_values import Expected
+from dqn.action_values import ActionValues, make_values
 from dqn.actor import Actor
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device
@@ -31,11 +31,12 @@ class Agent:
     actor: Actor
 
 
-def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, Expected]:
+def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ActionValues]:
     """The network of a config for a game, freshly initialised, and what its numbers mean."""
-    values = Expected(config.learner.loss)
+    values = make_values(config.values, config.learner)
     network = make_network(
         config.network,
+        config.values,
         (spec.stack, *spec.frame_shape),
         spec.num_actions,
         values.num_outputs,
@@ -49,7 +50,8 @@ def make_agent(config: Config, device: torch.device) -> Agent:
     environment = envs.make(config, config.num_envs)
     spec = environment.spec
     network, values = make_q_network(config, spec)
-    learner = Learner(network, values, config.optimizer, config.learner, device)
+    draws = torch_generator(config.seed, "learner", device=device)
+    learner = Learner(network, values, config.optimizer, config.learner, draws)
     where = config.replay.device
     if where == "auto" and config.replay.storage == "compressed":
         where = "cpu"
@@ -75,7 +77,9 @@ def make_agent(config: Config, device: torch.device) -> Agent:
         ) from error
     if config.replay.storage == "plain":
         _warn_of_memory(config.replay.capacity, row, replay_device)
-    actor = Actor(learner.q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device)
+    actor = Actor(
+        learner.acting_q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device
+    )
     return Agent(environment, replay, learner, actor)
 
 

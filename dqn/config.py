@@ -5,7 +5,6 @@ environment, 4 emulator frames on Atari) unless the name says otherwise.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,12 +72,48 @@ class ReplayConfig:
 class NetworkConfig:
     """Network"""
 
-    torso: Literal["auto", "nature", "mlp"] = "auto"
-    """auto: nature for 84x84 frames, else mlp."""
+    torso: Literal["auto", "nature", "data_efficient", "impala", "mlp"] = "auto"
+    """What sees the frames (auto: nature for 84x84 frames, else mlp)."""
     hidden_units: int = 512
-    """Width of the layer between the nature torso and the action values."""
+    """Width of the layer between torso and action values; with mlp it is the last of mlp_units."""
     mlp_units: tuple[int, ...] = (128, 128)
-    """Widths of the mlp torso's layers."""
+    """Widths of an mlp's layers."""
+    width: int = 1
+    """Of impala: so many times its 16, 32 and 32 channels."""
+    pool: int = 0
+    """Of impala: maxima of so many by so many regions end it (0: 11 by 11 features do)."""
+    spectral_norm: bool = False
+    """Of impala: residual convolutions divided by their largest singular value."""
+    dueling: bool = False
+    """Two streams, the state's value and the actions' advantages."""
+    noisy: bool = False
+    """Noise in the linear layers behind the torso, of learned size, explores."""
+    noisy_sigma: float = 0.5
+    """Its initial size."""
+
+
+@dataclass(frozen=True)
+class ValuesConfig:
+    """Action values: what the network's numbers mean"""
+
+    kind: Literal["expected", "categorical", "quantile", "implicit_quantile"] = "expected"
+    """expected: the mean return; categorical: C51; quantile: QR-DQN; implicit_quantile: IQN."""
+    atoms: int = 51
+    """Of categorical: returns that have a chance."""
+    v_min: float = -10.0
+    """Of categorical: the least of them."""
+    v_max: float = 10.0
+    """Of categorical: the greatest."""
+    quantiles: int = 200
+    """Of quantile: fractions of the distribution."""
+    samples: int = 64
+    """Of implicit_quantile: fractions drawn to learn, for either network."""
+    policy_samples: int = 32
+    """Of implicit_quantile: fractions whose mean chooses actions."""
+    cosines: int = 64
+    """Of implicit_quantile: waves that a fraction is turned into."""
+    kappa: float = 1.0
+    """Of both quantile kinds: where the Huber loss turns from square to straight."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +139,16 @@ class LearnerConfig:
     update_period: int = 4
     """Steps per update."""
     loss: Literal["huber", "mse"] = "huber"
-    """Of the temporal-difference error; huber clips the gradient at 1, as Nature does."""
+    """Of expected action values: huber clips the gradient at 1, as Nature does."""
+    policy: Literal["greedy", "double", "munchausen"] = "greedy"
+    """Which next action a target looks at: the target network's best, the online network's best, or
+    all by a softmax of the target network's values, with its entropy and log-policy as reward."""
+    munchausen_alpha: float = 0.9
+    """How much of the log-policy is added to the reward."""
+    munchausen_temperature: float = 0.03
+    """Of the softmax, in units of the return."""
+    munchausen_low: float = -1.0
+    """The least that temperature times log-policy counts for."""
     target_period: int = 10_000
     """Steps between moves of the target network."""
     target_tau: float = 1.0
@@ -177,6 +221,8 @@ class Config:
     """Replay memory"""
     network: NetworkConfig = NetworkConfig()
     """Network"""
+    values: ValuesConfig = ValuesConfig()
+    """Action values: what the network's numbers mean"""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimizer"""
     learner: LearnerConfig = LearnerConfig()
@@ -189,56 +235,6 @@ class Config:
 
 NOT_IDENTITY = frozenset({"total_steps", "render", "keep", "checkpoint_minutes", "checkpoints_dir"})
 """Fields that may differ when a run is continued: none of them changes a bit of the training."""
-
-INFINITY = math.inf
-_RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**63 - 1),
-    "total_steps": (1, INFINITY),
-    "num_envs": (1, 4096),
-    "learning_starts": (0, INFINITY),
-    "evaluate_period": (1, INFINITY),
-    "checkpoint_minutes": (0, INFINITY),
-    "keep": (1, INFINITY),
-    "threads": (0, 1024),
-    "report_period": (1, INFINITY),
-    "env.max_episode_frames": (4, 2**31 - 1),
-    "env.reseed_steps": (1, INFINITY),
-    "env.threads": (0, 1024),
-    "replay.capacity": (1, INFINITY),
-    "replay.n_step": (1, 1000),
-    "replay.gamma": (0, 1),
-    "replay.alpha": (0, 1),
-    "replay.beta_start": (0, 1),
-    "replay.beta_end": (0, 1),
-    "replay.beta_steps": (0, INFINITY),
-    "network.hidden_units": (1, 2**20),
-    "network.mlp_units": (1, 2**20),
-    "optimizer.learning_rate": (0, INFINITY),
-    "optimizer.epsilon": (0, INFINITY),
-    "optimizer.decay": (0, 1),
-    "learner.batch_size": (1, 2**20),
-    "learner.update_period": (1, INFINITY),
-    "learner.target_period": (1, INFINITY),
-    "learner.target_tau": (0, 1),
-    "learner.max_gradient_norm": (0, INFINITY),
-    "learner.max_gradient_value": (0, INFINITY),
-    "exploration.epsilon_start": (0, 1),
-    "exploration.epsilon_end": (0, 1),
-    "exploration.epsilon_decay_steps": (0, INFINITY),
-    "evaluation.episodes": (1, 4096),
-    "evaluation.epsilon": (0, 1),
-    "evaluation.held_out_states": (1, 2**20),
-}
-"""The values a number may take, both ends included; one that may not be 0 is checked below."""
-
-_POSITIVE = (
-    "checkpoint_minutes",
-    "optimizer.learning_rate",
-    "optimizer.epsilon",
-    "learner.target_tau",
-    "learner.max_gradient_norm",
-    "learner.max_gradient_value",
-)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -261,48 +257,3 @@ def differing_fields(ours: Config, theirs: Config) -> list[str]:
         for name in mine
         if mine[name] != other[name] and name not in NOT_IDENTITY
     ]
-
-
-def validate(config: Config) -> None:
-    """Refuse values out of range and contradictory pairs.
-
-    Raises:
-        ConfigError: one sentence: what, where, what would be right.
-    """
-    flat = flatten(config)
-    for name, (low, high) in _RANGES.items():
-        values = flat[name] if isinstance(flat[name], tuple) else (flat[name],)
-        for value in values:
-            if isinstance(value, str) or value is None:
-                continue
-            if not low <= value <= high or not math.isfinite(value):
-                limit = "or more" if high == INFINITY else f"to {high:,}"
-                raise ConfigError(f"{name} must be {low:,} {limit}, not {value}")
-            if value == 0 and name in _POSITIVE:
-                raise ConfigError(f"{name} must be more than 0")
-    rows, stack = config.replay.capacity // config.num_envs, 4
-    if rows < config.replay.n_step + stack + 1:
-        raise ConfigError(
-            f"replay.capacity of {config.replay.capacity:,} leaves {rows} rows for each of "
-            f"{config.num_envs} environments; with n_step {config.replay.n_step} each needs at "
-            f"least {config.replay.n_step + stack + 1}"
-        )
-    if config.learning_starts < config.num_envs * (config.replay.n_step + 1):
-        raise ConfigError(
-            f"learning_starts of {config.learning_starts} comes before the first transition is "
-            f"whole; {config.num_envs} environments need "
-            f"{config.num_envs * (config.replay.n_step + 1)}"
-        )
-    if config.replay.device == "cuda" and config.device == "cpu":
-        raise ConfigError("replay.device is cuda while device is cpu; give both the same")
-    if config.replay.storage == "compressed" and config.replay.device == "cuda":
-        raise ConfigError(
-            "replay.storage compressed works on the CPU only; set replay.device to cpu, or "
-            "replay.storage to plain"
-        )
-    limits = ("max_gradient_norm", "max_gradient_value")
-    if None not in [getattr(config.learner, name) for name in limits]:
-        raise ConfigError(
-            "learner.max_gradient_norm and learner.max_gradient_value are two ways to limit the "
-            "gradient; set one of them to null"
-        )

@@ -9,10 +9,11 @@ import copy
 import torch
 from torch import nn
 
-from dqn.action_values import Expected
+from dqn.action_values import ActionValues
 from dqn.config import LearnerConfig, OptimizerConfig
 from dqn.networks import QNetwork
 from dqn.optimizers import load_optimizer_state, make_optimizer, optimizer_state
+from dqn.policies import Munchausen, greedy
 from dqn.types import Batch, State
 
 MEASURES = ("loss", "td_error", "gradient_norm")
@@ -25,13 +26,18 @@ class Learner:
     def __init__(
         self,
         network: QNetwork,
-        values: Expected,
+        values: ActionValues,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
-        device: torch.device,
+        draws: torch.Generator,
     ) -> None:
+        """``draws`` are noise and fractions; their device is the learner's."""
         self._config = learner
-        self._device = device
+        self._device = device = draws.device
+        self._draws = draws
+        self._munchausen = Munchausen(
+            learner.munchausen_alpha, learner.munchausen_temperature, learner.munchausen_low
+        )
         self._values = values
         self.online = network.place(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -43,19 +49,22 @@ class Learner:
         self.first_bad = FirstBad(device)
 
     def q_values(self, state: torch.Tensor) -> torch.Tensor:
-        """``[B, A]`` by the online network, for acting."""
-        return self._values.q(self.online(state))
+        """``[B, A]`` by the online network without noise, for evaluation."""
+        z, _ = self.online(state)
+        return self._values.q(z)
+
+    def acting_q_values(self, state: torch.Tensor) -> torch.Tensor:
+        """The same for acting in training: if the network has noise, it is there to explore."""
+        z, _ = self.online(state, self._draws if self.online.noisy else None)
+        return self._values.q(z)
 
     def update(self, batch: Batch) -> torch.Tensor:
         """One step of gradient descent on a batch; returns the new priorities ``[B]``."""
         batch = Batch(*(part.to(self._device) for part in batch))  # a replay may live elsewhere
         with torch.no_grad():
-            next_z = self.target(batch.next_state)  # [B, A, K]
-            next_q = self._values.q(next_z)
-            greedy = next_q.argmax(1, keepdim=True)
-            policy = torch.zeros_like(next_q).scatter_(1, greedy, 1.0)  # [B, A]
-            target = self._values.target(batch.reward, batch.discount, next_z, policy)
-        loss, priority = self._values.loss(self.online(batch.state), batch.action, target)
+            target = self._target(batch)
+        z, fractions = self.online(batch.state, self._draws)
+        loss, priority = self._values.loss(z, fractions, batch.action, target)
         mean_loss = (batch.weight * loss).mean()
         self._optimizer.zero_grad()
         mean_loss.backward()
@@ -67,6 +76,22 @@ class Learner:
         self.sums += measures
         self.summed += 1
         return priority
+
+    def _target(self, batch: Batch) -> torch.Tensor:
+        """What the online network's numbers should be, by the target network: ``[B, ...]``."""
+        next_z, _ = self.target(batch.next_state, self._draws)  # [B, A, K]
+        next_q = self._values.q(next_z)  # [B, A]
+        reward, bonus = batch.reward, torch.zeros_like(next_q)
+        if self._config.policy == "munchausen":
+            z, _ = self.target(batch.state, self._draws)
+            reward = reward + self._munchausen.reward(self._values.q(z), batch.action)
+            policy, bonus = self._munchausen.policy(next_q)
+        elif self._config.policy == "double":
+            online_z, _ = self.online(batch.next_state, self._draws)
+            policy = greedy(self._values.q(online_z))
+        else:
+            policy = greedy(next_q)
+        return self._values.target(reward, batch.discount, next_z, policy, bonus)
 
     def take_means(self) -> dict[str, float | None]:
         """Mean of each of MEASURES over the updates since the last call; waits for the device."""
@@ -86,9 +111,8 @@ class Learner:
     def sync_target(self) -> None:
         """Move the target network towards the online one; all the way if ``target_tau`` is 1."""
         with torch.no_grad():
-            for target, online in zip(
-                self.target.parameters(), self.online.parameters(), strict=True
-            ):
+            ours, theirs = self.target.state_dict(), self.online.state_dict()
+            for target, online in zip(ours.values(), theirs.values(), strict=True):
                 if self._config.target_tau == 1:
                     target.copy_(online)
                 else:
@@ -100,6 +124,7 @@ class Learner:
             "online": dict(self.online.state_dict()),
             "target": dict(self.target.state_dict()),
             "optimizer": optimizer_state(self._optimizer, self.online),
+            "draws": self._draws.get_state(),
             "updates": self.updates,
             "sums": self.sums,
             "summed": self.summed,
@@ -110,6 +135,7 @@ class Learner:
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])
         load_optimizer_state(self._optimizer, self.online, state["optimizer"])
+        self._draws.set_state(state["draws"])
         self.updates = state["updates"]
         self.sums.copy_(state["sums"])
         self.summed = state["summed"]

@@ -10,8 +10,9 @@ import docstring_parser
 import yaml
 from jsonargparse import Namespace
 
-from dqn.config import Config, ConfigError, flatten, validate
+from dqn.config import Config, ConfigError, flatten
 from dqn.parser import Option, Parser, inside, nearest, shown, tokens
+from dqn.validation import validate
 from dqn.yaml_files import PRESETS, load_yaml_file
 
 

@@ -18,11 +18,11 @@ import torch
 
 from dqn import envs, scores
 from dqn.about import in_words
-from dqn.action_values import Expected
+from dqn.action_values import ActionValues
 from dqn.actor import Actor
 from dqn.agent import make_q_network
 from dqn.checkpoint import Checkpoints
-from dqn.config import Config, ConfigError, validate
+from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
 from dqn.evaluate import QValues, evaluate
 from dqn.films import Gif, Video
@@ -32,6 +32,7 @@ from dqn.render import play_episode
 from dqn.schedule import numpy_generator
 from dqn.sealed import Damaged, read_meta, read_tensors
 from dqn.sinks import PngFolder, Sink, Window
+from dqn.validation import validate
 from dqn.yaml_files import NUMBER, number
 
 
@@ -189,9 +190,9 @@ def _write(file: Path, text: str) -> None:
         raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
 
 
-def _q_values(network: QNetwork, values: Expected, device: torch.device) -> QValues:
+def _q_values(network: QNetwork, values: ActionValues, device: torch.device) -> QValues:
     network.place(device).requires_grad_(False)
-    return lambda state: values.q(network(state))
+    return lambda state: values.q(network(state)[0])
 
 
 def run_config(folder: Path) -> Config:

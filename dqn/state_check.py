@@ -64,8 +64,8 @@ def check_state(folder: str, state: State, meta: dict[str, Any], replay: Replay)
     }  # fmt: skip
     learner = {
         "online": _is_mapping, "target": _is_mapping, "optimizer": _is_mapping,
-        "updates": count, "sums": _Array(torch.Tensor, "float32", (len(MEASURES),)),
-        "summed": count,
+        "sums": _Array(torch.Tensor, "float32", (len(MEASURES),)),
+        "draws": _is_generator, "updates": count, "summed": count,
     }  # fmt: skip
     metrics = {
         "returns": array("float64"), "lengths": numbers, "recent": _are_numbers,
@@ -139,6 +139,10 @@ def _wrong_masses(state: State, replay: Replay) -> str:
 
 def _tensor_like(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype == torch.float32
+
+
+def _is_generator(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.uint8 and value.ndim == 1
 
 
 def _is_mapping(value: Any) -> bool:

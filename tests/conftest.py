@@ -30,8 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """A test that trains sets torch's threads; the next one begins with one again."""
+    """A test that trains sets torch's threads and arithmetic; the next one begins as the first."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dqn import config as config_module
+import dqn.config
+import dqn.validation
 from dqn.config import (
     NOT_IDENTITY,
     Config,
@@ -21,12 +22,12 @@ from dqn.config import (
     ReplayConfig,
     differing_fields,
     flatten,
-    validate,
 )
 from dqn.envs import atari
 from dqn.options import as_yaml, load_config
+from dqn.validation import validate
 
-RANGES, POSITIVE = config_module._RANGES, config_module._POSITIVE
+RANGES, POSITIVE = dqn.validation._RANGES, dqn.validation._POSITIVE
 PRESETS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
 
@@ -82,7 +83,11 @@ def test_a_number_outside_its_range_is_refused_by_name(name: str) -> None:
 
 
 ROOMY = Config(
-    total_steps=10**9, learning_starts=10**7, replay=ReplayConfig(capacity=10**8), num_envs=1
+    total_steps=10**9,
+    learning_starts=10**7,
+    replay=ReplayConfig(capacity=10**8),
+    num_envs=1,
+    network=NetworkConfig(torso="impala"),
 )
 """Leaves every field room to its limits."""
 
@@ -97,6 +102,10 @@ def test_both_ends_of_a_range_are_allowed(name: str) -> None:
         ends[0] = 6  # what one environment needs at the least
     if name == "learning_starts":
         ends[0] = 2
+    if name == "values.v_min":
+        ends[1] = 9  # below v_max
+    if name == "values.v_max":
+        ends[0] = -9
     for end in ends:
         value = (kind(end),) if name == "network.mlp_units" else kind(end)
         validate(with_field(ROOMY, name, value))
@@ -188,7 +197,7 @@ def test_equal_configs_do_not_differ_and_unequal_ones_in_each_field() -> None:
 
 def test_every_field_says_what_it_is() -> None:
     """Its docstring is its line in --help."""
-    source = Path(config_module.__file__).read_text(encoding="utf-8")
+    source = Path(dqn.config.__file__).read_text(encoding="utf-8")
     for name in flatten(Config()):
         field = name.rpartition(".")[2]
         assert any(

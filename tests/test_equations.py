@@ -11,9 +11,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from dqn.action_values import Expected
-from dqn.config import ConfigError, LearnerConfig, NetworkConfig, OptimizerConfig
+from dqn.config import (
+    ConfigError,
+    LearnerConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ValuesConfig,
+)
+from dqn.layers import BlockConvolution, Linear
 from dqn.learner import MEASURES, Learner
-from dqn.networks import BlockConvolution, QNetwork, WideLinear, make_network
+from dqn.networks import QNetwork, make_network
 from dqn.optimizers import (
     NatureRMSprop,
     load_optimizer_state,
@@ -27,6 +34,16 @@ CPU = torch.device("cpu")
 
 def generator(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def made(
+    config: NetworkConfig,
+    shape: tuple[int, ...],
+    actions: int,
+    outputs: int,
+    draws: torch.Generator,
+) -> QNetwork:
+    return make_network(config, ValuesConfig(), shape, actions, outputs, draws)
 
 
 # --------------------------------------------------------------------------------- action values
@@ -44,8 +61,9 @@ def test_target_by_hand() -> None:
         discount=torch.tensor([0.9, 0.0, 0.81]),
         next_z=torch.tensor([[[1.0], [3.0]], [[100.0], [7.0]], [[2.0], [4.0]]]),
         policy=torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]),
+        bonus=torch.tensor([[9.0, 0.0], [5.0, 5.0], [1.0, 3.0]]),
     )
-    np.testing.assert_allclose(target, [1 + 0.9 * 3, -1, 0.5 + 0.81 * 3], rtol=1e-6)
+    np.testing.assert_allclose(target, [1 + 0.9 * 3, -1, 0.5 + 0.81 * 5], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +83,7 @@ def test_target_by_hand() -> None:
 def test_loss_by_hand(loss: str, error: float, expected: float, slope: float) -> None:
     """Of the chosen action alone; the gradient with respect to its q is the slope."""
     z = torch.tensor([[[7.0], [2.0 + error], [-9.0]]], requires_grad=True)
-    value, priority = Expected(loss).loss(z, torch.tensor([1]), torch.tensor([2.0]))
+    value, priority = Expected(loss).loss(z, None, torch.tensor([1]), torch.tensor([2.0]))
     value.sum().backward()
     assert value.tolist() == pytest.approx([expected])
     assert priority.tolist() == pytest.approx([abs(error)]) and not priority.requires_grad
@@ -77,9 +95,9 @@ def test_wrong_shapes_are_refused() -> None:
     values, z = Expected("huber"), torch.zeros(5, 3, 1)
     for wrong in (torch.zeros(5, 1), torch.zeros(1), torch.zeros(4)):
         with pytest.raises(AssertionError):
-            values.loss(z, torch.zeros(5, dtype=torch.int64), wrong)
+            values.loss(z, None, torch.zeros(5, dtype=torch.int64), wrong)
         with pytest.raises(AssertionError):
-            values.target(wrong, torch.zeros(5), z, torch.zeros(5, 3))
+            values.target(wrong, torch.zeros(5), z, torch.zeros(5, 3), torch.zeros(5, 3))
     for wrong in (torch.zeros(5, 3), torch.zeros(5, 3, 2)):
         with pytest.raises(AssertionError):
             values.q(wrong)
@@ -178,13 +196,13 @@ def test_an_optimisers_state_goes_by_the_parameters_names(name: Any) -> None:
     config = OptimizerConfig(name, 0.01)
 
     def make(seed: int) -> tuple[QNetwork, torch.optim.Optimizer]:
-        network = make_network(NetworkConfig(hidden_units=4), (4, 84, 84), 3, 1, generator(seed))
+        network = made(NetworkConfig(hidden_units=4), (4, 84, 84), 3, 1, generator(seed))
         return network.place(CPU), make_optimizer(config, network)
 
     def step(network: QNetwork, optimizer: torch.optim.Optimizer, seed: int) -> None:
         state = torch.rand(2, 4, 84, 84, generator=generator(seed))
         optimizer.zero_grad()
-        network(state).square().sum().backward()
+        network(state)[0].square().sum().backward()
         optimizer.step()
 
     (ours, first), (theirs, second) = make(1), make(2)
@@ -214,9 +232,9 @@ FAST = OptimizerConfig(learning_rate=0.01)
 
 def tiny_learner(optimizer: OptimizerConfig = FAST, **learner: Any) -> Learner:
     """Two observations, four hidden units, three actions."""
-    network = make_network(NetworkConfig(mlp_units=(4,)), (1, 2), 3, 1, generator())
+    network = made(NetworkConfig(mlp_units=(4,)), (1, 2), 3, 1, generator())
     config = LearnerConfig(**learner)
-    return Learner(network, Expected(config.loss), optimizer, config, CPU)
+    return Learner(network, Expected(config.loss), optimizer, config, generator())
 
 
 def random_batch(seed: int, size: int = 8, scale: float = 1.0) -> Batch:
@@ -312,10 +330,10 @@ def test_the_whole_update_against_a_literal_one(loss: str, tau: float) -> None:
 
 def test_only_the_chosen_actions_weights_move_the_head() -> None:
     learner = tiny_learner()
-    before = learner.online.head.weight.detach().clone()
+    before = learner.online.head.advantage[2].weight.detach().clone()
     batch = random_batch(1)
     learner.update(batch._replace(action=torch.full_like(batch.action, 2)))
-    moved = (learner.online.head.weight != before).any(1)
+    moved = (learner.online.head.advantage[2].weight != before).any(1)
     assert moved.tolist() == [False, False, True]
 
 
@@ -402,9 +420,11 @@ def test_a_learners_state_goes_on_to_the_bit(name: Any) -> None:
 
 @pytest.mark.gpu
 def test_a_batch_may_come_from_the_cpu_to_a_learner_on_the_gpu() -> None:
-    network = make_network(NetworkConfig(mlp_units=(4,)), (1, 2), 3, 1, generator())
+    network = made(NetworkConfig(mlp_units=(4,)), (1, 2), 3, 1, generator())
     gpu = torch.device("cuda")
-    learner = Learner(network, Expected("huber"), OptimizerConfig(), LearnerConfig(), gpu)
+    learner = Learner(
+        network, Expected("huber"), OptimizerConfig(), LearnerConfig(), torch.Generator(gpu)
+    )
     on_cpu = tiny_learner(OptimizerConfig())
     for step in range(5):
         ours, theirs = learner.update(random_batch(step)), on_cpu.update(random_batch(step))
@@ -415,7 +435,7 @@ def test_a_batch_may_come_from_the_cpu_to_a_learner_on_the_gpu() -> None:
 
 
 def nature(actions: int = 6, seed: int = 1, **fields: Any) -> QNetwork:
-    return make_network(NetworkConfig(**fields), (4, 84, 84), actions, 1, generator(seed))
+    return made(NetworkConfig(**fields), (4, 84, 84), actions, 1, generator(seed))
 
 
 def test_shapes_and_parameters_of_the_nature_torso() -> None:
@@ -426,43 +446,45 @@ def test_shapes_and_parameters_of_the_nature_torso() -> None:
         for module in network.torso
         if not isinstance(module, nn.ReLU)
     ]
-    z = network(torch.zeros(2, 4, 84, 84, dtype=torch.uint8))
+    z, _ = network(torch.zeros(2, 4, 84, 84, dtype=torch.uint8))
     assert z.shape == (2, 6, 1)
-    assert shapes == [(32, 20, 20), (64, 9, 9), (64, 7, 7), (3136,), (512,)]
-    assert len(hooks) == 5
+    assert shapes == [(32, 20, 20), (64, 9, 9), (64, 7, 7), (3136,)]
+    assert len(hooks) == 4
     convolutions = [m for m in network.torso if isinstance(m, nn.Conv2d)]
     assert [(m.kernel_size[0], m.stride[0]) for m in convolutions] == [(8, 4), (4, 2), (3, 1)]
-    assert sum(p.numel() for p in network.torso.parameters()) == 1_684_128
+    assert sum(p.numel() for p in network.torso.parameters()) == 77_984
     assert sum(p.numel() for p in network.parameters()) == 1_684_128 + 512 * 6 + 6
 
 
 def test_shapes_of_the_mlp_and_of_other_settings() -> None:
-    mlp = make_network(NetworkConfig(mlp_units=(7, 5)), (1, 3, 2), 4, 2, generator())
+    mlp = made(NetworkConfig(mlp_units=(7, 5)), (1, 3, 2), 4, 2, generator())
     assert [tuple(p.shape) for p in mlp.parameters()] == [(7, 6), (7,), (5, 7), (5,), (8, 5), (8,)]
-    assert mlp(torch.zeros(9, 1, 3, 2)).shape == (9, 4, 2)
-    linear = make_network(NetworkConfig(mlp_units=()), (1, 3), 2, 1, generator())
+    assert mlp(torch.zeros(9, 1, 3, 2))[0].shape == (9, 4, 2)
+    linear = made(NetworkConfig(mlp_units=()), (1, 3), 2, 1, generator())
     assert [tuple(p.shape) for p in linear.parameters()] == [(2, 3), (2,)]
-    assert nature(hidden_units=10).head.in_features == 10
-    assert isinstance(nature(torso="mlp", mlp_units=(3,)).torso[1], nn.Linear)
+    assert nature(hidden_units=10).head.advantage[2].in_features == 10
+    assert isinstance(nature(torso="mlp", mlp_units=(3, 2)).torso[1], nn.Linear)
     with pytest.raises(ConfigError, match=r"network\.torso nature needs 84x84"):
-        make_network(NetworkConfig(torso="nature"), (1, 4), 2, 1, generator())
+        made(NetworkConfig(torso="nature"), (1, 4), 2, 1, generator())
 
 
 @pytest.mark.parametrize("shape", [(4, 84, 84), (1, 5)])
 def test_pixels_are_divided_by_255_exactly_once(shape: tuple[int, ...]) -> None:
-    network = make_network(NetworkConfig(), shape, 3, 1, generator()).place(CPU)
+    network = made(NetworkConfig(), shape, 3, 1, generator()).place(CPU)
     pixels = torch.randint(256, (5, *shape), dtype=torch.uint8, generator=generator())
     untouched = pixels.clone()
-    torch.testing.assert_close(network(pixels), network(pixels.float() / 255), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        network(pixels)[0], network(pixels.float() / 255)[0], rtol=0, atol=1e-6
+    )
     assert torch.equal(pixels, untouched)
-    assert not torch.allclose(network(pixels), network(pixels.float()), rtol=0.1)
+    assert not torch.allclose(network(pixels)[0], network(pixels.float())[0], rtol=0.1)
 
 
 def test_other_numbers_are_taken_as_they_are() -> None:
-    network = make_network(NetworkConfig(), (1, 5), 3, 1, generator())
+    network = made(NetworkConfig(), (1, 5), 3, 1, generator())
     state = torch.randn(4, 1, 5, generator=generator(), dtype=torch.float64)
-    torch.testing.assert_close(network(state), network(state.float()))
-    assert network(torch.randint(9, (4, 1, 5), generator=generator())).dtype == torch.float32
+    torch.testing.assert_close(network(state)[0], network(state.float())[0])
+    assert network(torch.randint(9, (4, 1, 5), generator=generator()))[0].dtype == torch.float32
 
 
 def test_initial_weights_fill_kaimings_bounds_and_biases_are_zero() -> None:
@@ -471,7 +493,7 @@ def test_initial_weights_fill_kaimings_bounds_and_biases_are_zero() -> None:
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     inputs = [4 * 64, 32 * 16, 64 * 9, 3136, 512]
     for layer, fan_in in zip(layers, inputs, strict=True):
-        bound = math.sqrt((3 if layer is network.head else 6) / fan_in)
+        bound = math.sqrt((3 if layer is network.head.advantage[2] else 6) / fan_in)
         largest = float(layer.weight.detach().abs().max())
         assert 0.995 * bound < largest <= bound
         assert float(layer.weight.detach().var()) == pytest.approx(bound**2 / 3, rel=0.05)
@@ -483,8 +505,7 @@ def test_initial_weights_fill_kaimings_bounds_and_biases_are_zero() -> None:
 def test_initial_weights_come_from_the_generator_alone(shape: tuple[int, ...]) -> None:
     before = torch.get_rng_state()
     same, again, other = (
-        make_network(NetworkConfig(), shape, 3, 1, generator(seed)).state_dict()
-        for seed in (1, 1, 2)
+        made(NetworkConfig(), shape, 3, 1, generator(seed)).state_dict() for seed in (1, 1, 2)
     )
     assert torch.equal(torch.get_rng_state(), before)
     for name, weights in same.items():
@@ -498,7 +519,7 @@ def test_channels_last_gives_what_contiguous_gives() -> None:
     weight = placed.torso[0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
     state = torch.randint(256, (16, 4, 84, 84), dtype=torch.uint8, generator=generator())
-    ours, theirs = placed(state), plain(state)
+    ours, theirs = placed(state)[0], plain(state)[0]
     assert (ours - theirs).abs().max() <= 1e-6 * max(1, theirs.abs().max())
     ours.square().sum().backward()
     theirs.square().sum().backward()
@@ -517,10 +538,10 @@ class PlainConvolution(nn.Conv2d):
 def plain_nature(network: QNetwork) -> QNetwork:
     """The same network of torch's own layers alone."""
     plain = copy.deepcopy(network)
-    first, wide = plain.torso[0], plain.torso[7]
-    assert isinstance(first, BlockConvolution) and isinstance(wide, WideLinear)
+    assert isinstance(plain.torso[0], BlockConvolution)
+    assert isinstance(plain.head.advantage[0], Linear)
     plain.torso[0] = PlainConvolution(4, 32, 8, 4)
-    plain.torso[7] = nn.Linear(3136, 512)
+    plain.head.advantage[0] = nn.Linear(3136, 512)
     plain.load_state_dict(network.state_dict())
     return plain
 
@@ -546,7 +567,7 @@ def test_the_fast_layers_are_the_plain_ones() -> None:
     for Adam's first steps turn the sign of a tiny gradient into a whole step."""
     fast = nature()
     ours, theirs, shuffled = (
-        Learner(network, Expected("huber"), OptimizerConfig(), LearnerConfig(), CPU)
+        Learner(network, Expected("huber"), OptimizerConfig(), LearnerConfig(), generator())
         for network in (fast, plain_nature(fast), plain_nature(fast))
     )
     before = weights(ours)

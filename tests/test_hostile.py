@@ -498,7 +498,7 @@ METAS: dict[str, Callable[[Meta], Any]] = {
     "updates below 0": edit("state.learner.updates", -1),
     "updates summed absurd": edit("state.learner.summed", 10**400),
     "no optimiser": edit("state.learner.optimizer", {}),
-    "half an optimiser": without("state.learner.optimizer.head.weight"),
+    "half an optimiser": without("state.learner.optimizer.head.advantage.0.weight"),
     "optimiser without names": edit("state.learner.optimizer", {"x": {"array": "torch"}}),
     "no target": edit("state.learner.target", {}),
     "no generator": without(PCG),

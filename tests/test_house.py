@@ -15,9 +15,10 @@ from dqn.train import train
 ROOT = Path(__file__).parent.parent
 
 FLOORS = {
-    0: ["types", "config", "schedule", "scores", "files", "journal", "yaml_files"],
+    0: ["types", "config", "schedule", "scores", "files", "journal", "yaml_files", "validation"],
     1: [
-        *["envs", "sampler", "frames", "replay", "networks", "action_values", "optimizers"],
+        *["envs", "sampler", "frames", "replay", "layers", "torsos", "heads", "networks"],
+        *["action_values", "policies", "optimizers"],
         *["device", "sinks", "board", "parser", "options"],
     ],
     2: ["actor", "learner", "agent", "films"],

@@ -17,10 +17,10 @@ from dqn.config import (
     EnvConfig,
     ReplayConfig,
     flatten,
-    validate,
 )
 from dqn.device import resolve_device
 from dqn.frames import CompressedFrames, PlainFrames
+from dqn.validation import validate
 
 CARTPOLE = [
     "--game=CartPole-v1", "--total-steps=400", "--num-envs=4", "--learning-starts=40",

@@ -1,0 +1,138 @@
+"""From a stack of frames to features: the part of a network that sees.
+
+Each returns its module and the number of features. Layers are made without values; ``networks``
+fills them from a named generator.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from dqn.config import ConfigError, NetworkConfig
+from dqn.layers import BlockConvolution, Linear, SpectralConvolution
+
+Torso = tuple[nn.Module, int]
+
+
+def make_torso(config: NetworkConfig, stack_shape: tuple[int, ...]) -> Torso:
+    """The torso a config describes, for stacks ``[S, *frame]``.
+
+    Raises:
+        ConfigError: a torso for pictures was asked for on other frames than 84x84.
+    """
+    pictures = stack_shape[1:] == (84, 84)
+    name = config.torso if config.torso != "auto" else "nature" if pictures else "mlp"
+    if name == "mlp":
+        return mlp(math.prod(stack_shape), config.mlp_units[:-1])
+    if not pictures:
+        frame = list(stack_shape[1:])
+        raise ConfigError(f"network.torso {name} needs 84x84 frames, not {frame}")
+    if name == "nature":
+        return nature(stack_shape[0])
+    if name == "data_efficient":
+        return data_efficient(stack_shape[0])
+    return impala(stack_shape[0], config.width, config.pool, config.spectral_norm)
+
+
+def nature(stack: int) -> Torso:
+    """Three convolutions; Mnih et al. 2015, Methods.
+
+    ``[B, S, 84, 84]`` -> 32 of 20x20 -> 64 of 9x9 -> 64 of 7x7 -> ``[B, 3136]``.
+    """
+    torso = nn.Sequential(
+        _first(stack, 32, kernel=8, stride=4),
+        nn.ReLU(inplace=True),
+        _convolution(32, 64, kernel=4, stride=2),
+        nn.ReLU(inplace=True),
+        _convolution(64, 64, kernel=3, stride=1),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+    )
+    return torso, 64 * 7 * 7
+
+
+def data_efficient(stack: int) -> Torso:
+    """Two wide strides; van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
+
+    ``[B, S, 84, 84]`` -> 32 of 16x16 -> 64 of 3x3 -> ``[B, 576]``.
+    """
+    torso = nn.Sequential(
+        _first(stack, 32, kernel=5, stride=5),
+        nn.ReLU(inplace=True),
+        _convolution(32, 64, kernel=5, stride=5),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+    )
+    return torso, 64 * 3 * 3
+
+
+def impala(stack: int, width: int, pool: int, spectral_norm: bool) -> Torso:
+    """Three blocks of a convolution, a pooling and two residual pairs; Espeholt et al. 2018
+    (arXiv 1802.01561), figure 3, right.
+
+    ``[B, S, 84, 84]`` -> 16, 32, 32 (times ``width``) of 42x42, 21x21, 11x11 -> ``pool`` x ``pool``
+    maxima if ``pool`` is not 0 -> ``[B, features]``.
+    """
+    layers: list[nn.Module] = []
+    inputs = stack
+    for channels in (16 * width, 32 * width, 32 * width):
+        first = _first if inputs == stack and not layers else _convolution
+        layers += [
+            first(inputs, channels, kernel=3, stride=1, padding=1),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            Residual(channels, spectral_norm),
+            Residual(channels, spectral_norm),
+        ]
+        inputs = channels
+    layers.append(nn.ReLU(inplace=True))
+    side = pool or 11
+    if pool:
+        layers.append(nn.AdaptiveMaxPool2d(pool))
+    return nn.Sequential(*layers, nn.Flatten()), inputs * side * side
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a short cut."""
+
+    def __init__(self, channels: int, spectral_norm: bool) -> None:
+        super().__init__()
+        kind = SpectralConvolution if spectral_norm else nn.Conv2d
+        self.first = kind(channels, channels, 3, padding=1, device="meta")
+        self.second = kind(channels, channels, 3, padding=1, device="meta")
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` -> the same shape."""
+        inner = self.first(torch.relu(features))
+        change: torch.Tensor = self.second(inner.relu_())
+        return features + change
+
+
+def mlp(inputs: int, units: tuple[int, ...]) -> Torso:
+    """Fully connected layers with ReLU: ``[B, S, *frame]`` -> ``[B, units[-1]]``."""
+    layers: list[nn.Module] = [FlatPixels()]
+    for width in units:
+        layers += [Linear(inputs, width, device="meta"), nn.ReLU(inplace=True)]
+        inputs = width
+    return nn.Sequential(*layers), inputs
+
+
+class FlatPixels(nn.Module):
+    """``[B, S, *frame]`` -> ``[B, inputs]`` float32; uint8 is divided by 255."""
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        """Every number of a stack in a row."""
+        values = state.flatten(1).float()
+        return values.div_(255) if state.dtype == torch.uint8 else values
+
+
+def _first(
+    stack: int, outputs: int, kernel: int, stride: int, padding: int = 0
+) -> BlockConvolution:
+    return BlockConvolution(stack, outputs, kernel, stride, padding, device="meta")
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int, stride: int, padding: int = 0
+) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, device="meta")
