@@ -1,5 +1,6 @@
 """Train, evaluate and watch deep Q-networks: ``python main.py --game Breakout``."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 
@@ -36,7 +37,10 @@ def train_command(arguments: list[str]) -> int:
 
     options = parse_training(training_parser(), arguments)
     if options.print_config:
-        print(as_yaml(options.config), end="")
+        from dqn.envs import resolve
+
+        game = options.config.game and resolve(options.config.game)
+        print(as_yaml(dataclasses.replace(options.config, game=game)), end="")
         return 0
     from dqn.run import log_to_terminal
     from dqn.train import train
@@ -93,4 +97,14 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ModuleNotFoundError as missing:
+        if str(missing.name).startswith("dqn"):
+            raise
+        print(
+            f"error: {sys.executable} has no package {missing.name}; type `. .venv/bin/activate` "
+            "first, or install what requirements.txt lists",
+            file=sys.stderr,
+        )
+        sys.exit(1)

@@ -250,10 +250,10 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differing_fields(ours: Config, theirs: Config) -> list[str]:
-    """The fields of a run's identity in which two configs differ, as ``name: ours, not theirs``."""
+    """Where two configs of a run differ in its identity, as ``name is ours, was theirs``."""
     mine, other = flatten(ours), flatten(theirs)
     return [
-        f"{name}: {mine[name]}, not {other[name]}"
+        f"{name} is {mine[name]}, was {other[name]}"
         for name in mine
         if mine[name] != other[name] and name not in NOT_IDENTITY
     ]

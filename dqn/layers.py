@@ -10,6 +10,9 @@ from torch import nn
 WIDE = 2048
 """From so many inputs on, a linear layer is a wide one."""
 
+SINGULAR_VECTOR = "left"
+"""Name of the one thing in a network that no gradient moves."""
+
 
 class BlockConvolution(nn.Conv2d):
     """A convolution of frames whose kernel is a multiple of its stride.
@@ -60,9 +63,9 @@ class SpectralConvolution(nn.Conv2d):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.register_buffer("left", torch.empty(self.out_channels, device=self.weight.device))
+        vector = torch.empty(self.out_channels, device=self.weight.device)
+        self.register_buffer(SINGULAR_VECTOR, vector)  # travels with the weights
         self.left: torch.Tensor
-        """Estimate of the left singular vector; travels with the weights."""
 
     def draw(self, generator: torch.Generator) -> None:
         """Begin with a random direction."""

@@ -53,6 +53,10 @@ RECENT_EPISODES = 30
 SHOW_SECONDS = 1
 """Seconds between two views of the bar."""
 
+PACE_VIEWS = 15
+"""Views over which the bar's speed is taken: long enough to be steady, short enough to notice when
+learning begins."""
+
 LINE_SECONDS = 60
 """Seconds between plain lines, where no terminal shows a bar."""
 
@@ -90,11 +94,11 @@ class Metrics:
             unit_scale=True,
             dynamic_ncols=True,
             disable=not in_terminal(),
-            bar_format="{percentage:3.0f}% {bar:12} {n_fmt}/{total_fmt} [{postfix}]",
+            bar_format="{percentage:3.0f}% {bar:12} {n_fmt}/{total_fmt}{postfix}",
         )
         now = time.monotonic()
         self._mark = now, step, updates
-        self._pace = deque([(now, step)], maxlen=60)
+        self._pace = deque([(now, step)], maxlen=PACE_VIEWS)
         self._epsilon: float | None = None  # until the first step
 
     def count(self, timestep: TimeStep, step: int, epsilon: float) -> None:
@@ -189,7 +193,7 @@ class Metrics:
         """Leave a pause (an evaluation, a checkpoint) out of the speeds."""
         began, step, updates = self._mark
         self._mark = began + seconds, step, updates
-        self._pace = deque([(at + seconds, n) for at, n in self._pace], maxlen=60)
+        self._pace = deque([(at + seconds, n) for at, n in self._pace], maxlen=PACE_VIEWS)
 
     def sync(self) -> dict[str, int]:
         """Hand the text files to the disk; returns their lengths in bytes.
@@ -238,14 +242,14 @@ class Metrics:
         rate = (step - step_then) / max(now - then, 1e-9)
         words = [
             f"{rate:,.0f} steps/s",
-            f"{rate * self.frames_per_step:,.0f} frames/s",
+            f"{_span((self._total_steps - step) / max(rate, 1e-9))} left",
             f"epsilon {self._epsilon:.3f}",
         ]
         if self._recent:
             words.append(f"return {np.mean(self._recent):.1f} (last {len(self._recent)})")
         if self._loss is not None:
             words.append(f"loss {self._loss:.4f}")
-        words.append(f"{_span((self._total_steps - step) / max(rate, 1e-9))} left")
+        words.append(f"{rate * self.frames_per_step:,.0f} frames/s")
         self._bar.set_postfix_str(", ".join(words), refresh=False)
         try:
             self._bar.refresh()

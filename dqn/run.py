@@ -86,7 +86,11 @@ class RunFolder:
         return lock
 
     def close(self) -> None:
-        """Let another process train here."""
+        """Let another process train here; a folder in which nothing came about goes again."""
+        if [entry.name for entry in self.path.iterdir()] == [".lock"]:
+            (self.path / ".lock").unlink()
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
         self._lock.close()
 
 
@@ -138,6 +142,9 @@ class StopSignals:
             os._exit(130)
         if self.received is None:
             self.received, self._when = signal.Signals(number), time.monotonic()
+            if number == signal.SIGINT:
+                with contextlib.suppress(OSError):
+                    os.write(2, b"\nstopping after this step and a checkpoint\n")
 
     def _later(self) -> bool:
         return time.monotonic() - self._when > self.SAME_SECONDS

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,9 @@ def evaluate_run(
     use_threads(config.threads)
     result = evaluate(agent.q_values, config, device, agent.step, owner="evaluate command")
     assert result is not None, "nobody stops it"
-    mean, low, high = scores.mean_interval(result.returns)
     print(
-        f"{result.game}, {run}, {agent.name}, step {agent.step:,}: mean {mean:.1f} "
-        f"(95% interval {low:.1f} to {high:.1f}), median {result.median:.1f}, "
+        f"{result.game}, {run}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
+        f"{_interval(result.returns)}, median {result.median:.1f}, "
         f"min {min(result.returns):.1f}, max {max(result.returns):.1f} over "
         f"{len(result.returns)} episodes; protocol {result.protocol}, epsilon {result.epsilon:g}, "
         f"seed {seed}"
@@ -79,7 +78,8 @@ def evaluate_run(
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
     if json_file:
-        _write(Path(json_file), json.dumps(result.as_json(), indent=1) + "\n")
+        source = {"run": run, "checkpoint": agent.name, "seed": seed}
+        _write(Path(json_file), json.dumps(source | result.as_json(), indent=1) + "\n")
     return 0
 
 
@@ -138,8 +138,16 @@ def play_run(
     print(
         f"{environment.spec.game}, {agent.name}, step {agent.step:,}: a return of "
         f"{record.return_:g} in {record.length:,} steps"
+        + "".join(f"; {name} is written" for name in (video, gif, png) if name)
     )
     return 0
+
+
+def _interval(returns: Sequence[float]) -> str:
+    if len(returns) < 2:
+        return ""
+    _, low, high = scores.mean_interval(returns)
+    return f" (95% interval {low:.1f} to {high:.1f})"
 
 
 def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:

@@ -6,7 +6,7 @@ generators of their own, made afresh.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ SEED_OWNER = "training"
 
 class RunStopped(Exception):
     """A run cannot go on; the message says why, and what is safe on disk."""
+
+
+class StoppedEarly(Exception):
+    """The run was told to end before it went on; nothing was changed."""
 
 
 class Session:
@@ -205,6 +209,8 @@ class Session:
             warn_of_differences(meta, self.about)
             try:
                 self._restore(state)
+            except StoppedEarly:
+                raise
             except Exception as error:  # whatever a state that is none makes fail
                 raise ConfigError(
                     f"{folder} cannot be continued ({error}); it was saved with "
@@ -229,6 +235,8 @@ class Session:
             )
         self.step = self._evaluated = 0
         self._announce("Starting")
+        if self.config.total_steps <= self.config.learning_starts:
+            log.warning("Nothing will be learned: total_steps end before learning_starts.")
         self._checkpoints.tidy()
         self.metrics.cut({})
         self.agent.environment.reset(self.config.seed, SEED_OWNER)
@@ -266,12 +274,20 @@ class Session:
     def _restore(self, state: dict[str, Any]) -> None:
         agent = self.agent
         agent.environment.load_state_dict(
-            state["environment"], self.config.seed, SEED_OWNER, _progress_bar
+            state["environment"], self.config.seed, SEED_OWNER, self._progress
         )
         agent.replay.load_state_dict(state["replay"])
         agent.learner.load_state_dict(state["learner"])
         agent.actor.load_state_dict(state["actor"])
         self.metrics.load_state_dict(state["metrics"])
+
+    def _progress(self, steps: Iterable[int]) -> Iterator[int]:
+        """Show how far the emulators' return is; it takes a while, so it may be stopped too."""
+        what = "bringing the emulators back"
+        for step in tqdm(steps, desc=what, unit="step", leave=False, disable=None):
+            if self._stop():
+                raise StoppedEarly
+            yield step
 
     def _announce(self, what: str) -> None:
         log.info(
@@ -304,7 +320,3 @@ class Session:
                 "step %s: eval_%03d shows an episode of %s steps with a return of %g",
                 f"{self.step:,}", index, f"{record.length:,}", record.return_,
             )  # fmt: skip
-
-
-def _progress_bar(steps: Iterable[int]) -> Iterable[int]:
-    return tqdm(steps, desc="bringing the emulators back", unit="step", leave=False, disable=None)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from dqn.layers import SINGULAR_VECTOR
 from dqn.learner import MEASURES
 from dqn.replay import Replay
 from dqn.sealed import Damaged
@@ -105,6 +106,7 @@ def _wrong_learner(learner: State) -> str:
     online, optimizer = learner["online"], learner["optimizer"]
     if not all(_tensor_like(value) for value in online.values()):
         return "learner/online"
+    parameters = [name for name in online if not name.endswith(f".{SINGULAR_VECTOR}")]
     likes = {name: _Array(torch.Tensor, "float32", (*v.shape,)) for name, v in online.items()}
     if _wrong({name: like.fits for name, like in likes.items()}, learner["target"]):
         return "learner/target"
@@ -115,6 +117,7 @@ def _wrong_learner(learner: State) -> str:
         wanted = {
             f"{name}.{key}": scalar if key == "step" else like
             for name, like in likes.items()
+            if name in parameters
             for key in keys
         }
         if not _wrong(wanted, optimizer):

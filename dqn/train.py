@@ -4,6 +4,8 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import torch
+
 from dqn import envs
 from dqn.about import versions
 from dqn.config import Config, ConfigError, differing_fields
@@ -12,7 +14,7 @@ from dqn.files import replace_file
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
 from dqn.schedule import due
-from dqn.session import RunStopped, Session
+from dqn.session import RunStopped, Session, StoppedEarly
 
 log = logging.getLogger("dqn")
 
@@ -70,47 +72,54 @@ def train(config: Config, name: str, fresh: bool) -> int:
     try:
         if not fresh:
             _check_identity(config, folder.path)
-        with StopSignals() as stop:
-            session = Session(config, folder.path, device, stop)
-            aside = folder.set_aside() if fresh else None
-            session.begin()
-            if aside:
-                log.info("The old run is in %s.", aside)
-            if session.finished:
-                return 0
-            text = _comments(session) + as_yaml(config)
-            replace_file(folder.path / "config.yaml", text.encode())
-            session.metrics.open(session.step, session.agent.learner.updates, as_yaml(config))
-            try:
-                loop(session)
-                while not session.save():
-                    pass  # the second failure in a row raises
-            finally:
-                session.metrics.close()
-                session.agent.environment.close()
-            if stop.received:
-                log.info("Stopped by %s; the same command continues.", stop.received.name)
-            else:
-                log.info("Done: %s steps.", f"{session.step:,}")
-            return stop.exit_status
-    except RunStopped as error:
-        log.error("error: %s.", error)
-        return 1
+        return _run(config, folder, device, fresh)
     except ConfigError:  # refused: nothing was changed, and nothing is written here either
         raise
+    except RunStopped as error:
+        log.error("error: %s.", error)
     except OSError as error:  # before the first step: later ones are taken care of where they occur
         log.error(
             "error: %s (%s); what was saved in %s is still there.",
             error.strerror or error, error.filename, folder.path,
         )  # fmt: skip
-        return 1
     except Exception:  # a mistake of ours, or a GPU's memory at its end
         log.exception("error: the run broke; what was saved in %s is still there.", folder.path)
-        return 1
     finally:
         log.removeHandler(handler)
         handler.close()
         folder.close()
+    return 1
+
+
+def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -> int:
+    """From the first checkpoint or the newest to the end, or until told to stop."""
+    with StopSignals() as stop:
+        session = Session(config, folder.path, device, stop)
+        aside = folder.set_aside() if fresh else None
+        try:
+            session.begin()
+        except StoppedEarly:
+            log.info("Stopped before it went on: nothing was changed.")
+            return stop.exit_status
+        if aside:
+            log.info("The old run is in %s.", aside)
+        if session.finished:
+            return 0
+        text = _comments(session) + as_yaml(config)
+        replace_file(folder.path / "config.yaml", text.encode())
+        session.metrics.open(session.step, session.agent.learner.updates, as_yaml(config))
+        try:
+            loop(session)
+            while not session.save():
+                pass  # the second failure in a row raises
+        finally:
+            session.metrics.close()
+            session.agent.environment.close()
+        if stop.received:
+            log.info("Stopped by %s; the same command continues.", stop.received.name)
+        else:
+            log.info("Done: %s steps.", f"{session.step:,}")
+        return stop.exit_status
 
 
 def _check_identity(config: Config, folder: Path) -> None:

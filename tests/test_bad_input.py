@@ -245,8 +245,8 @@ def test_another_config_names_the_differing_fields(
     before = contents(checkpoints)
     said = refusal(capfd, again(checkpoints, "--replay.gamma=.5", "--learner.loss=mse"))
     assert "CartPole-v1/dqn-seed1 belongs to another config" in said
-    assert "replay.gamma: 0.5, not 0.99" in said
-    assert "learner.loss: mse, not huber" in said
+    assert "replay.gamma is 0.5, was 0.99" in said
+    assert "learner.loss is mse, was huber" in said
     assert "seed" not in said.split("(")[1].split(")")[0]
     assert contents(checkpoints) == before
 

@@ -40,6 +40,13 @@ BREAKOUT = [
     "--evaluation.epsilon=.5", "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 
+IMPALA = [*BREAKOUT, "--network.torso=impala"]
+NOISY = [*CARTPOLE, "--network.noisy=true"]
+C51 = [*CARTPOLE, "--learner.loss=huber", "--values.kind=categorical"]
+QR = [*CARTPOLE, "--learner.loss=huber", "--values.kind=quantile", "--values.quantiles=5"]
+IQN = [*CARTPOLE, "--learner.loss=huber", "--values.kind=implicit_quantile"]
+MUNCHAUSEN = [*CARTPOLE, "--learner.policy=munchausen"]
+
 QBERT = [*BREAKOUT, "--game=Qbert", "--env.max-episode-frames=2000"]
 """Where a random player soon gains 25 points at once."""
 
@@ -69,6 +76,25 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "network.torso": (BREAKOUT, "mlp", MODEL),
     "network.hidden_units": (BREAKOUT, "9", MODEL),
     "network.mlp_units": (CARTPOLE, "[8,4]", MODEL),
+    "network.width": (IMPALA, "2", MODEL),
+    "network.pool": (IMPALA, "6", MODEL),
+    "network.spectral_norm": (IMPALA, "true", MODEL),
+    "network.dueling": (CARTPOLE, "true", MODEL),
+    "network.noisy": (CARTPOLE, "true", MODEL),
+    "network.noisy_sigma": (NOISY, "0.1", MODEL),
+    "values.kind": (QR, "categorical", MODEL),
+    "values.atoms": (C51, "21", MODEL),
+    "values.v_min": (C51, "-5", MODEL),
+    "values.v_max": (C51, "5", MODEL),
+    "values.quantiles": (QR, "6", MODEL),
+    "values.kappa": (QR, "0.1", MODEL),
+    "values.samples": (IQN, "8", MODEL),
+    "values.policy_samples": (IQN, "2", MODEL),
+    "values.cosines": (IQN, "8", MODEL),
+    "learner.policy": (CARTPOLE, "double", MODEL),
+    "learner.munchausen_alpha": (MUNCHAUSEN, "0.5", MODEL),
+    "learner.munchausen_temperature": (MUNCHAUSEN, "0.3", MODEL),
+    "learner.munchausen_low": (MUNCHAUSEN, "-0.001", MODEL),
     "optimizer.name": (CARTPOLE, "rmsprop", MODEL),
     "optimizer.learning_rate": (CARTPOLE, "2e-2", MODEL),
     "optimizer.epsilon": (CARTPOLE, "1e-2", MODEL),

@@ -166,7 +166,7 @@ def test_a_run_is_its_configs_alone(tmp_path: Path, capfd: pytest.CaptureFixture
     capfd.readouterr()
     assert main([*options, "--replay.n-step=3", "--optimizer.learning-rate=1e-5"]) == 2
     refusal = capfd.readouterr().err
-    assert "replay.n_step: 3, not 1" in refusal and "optimizer.learning_rate: 1e-05" in refusal
+    assert "replay.n_step is 3, was 1" in refusal and "learning_rate is 1e-05" in refusal
     assert listing(run) == before | {"train.log": log}
     assert main([*options, "--keep=1", "--render"]) == 0
     assert "is finished at step 800" in capfd.readouterr().err
@@ -248,7 +248,9 @@ def test_without_a_terminal_there_are_plain_lines(
     monkeypatch.setattr(dqn.metrics, "SHOW_SECONDS", 0)
     run = train(tmp_path, SHORT, NEVER)
     said = capfd.readouterr().err
-    assert re.search(r"^step \d+/800: [\d,]+ steps/s, .*epsilon .* left$", said, re.MULTILINE), said
+    assert re.search(
+        r"^step \d+/800: [\d,]+ steps/s, .* left, epsilon .* frames/s$", said, re.MULTILINE
+    ), said
     assert "\r" not in said and "\x1b" not in said and "%" not in said
     logged = (run / "train.log").read_text()
     assert all(line in logged for line in said.splitlines())
@@ -274,7 +276,7 @@ def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> 
     assert process.wait(timeout=10) == 0
     os.close(ours)
     text = shown.decode()
-    assert re.search(r"\d+%.*6\.00k \[.*steps/s", text), text
+    assert re.search(r"100%.*6\.00k/6\.00k, .*steps/s", text), text
     # What stays on the screen: of each line what was written after the last return to its start.
     screen = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
     screen = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line).rstrip() for line in screen]

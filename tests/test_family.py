@@ -1,0 +1,409 @@
+"""The members of the DQN family, each against a literal restatement of its equation."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dqn.action_values import Categorical, Expected, Quantile, make_values
+from dqn.config import (
+    ConfigError,
+    LearnerConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ValuesConfig,
+)
+from dqn.layers import NoisyLinear, SpectralConvolution
+from dqn.learner import Learner
+from dqn.networks import QNetwork, make_network
+from dqn.policies import Munchausen, greedy
+from dqn.types import Batch
+
+
+def generator(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def made(
+    shape: tuple[int, ...] = (1, 2), values: ValuesConfig | None = None, **network: Any
+) -> QNetwork:
+    """Of three actions."""
+    values = values or ValuesConfig()
+    outputs = make_values(values, LearnerConfig()).num_outputs
+    return make_network(NetworkConfig(**network), values, shape, 3, outputs, generator())
+
+
+NOTHING = torch.zeros(1, 2)
+
+
+# ------------------------------------------------------------------------------------------ C51
+
+
+def chances(*rows: list[float]) -> torch.Tensor:
+    """Logits ``[1, A, K]`` of these chances."""
+    return torch.tensor([rows]).log()
+
+
+def test_categorical_q_by_hand() -> None:
+    values = Categorical(3, -1.0, 1.0)
+    z = chances([0.5, 0.25, 0.25], [0.1, 0.1, 0.8])
+    torch.testing.assert_close(values.q(z), torch.tensor([[-0.25, 0.7]]))
+
+
+@pytest.mark.parametrize(
+    "reward, discount, expected",
+    [
+        (0.0, 1.0, [0.2, 0.3, 0.5]),  # nothing moves
+        (0.0, 0.0, [0.0, 1.0, 0.0]),  # an end: all on 0
+        (0.25, 0.0, [0.0, 0.75, 0.25]),  # between two atoms, by nearness
+        (9.0, 1.0, [0.0, 0.0, 1.0]),  # beyond the last
+        (-9.0, 1.0, [1.0, 0.0, 0.0]),
+        (0.0, 0.5, [0.1, 0.1 + 0.3 + 0.25, 0.25]),  # -1/2 and 1/2 lie halfway
+    ],
+)
+def test_categorical_target_by_hand(reward: float, discount: float, expected: list[float]) -> None:
+    values = Categorical(3, -1.0, 1.0)
+    z = chances([1.0, 0.0, 0.0], [0.2, 0.3, 0.5])
+    policy = torch.tensor([[0.0, 1.0]])
+    target = values.target(torch.tensor([reward]), torch.tensor([discount]), z, policy, NOTHING)
+    torch.testing.assert_close(target, torch.tensor([expected]))
+
+
+def test_categorical_target_against_algorithm_1() -> None:
+    """51 atoms, soft policies and bonuses, in double precision, row by row."""
+    random = np.random.default_rng(0)
+    atoms = np.linspace(-10, 10, 51)
+    z = torch.randn(6, 4, 51, generator=generator())
+    chance = z.double().softmax(2).numpy()
+    policy = random.dirichlet(np.ones(4), 6)
+    bonus = random.uniform(0, 2, (6, 4))
+    reward, discount = random.uniform(-3, 3, 6), random.choice([0.99, 0.0, 0.9], 6)
+    expected = np.zeros((6, 51))
+    for b in range(6):
+        for a in range(4):
+            for j in range(51):
+                moved = np.clip(reward[b] + discount[b] * (atoms[j] + bonus[b, a]), -10, 10)
+                place = (moved + 10) / 0.4
+                low, high = math.floor(place), math.ceil(place)
+                share = policy[b, a] * chance[b, a, j]
+                if low == high:
+                    expected[b, low] += share
+                else:
+                    expected[b, low] += share * (high - place)
+                    expected[b, high] += share * (place - low)
+    target = Categorical(51, -10.0, 10.0).target(
+        *(torch.from_numpy(x).float() for x in (reward, discount)),
+        z,
+        *(torch.from_numpy(x).float() for x in (policy, bonus)),
+    )
+    np.testing.assert_allclose(target, expected, atol=2e-6)
+    np.testing.assert_allclose(target.sum(1), 1, rtol=1e-5)
+
+
+def test_categorical_loss_and_priority_by_hand() -> None:
+    """Cross entropy, and the Kullback-Leibler divergence: 0 where the chances are the target's."""
+    values = Categorical(2, 0.0, 1.0)
+    z = chances([0.5, 0.5], [0.25, 0.75]).requires_grad_()
+    loss, priority = values.loss(z, None, torch.tensor([1]), torch.tensor([[0.5, 0.5]]))
+    expected = -0.5 * math.log(0.25) - 0.5 * math.log(0.75)
+    assert loss.tolist() == pytest.approx([expected])
+    assert priority.tolist() == pytest.approx([expected - math.log(2)])
+    loss.sum().backward()
+    assert z.grad is not None
+    torch.testing.assert_close(z.grad, torch.tensor([[[0.0, 0.0], [-0.25, 0.25]]]))
+    _, none = values.loss(z, None, torch.tensor([1]), torch.tensor([[0.25, 0.75]]))
+    assert none.tolist() == pytest.approx([0], abs=1e-7)
+    _, certain = values.loss(z, None, torch.tensor([0]), torch.tensor([[0.0, 1.0]]))
+    assert certain.tolist() == pytest.approx([math.log(2)])
+
+
+# ------------------------------------------------------------------------------------ quantiles
+
+
+def test_quantile_q_and_target_by_hand() -> None:
+    values = Quantile(2, 1.0)
+    z = torch.tensor([[[1.0, 3.0], [4.0, 6.0]]])
+    assert values.q(z).tolist() == [[2.0, 5.0]]
+    arguments = torch.tensor([1.0]), torch.tensor([0.5]), z
+    best = values.target(*arguments, torch.tensor([[0.0, 1.0]]), NOTHING)
+    assert best.tolist() == [[3.0, 4.0]]
+    soft = values.target(*arguments, torch.tensor([[0.5, 0.5]]), torch.tensor([[2.0, 0.0]]))
+    assert soft.tolist() == [[1 + 0.5 * 3.5, 1 + 0.5 * 5.5]]
+
+
+@pytest.mark.parametrize("kappa", [1.0, 0.5])
+@pytest.mark.parametrize("drawn", [True, False])
+def test_quantile_loss_against_its_equation(kappa: float, drawn: bool) -> None:
+    random = np.random.default_rng(1)
+    z, target = random.normal(size=(5, 3, 4)) * 2, random.normal(size=(5, 6)) * 2
+    action = random.integers(3, size=5)
+    fractions = random.uniform(size=(5, 4)) if drawn else np.tile((np.arange(4) + 0.5) / 4, (5, 1))
+    expected, sizes = np.zeros(5), np.zeros(5)
+    for b in range(5):
+        for i in range(4):
+            for j in range(6):
+                u = target[b, j] - z[b, action[b], i]
+                huber = u * u / 2 if abs(u) <= kappa else kappa * (abs(u) - kappa / 2)
+                expected[b] += abs(fractions[b, i] - (u < 0)) * huber / kappa / 6
+                sizes[b] += abs(u) / 24
+    numbers = torch.from_numpy(z).float().requires_grad_()
+    loss, priority = Quantile(4, kappa).loss(
+        numbers,
+        torch.from_numpy(fractions).float() if drawn else None,
+        torch.from_numpy(action),
+        torch.from_numpy(target).float(),
+    )
+    np.testing.assert_allclose(loss.detach(), expected, rtol=1e-5)
+    np.testing.assert_allclose(priority, sizes, rtol=1e-5)
+    loss.sum().backward()
+    assert numbers.grad is not None
+    others = torch.ones(5, 3, dtype=torch.bool)
+    others[torch.arange(5), torch.from_numpy(action)] = False
+    assert (numbers.grad[others] == 0).all()
+
+
+def test_quantiles_are_learned() -> None:
+    """Of the returns 0 (chance .3) and 10 the quantiles below .3 become 0, the others 10."""
+    z = torch.zeros(1, 1, 10, requires_grad=True)
+    values = Quantile(10, 0.01)
+    optimizer = torch.optim.Adam([z], 0.1)
+    target = torch.tensor([[0.0] * 3 + [10.0] * 7])
+    for _ in range(500):
+        optimizer.zero_grad()
+        values.loss(z, None, torch.tensor([0]), target)[0].sum().backward()
+        optimizer.step()
+    expected = torch.tensor([0.0] * 3 + [10.0] * 7)
+    torch.testing.assert_close(z.detach().flatten(), expected, atol=0.3, rtol=0)
+
+
+# ------------------------------------------------------------------------------------- policies
+
+
+def test_greedy_takes_the_first_of_the_best() -> None:
+    q = torch.tensor([[1.0, 3.0, 3.0], [-1.0, -2.0, -3.0]])
+    assert greedy(q).tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_munchausen_against_its_equation() -> None:
+    alpha, tau, low = 0.9, 0.03, -1.0
+    random = np.random.default_rng(2)
+    q, next_q = random.normal(size=(4, 3)), random.normal(size=(4, 3)) * 0.05
+    action = np.array([0, 1, 2, 0])
+    soft = np.exp((next_q - next_q.max(1, keepdims=True)) / tau)
+    soft /= soft.sum(1, keepdims=True)
+    now = (q - q.max(1, keepdims=True)) / tau
+    log_now = now - np.log(np.exp(now).sum(1, keepdims=True))
+    munchausen = Munchausen(alpha, tau, low)
+    policy, bonus = munchausen.policy(torch.from_numpy(next_q))
+    np.testing.assert_allclose(policy, soft, rtol=1e-6)
+    np.testing.assert_allclose(bonus, -tau * np.log(soft), rtol=1e-6)
+    reward = munchausen.reward(torch.from_numpy(q), torch.from_numpy(action))
+    clipped = np.clip(tau * log_now[np.arange(4), action], low, 0)
+    np.testing.assert_allclose(reward, alpha * clipped, rtol=1e-6)
+    assert (reward == alpha * low).any(), "the clip is seen at work"
+
+
+KINDS = ("expected", "categorical", "quantile", "implicit_quantile")
+
+
+def tiny(kind: str = "expected", seed: int = 1, **learner: Any) -> Learner:
+    values = ValuesConfig(kind=kind, atoms=11, v_min=-3, v_max=3, quantiles=7, samples=5)  # type: ignore[arg-type]
+    config = LearnerConfig(**learner)
+    network = made(values=values, mlp_units=(8,))
+    adam = OptimizerConfig(learning_rate=0.01)
+    return Learner(network, make_values(values, config), adam, config, generator(seed))
+
+
+def random_batch(seed: int, size: int = 16) -> Batch:
+    g = generator(seed)
+    return Batch(
+        state=torch.randn(size, 1, 2, generator=g),
+        action=torch.randint(3, (size,), generator=g),
+        reward=torch.randn(size, generator=g),
+        discount=0.9 * (torch.rand(size, generator=g) < 0.8),
+        next_state=torch.randn(size, 1, 2, generator=g),
+        weight=torch.ones(size),
+        index=torch.arange(size),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("policy", ["greedy", "double", "munchausen"])
+def test_each_policy_works_with_each_meaning(policy: str, kind: str) -> None:
+    """Where no reward lies beyond, what is learned is the reward, whatever the policy and the
+    meaning; with Munchausen alpha 0 for that."""
+    learner = tiny(kind, policy=policy, munchausen_alpha=0.0)
+    batch = random_batch(0)._replace(discount=torch.zeros(16), reward=torch.ones(16))
+    batch = batch._replace(action=torch.arange(16) % 3)
+    for _ in range(300):
+        learner.update(batch)
+    q = learner.q_values(batch.state)
+    chosen = q.gather(1, batch.action[:, None])
+    torch.testing.assert_close(chosen.detach(), torch.ones(16, 1), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_policies_differ(kind: str) -> None:
+    """From one state, one batch: three policies, three networks."""
+    after = []
+    for policy in ("greedy", "double", "munchausen"):
+        learner = tiny(kind, policy=policy)
+        for seed in range(40):
+            learner.update(random_batch(seed))
+        after.append(torch.cat([p.detach().flatten() for p in learner.online.parameters()]))
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(after[i], after[j], rtol=1e-3)
+
+
+def test_double_is_valued_by_the_target_network_at_the_online_networks_choice() -> None:
+    learner = tiny(policy="double")
+    for seed in range(20):
+        learner.update(random_batch(seed))
+    batch = random_batch(99)
+    with torch.no_grad():
+        choice = learner.online(batch.next_state)[0].squeeze(2).argmax(1)
+        worth = learner.target(batch.next_state)[0].squeeze(2)
+        expected = batch.reward + batch.discount * worth[torch.arange(16), choice]
+        assert (choice != worth.argmax(1)).any()
+        torch.testing.assert_close(learner._target(batch), expected)
+
+
+# --------------------------------------------------------------------------------------- heads
+
+
+def test_dueling_by_hand() -> None:
+    network = made(dueling=True, mlp_units=(5,), values=ValuesConfig(kind="quantile", quantiles=4))
+    state = torch.randn(6, 1, 2, generator=generator())
+    z, fractions = network(state)
+    assert z.shape == (6, 3, 4) and fractions is None
+    features = network.torso(state)
+    value = network.head.value(features).view(6, 1, 4)
+    advantage = network.head.advantage(features).view(6, 3, 4)
+    torch.testing.assert_close(z, value + advantage - advantage.mean(1, keepdim=True))
+    torch.testing.assert_close(z.mean(1), value[:, 0])
+
+
+def test_fractions_go_through_their_cosines() -> None:
+    values = ValuesConfig(kind="implicit_quantile", samples=5, policy_samples=4, cosines=6)
+    network = made(values=values, mlp_units=(7, 5))
+    state = torch.randn(3, 1, 2, generator=generator())
+    z, fractions = network(state, generator(5))
+    assert z.shape == (3, 3, 5) and fractions is not None and fractions.shape == (3, 5)
+    head = network.head
+    features = network.torso(state)
+    for b in range(3):
+        for k in range(5):
+            waves = torch.cos(math.pi * torch.arange(6) * fractions[b, k])
+            linear = head.embedding[0]
+            embedded = torch.relu(linear.weight @ waves + linear.bias)
+            expected = head.head((features[b] * embedded)[None])[0, :, 0]
+            torch.testing.assert_close(z[b, :, k], expected)
+    fixed, middles = network(state)
+    assert middles is not None and middles[0].tolist() == [0.125, 0.375, 0.625, 0.875]
+    again, _ = network(state)
+    assert torch.equal(fixed, again)
+    other, _ = network(state, generator(6))
+    assert not torch.equal(z, other)
+
+
+def test_noise_against_its_equation() -> None:
+    """W x + b with noise of rank one on both, the same for the whole batch."""
+    layer = NoisyLinear(4, 3, 0.5).to_empty(device="cpu")
+    layer.draw(generator(3))
+    with torch.no_grad():
+        layer.weight_sigma.uniform_(generator=generator(4))
+        layer.bias_sigma.uniform_(generator=generator(5))
+    inputs = torch.randn(6, 4, generator=generator(6))
+    layer.noise = generator(7)
+    output = layer(inputs)
+    again = generator(7)
+    along, across = torch.randn(4, generator=again), torch.randn(3, generator=again)
+    along, across = (e.sign() * e.abs().sqrt() for e in (along, across))
+    weight = layer.weight + layer.weight_sigma * torch.outer(across, along)
+    bias = layer.bias + layer.bias_sigma * across
+    torch.testing.assert_close(output, inputs @ weight.T + bias)
+    layer.noise = None
+    torch.testing.assert_close(layer(inputs), inputs @ layer.weight.T + layer.bias)
+
+
+def test_noise_begins_as_the_paper_says() -> None:
+    layer = NoisyLinear(100, 50, 0.5).to_empty(device="cpu")
+    layer.draw(generator())
+    for mean in (layer.weight, layer.bias):
+        assert 0.05 < mean.detach().abs().max() <= 0.1
+    for deviation in (layer.weight_sigma, layer.bias_sigma):
+        assert (deviation == 0.05).all()
+
+
+def test_noise_explores_and_is_off_in_evaluation() -> None:
+    network = made(noisy=True, mlp_units=(8,))
+    learner = Learner(network, Expected("huber"), OptimizerConfig(), LearnerConfig(), generator(2))
+    state = torch.randn(5, 1, 2, generator=generator())
+    assert not torch.equal(learner.acting_q_values(state), learner.acting_q_values(state))
+    before = learner.state_dict()["draws"].clone()
+    assert torch.equal(learner.q_values(state), learner.q_values(state))
+    assert torch.equal(learner.state_dict()["draws"], before), "evaluation draws nothing"
+    plain = tiny()
+    assert torch.equal(plain.acting_q_values(state), plain.q_values(state))
+
+
+# --------------------------------------------------------------------------------------- torsos
+
+PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_the_data_efficient_torso() -> None:
+    network = made((4, 84, 84), torso="data_efficient", hidden_units=256)
+    assert network.torso(PIXELS).shape == (2, 576)
+    assert parameters(network.torso) == 32 * 100 + 32 + 64 * 800 + 64
+    first = network.torso[0]
+    plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, 5)
+    torch.testing.assert_close(first(PIXELS), plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("pool, side", [(0, 11), (6, 6)])
+def test_the_impala_torso(width: int, pool: int, side: int) -> None:
+    network = made((4, 84, 84), torso="impala", width=width, pool=pool)
+    assert network.torso(PIXELS).shape == (2, 32 * width * side * side)
+    convolutions = [m for m in network.torso.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 15
+    sizes = [(m.in_channels, m.out_channels) for m in convolutions]
+    one, two = 16 * width, 32 * width
+    rest = [(two, two)] * 4
+    assert sizes == [(4, one), *[(one, one)] * 4, (one, two), *rest, (two, two), *rest]
+    first = convolutions[0]
+    plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, padding=1)
+    torch.testing.assert_close(first(PIXELS), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_spectral_norm() -> None:
+    """After some learning forwards the largest singular value is 1; acting leaves no trace."""
+    network = made((4, 84, 84), torso="impala", spectral_norm=True, hidden_units=8)
+    layers = [m for m in network.modules() if isinstance(m, SpectralConvolution)]
+    assert len(layers) == 12
+    layer = layers[0]
+    features = torch.randn(2, 16, 5, 5, generator=generator())
+    before = layer.left.clone()
+    with torch.no_grad():
+        layer(features)
+    assert torch.equal(layer.left, before)
+    for _ in range(50):
+        output = layer(features)
+    largest = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+    plain = nn.functional.conv2d(features, layer.weight / largest, layer.bias, padding=1)
+    torch.testing.assert_close(output, plain, rtol=1e-3, atol=1e-3)
+    assert "torso.2.first.left" in network.state_dict(), "it is saved, and goes to the target"
+
+
+def test_torsos_for_pictures_refuse_other_frames() -> None:
+    for torso in ("data_efficient", "impala", "nature"):
+        with pytest.raises(ConfigError, match=f"network.torso {torso} needs 84x84 frames"):
+            made((1, 4), torso=torso)

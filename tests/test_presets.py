@@ -1,0 +1,83 @@
+"""Every preset trains: a few hundred steps of a real game, small where size costs only time; and
+README's table of them is what they are. ``python tests/test_presets.py`` prints it.
+"""
+
+from pathlib import Path
+
+import pytest
+from test_resume import checkpoints, content
+
+from dqn.config import Config
+from dqn.options import load_config
+from main import main
+
+PRESETS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+SMALL = [
+    "--game=Pong", "--total-steps=192", "--num-envs=2", "--learning-starts=100", "--threads=1",
+    "--env.threads=1", "--env.max-episode-frames=120", "--replay.capacity=1000",
+    "--report-period=100", "--evaluate-period=1e6", "--network.hidden-units=16",
+    "--learner.batch-size=4", "--learner.update-period=16", "--learner.target-period=40",
+    "--evaluation.episodes=2", "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6",
+]  # fmt: skip
+
+
+def final_state(folder: Path, options: list[str], name: str) -> dict[str, bytes]:
+    """Train, and read what the last checkpoint holds."""
+    assert main([*options, f"--checkpoints-dir={folder}"]) == 0
+    return content(checkpoints(folder / "Pong" / f"{name}-seed1")[-1])
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_trains_and_continues(path: Path, tmp_path: Path) -> None:
+    """To its end in one go, and in two to the same network, optimiser, draws and rows."""
+    options = [f"--config={path}", *SMALL]
+    whole = final_state(tmp_path / "whole", options, path.stem)
+    final_state(tmp_path / "parts", [*options, "--total-steps=132"], path.stem)
+    parts = final_state(tmp_path / "parts", options, path.stem)
+    assert [name for name in whole if name != "state" and whole[name] != parts[name]] == []
+
+
+def parts(config: Config) -> list[str]:
+    """What a config is made of, a cell each."""
+    network, learner, replay = config.network, config.learner, config.replay
+    torso = "nature" if network.torso == "auto" else network.torso.replace("_", "-")
+    if torso == "impala":
+        torso += f" x{network.width}" + (", spectral norm" if network.spectral_norm else "")
+    head = [word for word in ("dueling", "noisy") if getattr(network, word)]
+    values = {
+        "expected": "mean",
+        "categorical": f"C51, {config.values.atoms} atoms",
+        "quantile": f"QR, {config.values.quantiles} quantiles",
+        "implicit_quantile": f"IQN, {config.values.samples} fractions",
+    }
+    prioritized = f"prioritized {replay.alpha:g}"
+    return [
+        torso,
+        ", ".join(head) or "plain",
+        values[config.values.kind],
+        learner.policy,
+        prioritized if replay.sampler == "prioritized" else "uniform",
+        str(replay.n_step),
+        f"{learner.batch_size} / {learner.update_period}",
+        f"{config.optimizer.name} {config.optimizer.learning_rate:g}",
+    ]
+
+
+def table() -> str:
+    """README's table of the presets."""
+    head = [
+        "preset", "torso", "head", "values", "target's policy", "replay", "n", "batch / steps",
+        "optimiser",
+    ]  # fmt: skip
+    rows = [head, ["---"] * len(head)]
+    rows += [[f"`{path.stem}`", *parts(load_config(path))] for path in PRESETS]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def test_readme_shows_every_preset_and_what_it_is_made_of() -> None:
+    assert table() in (PRESETS[0].parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    print(table(), end="")
