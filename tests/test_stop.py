@@ -7,6 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from test_resume import CARTPOLE, NEVER, train
+
+from dqn.run import StopSignals
+from main import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,3 +82,23 @@ def test_a_second_ctrl_c_ends_it_at_once():
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "what the last checkpoint holds is safe" in said
+
+
+def test_the_emulators_return_can_be_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It may take two minutes; nothing is lost by ending it, and nothing is written."""
+    run = train(tmp_path, CARTPOLE, NEVER, "--total-steps=800")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before.pop(run / "train.log")
+
+    class Eager(StopSignals):
+        def __enter__(self) -> "StopSignals":
+            super().__enter__()
+            self._receive(signal.SIGTERM, None)
+            return self
+
+    monkeypatch.setattr("dqn.train.StopSignals", Eager)
+    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}", "--total-steps=1600"]) == 143
+    assert "nothing was changed" in capfd.readouterr().err
+    assert before == {path: path.read_bytes() for path in before}
