@@ -99,7 +99,10 @@ COMMAND_LINES = {
     "too large a memory": (["--replay.capacity=1e15"], "GB, more than cpu can give"),
     "learning too early": (["--learning-starts=0"], "learning_starts of 0 comes before"),
     "contradictory devices": (["--device=cpu", "--replay.device=cuda"], "give both the same"),
-    "no preset": (["--config=nope.yaml"], "there is no file nope.yaml; presets are configs/dqn"),
+    "no preset": (
+        ["--config=nope.yaml"],
+        "there is no file nope.yaml; presets are configs/btr",
+    ),
     "a folder as a preset": (["--config=/"], "cannot read /: Is a directory"),
 }
 

@@ -42,7 +42,7 @@ def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFix
             default = str(list(value)) if isinstance(value, tuple) else str(value)
             assert f"(default {default.lower()})" in text.replace("_", ""), text
     assert "--config FILE A YAML file of options" in shown
-    assert "In configs/: dqn, nature, pong" in shown
+    assert "In configs/: btr, c51, data_efficient_rainbow, double, dqn, " in shown
     assert "--fresh Move an old run of that name aside" in shown
     assert "main.py evaluate RUN" in shown
     assert "main.py play RUN" in shown

@@ -184,13 +184,13 @@ def test_a_run_is_continued_under_another_value_only_where_no_bit_depends_on_it(
         assert differing_fields(ours, theirs) == []
     else:
         (difference,) = differing_fields(ours, theirs)
-        assert difference == f"{name}: {flatten(ours)[name]}, not other"
+        assert difference == f"{name} is {flatten(ours)[name]}, was other"
 
 
 def test_equal_configs_do_not_differ_and_unequal_ones_in_each_field() -> None:
     assert differing_fields(Config(), Config()) == []
     other = Config(seed=2, total_steps=5, network=NetworkConfig(mlp_units=(3,)))
-    names = [difference.partition(":")[0] for difference in differing_fields(Config(), other)]
+    names = [difference.partition(" ")[0] for difference in differing_fields(Config(), other)]
     assert names == ["seed", "network.mlp_units"]
     assert set(flatten(Config())) >= NOT_IDENTITY
 

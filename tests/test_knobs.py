@@ -89,7 +89,7 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "values.quantiles": (QR, "6", MODEL),
     "values.kappa": (QR, "0.1", MODEL),
     "values.samples": (IQN, "8", MODEL),
-    "values.policy_samples": (IQN, "2", MODEL),
+    "values.policy_samples": (IQN, "2", EVALUATIONS),
     "values.cosines": (IQN, "8", MODEL),
     "learner.policy": (CARTPOLE, "double", MODEL),
     "learner.munchausen_alpha": (MUNCHAUSEN, "0.5", MODEL),

@@ -22,10 +22,12 @@ from dqn.config import (
 )
 from dqn.curves import read_lines
 from dqn.evaluate import evaluate
+from dqn.options import load_config
 from dqn.session import Session
 from dqn.train import loop, train
 
 CPU = torch.device("cpu")
+CONFIGS = Path(__file__).parent.parent / "configs"
 Observed = tuple[Any, dict[str, Any]]
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
 
@@ -194,6 +196,40 @@ def test_catch_is_learned(seed: int, tmp_path: Path) -> None:
     config = catch("Catch-v0", tmp_path, seed)
     assert train(config, "test", fresh=False) == 0
     assert final_mean(tmp_path / "Catch-v0" / f"test-seed{seed}") >= 0.9
+
+
+MEMBERS = {  # steps and learning rate that each takes here
+    "double": (5000, 3e-3),
+    "dueling": (5000, 3e-3),
+    "prioritized": (5000, 3e-3),
+    "c51": (5000, 3e-3),
+    "qr_dqn": (5000, 3e-3),
+    "iqn": (5000, 3e-3),
+    "munchausen_iqn": (8000, 3e-3),
+}
+
+
+def member(preset: str, game: str, folder: Path, seed: int) -> Config:
+    """Catch by what a preset is made of: its values, policy, head and draws, in a small size."""
+    config, theirs = catch(game, folder, seed), load_config(CONFIGS / f"{preset}.yaml")
+    steps, learning_rate = MEMBERS[preset]
+    return dataclasses.replace(
+        config,
+        total_steps=steps,
+        optimizer=OptimizerConfig(learning_rate=learning_rate),
+        replay=dataclasses.replace(theirs.replay, capacity=20_000, n_step=3, gamma=0.99),
+        network=NetworkConfig(mlp_units=(64,), dueling=theirs.network.dueling),
+        values=dataclasses.replace(
+            theirs.values, atoms=21, v_min=-2, v_max=2, quantiles=16, samples=8, policy_samples=8
+        ),
+        learner=dataclasses.replace(config.learner, policy=theirs.learner.policy),
+    )
+
+
+@pytest.mark.parametrize("preset", MEMBERS)
+def test_each_member_of_the_family_learns_catch(preset: str, tmp_path: Path) -> None:
+    assert train(member(preset, "Catch-v0", tmp_path, seed=1), preset, fresh=False) == 0
+    assert final_mean(tmp_path / "Catch-v0" / f"{preset}-seed1") >= 0.9
 
 
 def test_catch_is_not_learned_from_shuffled_rewards(tmp_path: Path) -> None:

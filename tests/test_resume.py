@@ -287,12 +287,17 @@ def flip(file: Path) -> None:
     file.write_bytes(data)
 
 
+def renumber(file: Path) -> None:
+    """Somebody was clever."""
+    file.write_text(file.read_text().replace('"step": 9000,', '"step": 9001,', 1))
+
+
 @pytest.mark.parametrize(
     "harm, name, reason",
     [
         (truncate, "model.safetensors", "does not match its digest"),
         (flip, "state.safetensors", "does not match its digest"),
-        (flip, "meta.json", "does not match its digest"),
+        (renumber, "meta.json", "does not match its digest"),
         (flip, "rows_*1125.zst", "does not match its digest"),
         (Path.unlink, "rows_*1125.zst", "cannot be read (No such file or directory)"),
         (Path.unlink, "model.safetensors", "cannot be read (No such file or directory)"),
