@@ -80,7 +80,8 @@ class CompressedFrames:
         """Keep the frames ``[N, *frame]`` of one moment."""
         begin = slot * self._num_envs
         for env, one in enumerate(np.ascontiguousarray(frame)):
-            self._packed[begin + env] = self._pack(one.data)
+            # Copied: what the library returns still sits in room for the whole frame.
+            self._packed[begin + env] = bytes(memoryview(self._pack(one.data)))
 
     def read(self, row: torch.Tensor) -> torch.Tensor:
         """The frames of rows ``[M]``: ``[M, *frame]``, a copy. One drawn twice is unpacked once."""

@@ -1,11 +1,13 @@
 """Prioritised draws against their definition, row by row."""
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from test_replay import Shape, chi_square, draw, drawable, filled, make_replay
 
 from dqn.config import ReplayConfig
+from dqn.frames import CompressedFrames
 from dqn.sampler import PrioritizedSampler, UniformSampler, make_sampler
 
 UNIT = PrioritizedSampler.UNIT
@@ -173,3 +175,14 @@ def test_compressed_frames_are_the_plain_ones_to_the_bit() -> None:
         for begin, end in ((90, 97), (97, 130)):
             rows, others = plain.rows(begin, end), packed.rows(begin, end)
             assert all(torch.equal(rows[name], others[name]) for name in rows)
+
+
+def test_compressed_frames_take_the_memory_that_they_need() -> None:
+    """Not what the library set aside for them: that would be a whole frame each, 280 MB here."""
+    frames = CompressedFrames(40_000, 1, (84, 84), torch.uint8)
+    frame = np.zeros((1, 84, 84), np.uint8)
+    before = psutil.Process().memory_info().rss
+    for slot in range(40_000):
+        frame[0, slot % 84, slot // 84 % 84] = slot % 255
+        frames.write(slot, frame)
+    assert psutil.Process().memory_info().rss - before < 60e6
