@@ -24,9 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dqn.about import device_name, versions
 from dqn.agent import Agent, make_agent
-from dqn.config import Config, ConfigError
+from dqn.config import Config
 from dqn.device import resolve_device, use_threads
 from dqn.peers import check_peers, measure_peers
+from dqn.saved import write_report
 from dqn.schedule import numpy_generator
 from dqn.session import Session
 from dqn.train import loop
@@ -49,7 +50,7 @@ def bench(config: Config, seconds: float, peers: bool, json_file: str | None) ->
             to compare with.
     """
     if json_file:
-        write_json(Path(json_file), {})  # what cannot be written is known before it takes minutes
+        write_report(Path(json_file), "")  # what cannot be written is known before it takes minutes
     if peers:
         check_peers(config)
     device = resolve_device(config.device)
@@ -63,7 +64,7 @@ def bench(config: Config, seconds: float, peers: bool, json_file: str | None) ->
         figures |= measure_peers(config, 2 * seconds)
     print_table(figures)
     if json_file:
-        write_json(Path(json_file), figures)
+        write_report(Path(json_file), json.dumps(figures, indent=1) + "\n")
     return 0
 
 
@@ -239,15 +240,3 @@ def print_table(figures: Figures) -> None:
         elif isinstance(value, int):
             value = f"{value:,}"
         print(f"{name.replace('_', ' '):{width}}  {value}")
-
-
-def write_json(file: Path, figures: Figures) -> None:
-    """Write the figures.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    try:
-        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None

@@ -35,7 +35,7 @@ TAGS: dict[str, tuple[str, str]] = {
     "evaluation/held_out_q": ("clipped score", "mean greatest q-value on held-out states"),
     "evaluation/seconds": ("seconds", "wall time that the evaluation took"),
     "learner/loss": ("score squared", "mean loss of the updates since the last report"),
-    "learner/td_error": ("score", "mean size of the temporal-difference error"),
+    "learner/td_error": ("score", "mean priority: the size of the error; with C51 its divergence"),
     "learner/gradient_norm": ("1", "mean norm of the gradient before any clipping"),
     "exploration/epsilon": ("probability", "of a random action"),
     "replay/fill": ("fraction", "rows held of the rows there is room for"),

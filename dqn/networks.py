@@ -11,7 +11,7 @@ from torch import nn
 from dqn.config import NetworkConfig, ValuesConfig
 from dqn.heads import FractionHead, Head, LinearLayer, midpoints
 from dqn.layers import Linear, NoisyLinear, SpectralConvolution
-from dqn.torsos import make_torso
+from dqn.torsos import make_torso, torso_name
 
 
 class QNetwork(nn.Module):
@@ -75,8 +75,9 @@ def make_network(
     in_head: LinearLayer = linear
     if config.noisy:
         in_head = functools.partial(NoisyLinear, sigma=config.noisy_sigma)
-    is_mlp = config.torso == "mlp" or (config.torso == "auto" and stack_shape[1:] != (84, 84))
-    hidden = (config.mlp_units or (0,))[-1] if is_mlp else config.hidden_units
+    hidden = config.hidden_units
+    if torso_name(config, stack_shape) == "mlp":
+        hidden = config.mlp_units[-1] if config.mlp_units else 0
     head: Head | FractionHead
     head = Head(features, hidden, num_actions, num_outputs, config.dueling, in_head)
     if values.kind == "implicit_quantile":

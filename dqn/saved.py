@@ -64,7 +64,9 @@ def evaluate_run(
     validate(config)
     agent = load_agent(run, which, device)
     if json_file:
-        _write(Path(json_file), "")  # what cannot be written is known before anything is played
+        write_report(
+            Path(json_file), ""
+        )  # what cannot be written is known before anything is played
     use_threads(config.threads)
     result = evaluate(agent.q_values, config, device, agent.step, owner="evaluate command")
     assert result is not None, "nobody stops it"
@@ -79,7 +81,7 @@ def evaluate_run(
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
     if json_file:
         source = {"run": run, "checkpoint": agent.name, "seed": seed}
-        _write(Path(json_file), json.dumps(source | result.as_json(), indent=1) + "\n")
+        write_report(Path(json_file), json.dumps(source | result.as_json(), indent=1) + "\n")
     return 0
 
 
@@ -189,8 +191,12 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.dtype, to
     return {name: (value.dtype, value.shape) for name, value in tensors.items()}
 
 
-def _write(file: Path, text: str) -> None:
-    """Replace a file's text; an empty text only tries whether it could be."""
+def write_report(file: Path, text: str) -> None:
+    """Replace a file's text; an empty text only tries whether it could be.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     try:
         with open(file, "w" if text else "a", encoding="utf-8") as stream:
             stream.write(text)

@@ -21,11 +21,10 @@ def make_torso(config: NetworkConfig, stack_shape: tuple[int, ...]) -> Torso:
     Raises:
         ConfigError: a torso for pictures was asked for on other frames than 84x84.
     """
-    pictures = stack_shape[1:] == (84, 84)
-    name = config.torso if config.torso != "auto" else "nature" if pictures else "mlp"
+    name = torso_name(config, stack_shape)
     if name == "mlp":
         return mlp(math.prod(stack_shape), config.mlp_units[:-1])
-    if not pictures:
+    if stack_shape[1:] != (84, 84):
         frame = list(stack_shape[1:])
         raise ConfigError(f"network.torso {name} needs 84x84 frames, not {frame}")
     if name == "nature":
@@ -33,6 +32,13 @@ def make_torso(config: NetworkConfig, stack_shape: tuple[int, ...]) -> Torso:
     if name == "data_efficient":
         return data_efficient(stack_shape[0])
     return impala(stack_shape[0], config.width, config.pool, config.spectral_norm)
+
+
+def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
+    """Which torso a config means for stacks ``[S, *frame]``."""
+    if config.torso != "auto":
+        return config.torso
+    return "nature" if stack_shape[1:] == (84, 84) else "mlp"
 
 
 def nature(stack: int) -> Torso:
