@@ -62,8 +62,9 @@ class Learner:
         """One step of gradient descent on a batch; returns the new priorities ``[B]``."""
         batch = Batch(*(part.to(self._device) for part in batch))  # a replay may live elsewhere
         with torch.no_grad():
-            target = self._target(batch)
-        z, fractions = self.online(batch.state, self._draws)
+            seen = self.online.see(batch.state)
+            target = self._target(batch, seen)
+        z, fractions = self.online.judge(seen, self._draws)
         loss, priority = self._values.loss(z, fractions, batch.action, target)
         mean_loss = (batch.weight * loss).mean()
         self._optimizer.zero_grad()
@@ -77,17 +78,21 @@ class Learner:
         self.summed += 1
         return priority
 
-    def _target(self, batch: Batch) -> torch.Tensor:
-        """What the online network's numbers should be, by the target network: ``[B, ...]``."""
-        next_z, _ = self.target(batch.next_state, self._draws)  # [B, A, K]
+    def _target(self, batch: Batch, seen: torch.Tensor) -> torch.Tensor:
+        """What the online network's numbers should be, by the target network: ``[B, ...]``.
+
+        ``seen`` is what the networks see of ``batch.state``.
+        """
+        next_seen = self.online.see(batch.next_state)
+        next_z, _ = self.target.judge(next_seen, self._draws)  # [B, A, K]
         next_q = self._values.q(next_z)  # [B, A]
         reward, bonus = batch.reward, torch.zeros_like(next_q)
         if self._config.policy == "munchausen":
-            z, _ = self.target(batch.state, self._draws)
+            z, _ = self.target.judge(seen, self._draws)
             reward = reward + self._munchausen.reward(self._values.q(z), batch.action)
             policy, bonus = self._munchausen.policy(next_q)
         elif self._config.policy == "double":
-            online_z, _ = self.online(batch.next_state, self._draws)
+            online_z, _ = self.online.judge(next_seen, self._draws)
             policy = greedy(self._values.q(online_z))
         else:
             policy = greedy(next_q)

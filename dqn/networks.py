@@ -11,16 +11,19 @@ from torch import nn
 from dqn.config import NetworkConfig, ValuesConfig
 from dqn.heads import FractionHead, Head, LinearLayer, midpoints
 from dqn.layers import Linear, NoisyLinear, SpectralConvolution
-from dqn.torsos import make_torso, torso_name
+from dqn.torsos import Torso, make_torso, torso_name
 
 
 class QNetwork(nn.Module):
     """Stack of frames -> ``z [B, A, K]``, and the fractions ``[B, K]`` where it draws them."""
 
-    def __init__(self, torso: nn.Module, head: Head | FractionHead, samples: tuple[int, int]):
+    def __init__(self, torso: Torso, head: Head | FractionHead, samples: tuple[int, int]):
         """``samples``: fractions to draw, and to take the middles of where none are drawn."""
         super().__init__()
-        self.torso = torso
+        self.see = torso.see
+        """Stack of frames -> what ``judge`` works on, made once for all networks that look at it;
+        uint8 is divided by 255 here."""
+        self.torso = torso.layers
         self.head = head
         self._samples = samples
 
@@ -32,14 +35,20 @@ class QNetwork(nn.Module):
     def forward(
         self, state: torch.Tensor, draws: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``z [B, A, K]`` of ``state [B, S, *frame]`` and the fractions drawn, if it has any.
+        """``judge`` on ``state [B, S, *frame]``."""
+        return self.judge(self.see(state), draws)
+
+    def judge(
+        self, seen: torch.Tensor, draws: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``z [B, A, K]`` of what was ``seen``, and the fractions drawn, if it has any.
 
         With ``draws`` noise and fractions come from that generator; without there is no noise, and
-        the fractions are the middles of equal parts. The torso divides uint8 by 255, once.
+        the fractions are the middles of equal parts.
         """
         for layer in self.noisy:
             layer.noise = draws
-        features = self.torso(state)  # [B, features]
+        features = self.torso(seen)  # [B, features]
         if isinstance(self.head, Head):
             return self.head(features), None
         drawn, fixed = self._samples
@@ -70,7 +79,7 @@ def make_network(
     Raises:
         ConfigError: a torso for pictures was asked for on other frames than 84x84.
     """
-    torso, features = make_torso(config, stack_shape)
+    torso = make_torso(config, stack_shape)
     linear: LinearLayer = functools.partial(Linear, device="meta")
     in_head: LinearLayer = linear
     if config.noisy:
@@ -79,18 +88,20 @@ def make_network(
     if torso_name(config, stack_shape) == "mlp":
         hidden = config.mlp_units[-1] if config.mlp_units else 0
     head: Head | FractionHead
-    head = Head(features, hidden, num_actions, num_outputs, config.dueling, in_head)
+    head = Head(torso.features, hidden, num_actions, num_outputs, config.dueling, in_head)
     if values.kind == "implicit_quantile":
-        head = FractionHead(features, values.cosines, head, linear)
+        head = FractionHead(torso.features, values.cosines, head, linear)
     network = QNetwork(torso, head, (values.samples, values.policy_samples))
-    network = network.to_empty(device="cpu")
+    for learned in (network.torso, network.head):
+        learned.to_empty(device="cpu")
     _initialise(network, generator)
     return network
 
 
 def _initialise(network: QNetwork, generator: torch.Generator) -> None:
     """He et al. 2015: uniform, variance 2 / inputs before a ReLU and 1 / inputs before none."""
-    last = {id(list(s.children())[-1]) for s in network.modules() if isinstance(s, nn.Sequential)}
+    rows = [list(module) for module in network.modules() if isinstance(module, nn.Sequential)]
+    last = {id(row[-1]) for row in rows if row}
     for layer in network.modules():
         if isinstance(layer, NoisyLinear):
             layer.draw(generator)

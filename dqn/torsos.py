@@ -1,18 +1,33 @@
 """From a stack of frames to features: the part of a network that sees.
 
-Each returns its module and the number of features. Layers are made without values; ``networks``
-fills them from a named generator.
+Layers are made without values; ``networks`` fills them from a named generator.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from dqn.config import ConfigError, NetworkConfig
-from dqn.layers import BlockConvolution, Linear, SpectralConvolution
+from dqn.layers import (
+    BlockConvolution,
+    Blocks,
+    FlatPixels,
+    Linear,
+    PatchConvolution,
+    SpectralConvolution,
+)
 
-Torso = tuple[nn.Module, int]
+
+class Torso(NamedTuple):
+    """What a maker of torsos makes."""
+
+    see: nn.Module
+    """Stack of frames ``[B, S, *frame]`` -> what the layers work on; nothing in it is learned."""
+    layers: nn.Sequential
+    """-> ``[B, features]``."""
+    features: int
 
 
 def make_torso(config: NetworkConfig, stack_shape: tuple[int, ...]) -> Torso:
@@ -28,10 +43,10 @@ def make_torso(config: NetworkConfig, stack_shape: tuple[int, ...]) -> Torso:
         frame = list(stack_shape[1:])
         raise ConfigError(f"network.torso {name} needs 84x84 frames, not {frame}")
     if name == "nature":
-        return nature(stack_shape[0])
+        return nature(stack_shape)
     if name == "data_efficient":
-        return data_efficient(stack_shape[0])
-    return impala(stack_shape[0], config.width, config.pool, config.spectral_norm)
+        return data_efficient(stack_shape)
+    return impala(stack_shape, config.width, config.pool, config.spectral_norm)
 
 
 def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
@@ -41,13 +56,13 @@ def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
     return "nature" if stack_shape[1:] == (84, 84) else "mlp"
 
 
-def nature(stack: int) -> Torso:
+def nature(stack_shape: tuple[int, ...]) -> Torso:
     """Three convolutions; Mnih et al. 2015, Methods.
 
     ``[B, S, 84, 84]`` -> 32 of 20x20 -> 64 of 9x9 -> 64 of 7x7 -> ``[B, 3136]``.
     """
-    torso = nn.Sequential(
-        _first(stack, 32, kernel=8, stride=4),
+    layers = nn.Sequential(
+        _first(stack_shape, 32, kernel=8, stride=4),
         nn.ReLU(inplace=True),
         _convolution(32, 64, kernel=4, stride=2),
         nn.ReLU(inplace=True),
@@ -55,25 +70,25 @@ def nature(stack: int) -> Torso:
         nn.ReLU(inplace=True),
         nn.Flatten(),
     )
-    return torso, 64 * 7 * 7
+    return Torso(Blocks(stack_shape, 4), layers, 64 * 7 * 7)
 
 
-def data_efficient(stack: int) -> Torso:
+def data_efficient(stack_shape: tuple[int, ...]) -> Torso:
     """Two wide strides; van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
 
     ``[B, S, 84, 84]`` -> 32 of 16x16 -> 64 of 3x3 -> ``[B, 576]``.
     """
-    torso = nn.Sequential(
-        _first(stack, 32, kernel=5, stride=5),
+    layers = nn.Sequential(
+        _first(stack_shape, 32, kernel=5, stride=5),
         nn.ReLU(inplace=True),
-        _convolution(32, 64, kernel=5, stride=5),
+        PatchConvolution(32, 64, 5, 5, device="meta"),
         nn.ReLU(inplace=True),
         nn.Flatten(),
     )
-    return torso, 64 * 3 * 3
+    return Torso(Blocks(stack_shape, 5), layers, 64 * 3 * 3)
 
 
-def impala(stack: int, width: int, pool: int, spectral_norm: bool) -> Torso:
+def impala(stack_shape: tuple[int, ...], width: int, pool: int, spectral_norm: bool) -> Torso:
     """Three blocks of a convolution, a pooling and two residual pairs; Espeholt et al. 2018
     (arXiv 1802.01561), figure 3, right.
 
@@ -81,11 +96,12 @@ def impala(stack: int, width: int, pool: int, spectral_norm: bool) -> Torso:
     maxima if ``pool`` is not 0 -> ``[B, features]``.
     """
     layers: list[nn.Module] = []
-    inputs = stack
+    inputs = 0
     for channels in (16 * width, 32 * width, 32 * width):
-        first = _first if inputs == stack and not layers else _convolution
         layers += [
-            first(inputs, channels, kernel=3, stride=1, padding=1),
+            _convolution(inputs, channels, kernel=3, stride=1, padding=1)
+            if inputs
+            else _first(stack_shape, channels, kernel=3, stride=1, padding=1),
             nn.MaxPool2d(3, stride=2, padding=1),
             Residual(channels, spectral_norm),
             Residual(channels, spectral_norm),
@@ -95,7 +111,8 @@ def impala(stack: int, width: int, pool: int, spectral_norm: bool) -> Torso:
     side = pool or 11
     if pool:
         layers.append(nn.AdaptiveMaxPool2d(pool))
-    return nn.Sequential(*layers, nn.Flatten()), inputs * side * side
+    features = inputs * side * side
+    return Torso(Blocks(stack_shape, 1), nn.Sequential(*layers, nn.Flatten()), features)
 
 
 class Residual(nn.Module):
@@ -116,26 +133,17 @@ class Residual(nn.Module):
 
 def mlp(inputs: int, units: tuple[int, ...]) -> Torso:
     """Fully connected layers with ReLU: ``[B, S, *frame]`` -> ``[B, units[-1]]``."""
-    layers: list[nn.Module] = [FlatPixels()]
+    layers: list[nn.Module] = []
     for width in units:
         layers += [Linear(inputs, width, device="meta"), nn.ReLU(inplace=True)]
         inputs = width
-    return nn.Sequential(*layers), inputs
-
-
-class FlatPixels(nn.Module):
-    """``[B, S, *frame]`` -> ``[B, inputs]`` float32; uint8 is divided by 255."""
-
-    def forward(self, state: torch.Tensor) -> torch.Tensor:
-        """Every number of a stack in a row."""
-        values = state.flatten(1).float()
-        return values.div_(255) if state.dtype == torch.uint8 else values
+    return Torso(FlatPixels(), nn.Sequential(*layers), inputs)
 
 
 def _first(
-    stack: int, outputs: int, kernel: int, stride: int, padding: int = 0
+    stack_shape: tuple[int, ...], outputs: int, kernel: int, stride: int, padding: int = 0
 ) -> BlockConvolution:
-    return BlockConvolution(stack, outputs, kernel, stride, padding, device="meta")
+    return BlockConvolution(stack_shape[0], outputs, kernel, stride, padding, device="meta")
 
 
 def _convolution(

@@ -18,7 +18,7 @@ from dqn.config import (
     OptimizerConfig,
     ValuesConfig,
 )
-from dqn.layers import BlockConvolution, Linear
+from dqn.layers import BlockConvolution, Blocks, Linear, PatchConvolution
 from dqn.learner import MEASURES, Learner
 from dqn.networks import QNetwork, make_network
 from dqn.optimizers import (
@@ -463,7 +463,7 @@ def test_shapes_of_the_mlp_and_of_other_settings() -> None:
     linear = made(NetworkConfig(mlp_units=()), (1, 3), 2, 1, generator())
     assert [tuple(p.shape) for p in linear.parameters()] == [(2, 3), (2,)]
     assert nature(hidden_units=10).head.advantage[2].in_features == 10
-    assert isinstance(nature(torso="mlp", mlp_units=(3, 2)).torso[1], nn.Linear)
+    assert isinstance(nature(torso="mlp", mlp_units=(3, 2)).torso[0], nn.Linear)
     with pytest.raises(ConfigError, match=r"network\.torso nature needs 84x84"):
         made(NetworkConfig(torso="nature"), (1, 4), 2, 1, generator())
 
@@ -540,7 +540,7 @@ def plain_nature(network: QNetwork) -> QNetwork:
     plain = copy.deepcopy(network)
     assert isinstance(plain.torso[0], BlockConvolution)
     assert isinstance(plain.head.advantage[0], Linear)
-    plain.torso[0] = PlainConvolution(4, 32, 8, 4)
+    plain.see, plain.torso[0] = nn.Identity(), PlainConvolution(4, 32, 8, 4)
     plain.head.advantage[0] = nn.Linear(3136, 512)
     plain.load_state_dict(network.state_dict())
     return plain
@@ -601,5 +601,24 @@ def test_a_convolution_in_blocks_is_that_convolution(
     numbers = state.double() / (255 if dtype == torch.uint8 else 1)
     weight = layer.weight.detach().double()
     expected = F.conv2d(numbers, weight, layer.bias.detach().double(), stride)
-    difference = (layer(state).double() - expected).abs().max()
+    blocks = Blocks((3, side, side), stride)(state)
+    assert blocks.shape == (5, 3 * stride**2, side // stride, side // stride)
+    difference = (layer(blocks).double() - expected).abs().max()
     assert difference <= 1e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("side, kernel", [(16, 5), (12, 3)])
+def test_a_convolution_of_patches_is_that_convolution(side: int, kernel: int) -> None:
+    """Its gradients too; a border that no whole patch reaches is left out."""
+    layer = PatchConvolution(3, 7, kernel, kernel)
+    nn.init.normal_(layer.weight, generator=generator(1))
+    nn.init.normal_(layer.bias, generator=generator(2))
+    features = torch.randn(5, 3, side, side, generator=generator(3)).requires_grad_()
+    expected = F.conv2d(features, layer.weight, layer.bias, kernel)
+    output = layer(features)
+    wanted = features, *layer.parameters()
+    theirs = torch.autograd.grad(expected.square().sum(), wanted)
+    ours = torch.autograd.grad(output.square().sum(), wanted)
+    for a, b in zip((output, *ours), (expected, *theirs), strict=True):
+        assert a.shape == b.shape
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max()

@@ -268,7 +268,8 @@ def test_double_is_valued_by_the_target_network_at_the_online_networks_choice() 
         worth = learner.target(batch.next_state)[0].squeeze(2)
         expected = batch.reward + batch.discount * worth[torch.arange(16), choice]
         assert (choice != worth.argmax(1)).any()
-        torch.testing.assert_close(learner._target(batch), expected)
+        seen = learner.online.see(batch.state)
+        torch.testing.assert_close(learner._target(batch, seen), expected)
 
 
 # --------------------------------------------------------------------------------------- heads
@@ -279,7 +280,7 @@ def test_dueling_by_hand() -> None:
     state = torch.randn(6, 1, 2, generator=generator())
     z, fractions = network(state)
     assert z.shape == (6, 3, 4) and fractions is None
-    features = network.torso(state)
+    features = network.torso(network.see(state))
     value = network.head.value(features).view(6, 1, 4)
     advantage = network.head.advantage(features).view(6, 3, 4)
     torch.testing.assert_close(z, value + advantage - advantage.mean(1, keepdim=True))
@@ -293,7 +294,7 @@ def test_fractions_go_through_their_cosines() -> None:
     z, fractions = network(state, generator(5))
     assert z.shape == (3, 3, 5) and fractions is not None and fractions.shape == (3, 5)
     head = network.head
-    features = network.torso(state)
+    features = network.torso(network.see(state))
     for b in range(3):
         for k in range(5):
             waves = torch.cos(math.pi * torch.arange(6) * fractions[b, k])
@@ -361,18 +362,18 @@ def parameters(module: nn.Module) -> int:
 
 def test_the_data_efficient_torso() -> None:
     network = made((4, 84, 84), torso="data_efficient", hidden_units=256)
-    assert network.torso(PIXELS).shape == (2, 576)
+    assert network.torso(network.see(PIXELS)).shape == (2, 576)
     assert parameters(network.torso) == 32 * 100 + 32 + 64 * 800 + 64
     first = network.torso[0]
     plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, 5)
-    torch.testing.assert_close(first(PIXELS), plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first(network.see(PIXELS)), plain, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("pool, side", [(0, 11), (6, 6)])
 def test_the_impala_torso(width: int, pool: int, side: int) -> None:
     network = made((4, 84, 84), torso="impala", width=width, pool=pool)
-    assert network.torso(PIXELS).shape == (2, 32 * width * side * side)
+    assert network.torso(network.see(PIXELS)).shape == (2, 32 * width * side * side)
     convolutions = [m for m in network.torso.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 15
     sizes = [(m.in_channels, m.out_channels) for m in convolutions]
@@ -381,7 +382,7 @@ def test_the_impala_torso(width: int, pool: int, side: int) -> None:
     assert sizes == [(4, one), *[(one, one)] * 4, (one, two), *rest, (two, two), *rest]
     first = convolutions[0]
     plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, padding=1)
-    torch.testing.assert_close(first(PIXELS), plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first(network.see(PIXELS)), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_spectral_norm() -> None:
