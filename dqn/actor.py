@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dqn.types import I64, Array, State
+from dqn.types import F64, I64, Array, State
 
 
 class Actor:
@@ -23,8 +23,9 @@ class Actor:
         self._generator = generator
         self._device = device
 
-    def act(self, stack: Array, epsilon: float) -> I64:
-        """Actions ``[N]`` on ``stack [N, S, *frame]``, each random with probability ``epsilon``.
+    def act(self, stack: Array, epsilon: float | F64) -> I64:
+        """Actions ``[N]`` on ``stack [N, S, *frame]``, each random with probability ``epsilon``,
+        one for all or ``[N]``.
 
         The draws do not depend on the network, and no network runs where all are random.
         """

@@ -123,7 +123,11 @@ class OptimizerConfig:
     name: Literal["adam", "rmsprop"] = "adam"
     """rmsprop is Nature's: centered, epsilon inside the root."""
     learning_rate: float = 6.25e-5
-    """Step size."""
+    """Step size, until learning starts if it has another end."""
+    learning_rate_end: float | None = None
+    """Its final value (null: the same)."""
+    learning_rate_decay_steps: int = 0
+    """Steps of the straight line between the two."""
     epsilon: float = 1.5e-4
     """Added to Adam's root, or under RMSProp's (there in units of the mean loss, squared)."""
     decay: float = 0.95
@@ -169,6 +173,9 @@ class ExplorationConfig:
     """Its final value."""
     epsilon_decay_steps: int = 1_000_000
     """Steps of the straight line between the two."""
+    spread: float = 0.0
+    """Environment i of N has epsilon to the power 1 + spread * i / (N - 1), as Ape-X's actors do
+    with an epsilon of .4 and a spread of 7 (0: all explore alike)."""
 
 
 @dataclass(frozen=True)

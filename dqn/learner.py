@@ -12,7 +12,7 @@ from torch import nn
 from dqn.action_values import ActionValues
 from dqn.config import LearnerConfig, OptimizerConfig
 from dqn.networks import QNetwork
-from dqn.optimizers import load_optimizer_state, make_optimizer, optimizer_state
+from dqn.optimizers import make_optimizer
 from dqn.policies import Munchausen, greedy
 from dqn.types import Batch, State
 
@@ -58,6 +58,15 @@ class Learner:
         z, _ = self.online(state, self._draws if self.online.noisy else None)
         return self._values.q(z)
 
+    @property
+    def learning_rate(self) -> float:
+        """Step size of the optimiser."""
+        return self._optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._optimizer.learning_rate = rate
+
     def update(self, batch: Batch) -> torch.Tensor:
         """One step of gradient descent on a batch; returns the new priorities ``[B]``."""
         batch = Batch(*(part.to(self._device) for part in batch))  # a replay may live elsewhere
@@ -67,7 +76,7 @@ class Learner:
         z, fractions = self.online.judge(seen, self._draws)
         loss, priority = self._values.loss(z, fractions, batch.action, target)
         mean_loss = (batch.weight * loss).mean()
-        self._optimizer.zero_grad()
+        self.online.zero_grad()
         mean_loss.backward()
         norm = self._limit_gradient()
         self._optimizer.step()
@@ -128,7 +137,7 @@ class Learner:
         return {
             "online": dict(self.online.state_dict()),
             "target": dict(self.target.state_dict()),
-            "optimizer": optimizer_state(self._optimizer, self.online),
+            "optimizer": self._optimizer.state_dict(),
             "draws": self._draws.get_state(),
             "updates": self.updates,
             "sums": self.sums,
@@ -139,7 +148,7 @@ class Learner:
         """The counterpart of ``state_dict``."""
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])
-        load_optimizer_state(self._optimizer, self.online, state["optimizer"])
+        self._optimizer.load_state_dict(state["optimizer"])
         self._draws.set_state(state["draws"])
         self.updates = state["updates"]
         self.sums.copy_(state["sums"])

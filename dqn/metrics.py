@@ -37,7 +37,8 @@ TAGS: dict[str, tuple[str, str]] = {
     "learner/loss": ("score squared", "mean loss of the updates since the last report"),
     "learner/td_error": ("score", "mean priority: the size of the error; with C51 its divergence"),
     "learner/gradient_norm": ("1", "mean norm of the gradient before any clipping"),
-    "exploration/epsilon": ("probability", "of a random action"),
+    "learner/learning_rate": ("1", "step size of the optimiser"),
+    "exploration/epsilon": ("probability", "of a random action, in the first environment"),
     "replay/fill": ("fraction", "rows held of the rows there is room for"),
     "speed/steps_per_second": ("1/s", "decisions since the last report, evaluations left out"),
     "speed/frames_per_second": ("1/s", "emulator frames (4 a step on Atari)"),
@@ -128,6 +129,7 @@ class Metrics:
         seconds = max(time.monotonic() - began, 1e-9)
         steps_per_second = (step - step_then) / seconds
         for tag, value in {
+            "learner/learning_rate": learner.learning_rate,
             "exploration/epsilon": epsilon,
             "replay/fill": fill,
             "speed/steps_per_second": steps_per_second,

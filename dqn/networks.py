@@ -92,10 +92,18 @@ def make_network(
     if values.kind == "implicit_quantile":
         head = FractionHead(torso.features, values.cosines, head, linear)
     network = QNetwork(torso, head, (values.samples, values.policy_samples))
-    for learned in (network.torso, network.head):
-        learned.to_empty(device="cpu")
+    _give_memory(network)
     _initialise(network, generator)
     return network
+
+
+def _give_memory(network: QNetwork) -> None:
+    """As ``nn.Module.to_empty``, which imports a symbolic algebra to make an empty tensor."""
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
+        if isinstance(module, SpectralConvolution):
+            module.left = torch.empty(module.left.shape)
 
 
 def _initialise(network: QNetwork, generator: torch.Generator) -> None:

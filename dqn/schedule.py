@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import torch
 
-from dqn.types import I64
+from dqn.types import F64, I64
 
 
 def due(before: int, after: int, period: int) -> int:
@@ -30,6 +30,12 @@ def linear(step: int, start: float, end: float, begin: int, duration: int) -> fl
         return start if step < begin else end
     progress = min(max((step - begin) / duration, 0.0), 1.0)
     return start + progress * (end - start)
+
+
+def spread_epsilon(epsilon: float, num_envs: int, spread: float) -> F64:
+    """Epsilon of each environment ``[N]``, the first one's as given and the last one's to the power
+    ``1 + spread``: Horgan et al. 2018 (arXiv 1803.00933), section 4.1, where spread is alpha."""
+    return np.float64(epsilon) ** (1 + spread * np.arange(num_envs) / max(num_envs - 1, 1))
 
 
 def seed_sequence(seed: int, owner: str, *numbers: int) -> np.random.SeedSequence:

@@ -22,8 +22,9 @@ from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_na
 from dqn.metrics import Metrics
 from dqn.render import render_evaluation
 from dqn.run import Clock
-from dqn.schedule import due, linear
+from dqn.schedule import due, linear, spread_epsilon
 from dqn.sealed import Damaged, read_meta, write_batch, write_model
+from dqn.types import F64
 
 log = logging.getLogger("dqn")
 
@@ -70,8 +71,14 @@ class Session:
         """What this moment's checkpoint belongs to, and what it is made with."""
         return {"step": self.step, **self._about}
 
+    def epsilons(self, step: int) -> F64:
+        """Probability of a random action in each environment, ``[N]``."""
+        return spread_epsilon(
+            self.epsilon(step), self.config.num_envs, self.config.exploration.spread
+        )
+
     def epsilon(self, step: int) -> float:
-        """Probability of a random action."""
+        """The same in the first one."""
         exploration = self.config.exploration
         return linear(
             step,
@@ -79,6 +86,19 @@ class Session:
             exploration.epsilon_end,
             begin=self.config.learning_starts,
             duration=exploration.epsilon_decay_steps,
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """Step size of the optimiser."""
+        optimizer = self.config.optimizer
+        if optimizer.learning_rate_end is None:
+            return optimizer.learning_rate
+        return linear(
+            step,
+            optimizer.learning_rate,
+            optimizer.learning_rate_end,
+            begin=self.config.learning_starts,
+            duration=optimizer.learning_rate_decay_steps,
         )
 
     def updates_due(self, before: int, after: int) -> int:

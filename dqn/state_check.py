@@ -17,8 +17,8 @@ from dqn.replay import Replay
 from dqn.sealed import Damaged
 from dqn.types import State
 
-_OPTIMIZERS = (("step", "exp_avg", "exp_avg_sq"), ("mean", "mean_square"))
-"""What Adam and RMSProp remember of each parameter."""
+_NO_ROOT_BELOW_0 = {"step", "exp_avg_sq", "mean_square"}
+"""What an optimiser divides by, or draws the root of."""
 
 
 class _Array(NamedTuple):
@@ -110,22 +110,20 @@ def _wrong_learner(learner: State) -> str:
     likes = {name: _Array(torch.Tensor, "float32", (*v.shape,)) for name, v in online.items()}
     if _wrong({name: like.fits for name, like in likes.items()}, learner["target"]):
         return "learner/target"
-    if not optimizer and not learner["updates"]:
-        return ""
-    scalar = _Array(torch.Tensor, "float32", ())
-    for keys in _OPTIMIZERS:
-        wanted = {
-            f"{name}.{key}": scalar if key == "step" else like
-            for name, like in likes.items()
-            if name in parameters
-            for key in keys
-        }
-        if not _wrong(wanted, optimizer):
-            # what is divided by, or drawn the root of, is never below 0
-            below = ("step", "exp_avg_sq", "mean_square")
-            bad = (v for k, v in optimizer.items() if k.rsplit(".", 1)[1] in below)
-            return "learner/optimizer" if any((v < 0).any() for v in bad) else ""
-    return "learner/optimizer"
+    moments = {name: likes[name].fits for name in parameters}
+    adam = {
+        "step": _Array(torch.Tensor, "float32", ()).fits,
+        "exp_avg": moments,
+        "exp_avg_sq": moments,
+    }
+    rmsprop = {"mean": moments, "mean_square": moments}
+    if _wrong(adam, optimizer) and _wrong(rmsprop, optimizer):
+        return "learner/optimizer"
+    for key in _NO_ROOT_BELOW_0 & optimizer.keys():
+        values = [optimizer[key]] if key == "step" else optimizer[key].values()
+        if any((value < 0).any() for value in values):
+            return "learner/optimizer"
+    return ""
 
 
 def _wrong_masses(state: State, replay: Replay) -> str:

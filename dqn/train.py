@@ -36,9 +36,10 @@ def loop(session: Session) -> None:
     timestep = environment.timestep
     while session.go_on():
         before, after = session.step, session.step + config.num_envs
-        action = actor.act(timestep.stack, session.epsilon(before))
+        action = actor.act(timestep.stack, session.epsilons(before))
         environment.send(action)
         replay.add(timestep, action)
+        learner.learning_rate = session.learning_rate(before)
         for _ in range(session.updates_due(before, after)):
             batch = replay.sample(config.learner.batch_size)
             replay.update_priorities(batch.index, learner.update(batch))

@@ -17,6 +17,7 @@ import torch
 Array = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 State = dict[str, Any]

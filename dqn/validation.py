@@ -42,6 +42,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "learner.munchausen_temperature": (0, INFINITY),
     "learner.munchausen_low": (-1e9, 0),
     "optimizer.learning_rate": (0, INFINITY),
+    "optimizer.learning_rate_end": (0, INFINITY),
+    "optimizer.learning_rate_decay_steps": (0, INFINITY),
     "optimizer.epsilon": (0, INFINITY),
     "optimizer.decay": (0, 1),
     "learner.batch_size": (1, 2**20),
@@ -53,6 +55,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "exploration.epsilon_start": (0, 1),
     "exploration.epsilon_end": (0, 1),
     "exploration.epsilon_decay_steps": (0, INFINITY),
+    "exploration.spread": (0, INFINITY),
     "evaluation.episodes": (1, 4096),
     "evaluation.epsilon": (0, 1),
     "evaluation.held_out_states": (1, 2**20),
@@ -125,6 +128,16 @@ def _refuse_contradictions(config: Config) -> None:
         raise ConfigError(
             f"learner.loss {config.learner.loss} is for expected action values; {values.kind} ones "
             "have a loss of their own"
+        )
+    optimizer = config.optimizer
+    if (optimizer.learning_rate_end is None) != (optimizer.learning_rate_decay_steps == 0):
+        raise ConfigError(
+            "optimizer.learning_rate_end and optimizer.learning_rate_decay_steps go together; set "
+            "both, or neither"
+        )
+    if config.exploration.spread and config.num_envs == 1:
+        raise ConfigError(
+            "exploration.spread tells environments apart; set num_envs to 2 or more, or leave it"
         )
     limits = ("max_gradient_norm", "max_gradient_value")
     if None not in [getattr(config.learner, name) for name in limits]:

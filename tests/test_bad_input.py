@@ -90,6 +90,18 @@ COMMAND_LINES = {
     "no environment": (["--num-envs=0"], "num_envs must be 1 to 4,096, not 0"),
     "gamma over 1": (["--replay.gamma=1.01"], "replay.gamma must be 0 to 1, not 1.01"),
     "no learning": (["--optimizer.learning-rate=0"], "learning_rate must be more than 0"),
+    "a rate's end without a way": (
+        ["--optimizer.learning-rate-end=1e-5"],
+        "learning_rate_end and optimizer.learning_rate_decay_steps go together",
+    ),
+    "a rate's way without an end": (
+        ["--optimizer.learning-rate-decay-steps=5"],
+        "learning_rate_end and optimizer.learning_rate_decay_steps go together",
+    ),
+    "epsilons of one environment": (
+        ["--exploration.spread=7", "--num-envs=1"],
+        "exploration.spread tells environments apart",
+    ),
     "negative rate": (["--optimizer.learning-rate=-1e-3"], "must be 0 or more, not -0.001"),
     "no time": (["--checkpoint-minutes=0"], "checkpoint_minutes must be more than 0"),
     "nothing kept": (["--keep=0"], "keep must be 1 or more, not 0"),

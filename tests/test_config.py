@@ -19,6 +19,7 @@ from dqn.config import (
     ConfigError,
     LearnerConfig,
     NetworkConfig,
+    OptimizerConfig,
     ReplayConfig,
     differing_fields,
     flatten,
@@ -88,6 +89,7 @@ ROOMY = Config(
     replay=ReplayConfig(capacity=10**8),
     num_envs=1,
     network=NetworkConfig(torso="impala"),
+    optimizer=OptimizerConfig(learning_rate_end=1e-9, learning_rate_decay_steps=9),
 )
 """Leaves every field room to its limits."""
 
@@ -106,9 +108,12 @@ def test_both_ends_of_a_range_are_allowed(name: str) -> None:
         ends[1] = 9  # below v_max
     if name == "values.v_max":
         ends[0] = -9
+    if name == "optimizer.learning_rate_decay_steps":
+        ends[0] = 1  # there is a learning_rate_end
+    base = dataclasses.replace(ROOMY, num_envs=2) if name == "exploration.spread" else ROOMY
     for end in ends:
         value = (kind(end),) if name == "network.mlp_units" else kind(end)
-        validate(with_field(ROOMY, name, value))
+        validate(with_field(base, name, value))
 
 
 def test_no_bounds_where_there_is_no_number() -> None:

@@ -31,6 +31,9 @@ CARTPOLE = [
     "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 PRIORITIZED = [*CARTPOLE, "--replay.sampler=prioritized", "--replay.beta-steps=300"]
+SCHEDULED = [
+    *CARTPOLE, "--optimizer.learning-rate-end=1e-4", "--optimizer.learning-rate-decay-steps=200"
+]  # fmt: skip
 RMSPROP = [*CARTPOLE, "--optimizer.name=rmsprop"]
 BREAKOUT = [
     "--game=Breakout", "--total-steps=320", "--num-envs=2", "--learning-starts=40",
@@ -97,6 +100,8 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "learner.munchausen_low": (MUNCHAUSEN, "-0.001", MODEL),
     "optimizer.name": (CARTPOLE, "rmsprop", MODEL),
     "optimizer.learning_rate": (CARTPOLE, "2e-2", MODEL),
+    "optimizer.learning_rate_end": (SCHEDULED, "1e-5", MODEL),
+    "optimizer.learning_rate_decay_steps": (SCHEDULED, "100", MODEL),
     "optimizer.epsilon": (CARTPOLE, "1e-2", MODEL),
     "optimizer.decay": (RMSPROP, "0.5", MODEL),
     "learner.batch_size": (CARTPOLE, "9", MODEL),
@@ -109,6 +114,7 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "exploration.epsilon_start": (CARTPOLE, "0.3", ROWS),
     "exploration.epsilon_end": (CARTPOLE, "0.5", ROWS),
     "exploration.epsilon_decay_steps": (CARTPOLE, "100", ROWS),
+    "exploration.spread": (CARTPOLE, "7", ROWS),
     "evaluation.episodes": (CARTPOLE, "3", EVALUATIONS),
     "evaluation.epsilon": (CARTPOLE, "1.0", EVALUATIONS),
     "evaluation.held_out_states": (CARTPOLE, "16", EVALUATIONS),

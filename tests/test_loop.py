@@ -40,12 +40,18 @@ class Tape:
     def epsilon(self, step):
         return step / 1000
 
+    def epsilons(self, step):
+        return np.full(self.config.num_envs, step / 1000)
+
+    def learning_rate(self, step):
+        return step / 100
+
     def go_on(self):
         self.calls.append(f"go on? {self.step}")
         return self.step < self.config.total_steps
 
     def _act(self, stack, epsilon):
-        self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * epsilon)}")
+        self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * epsilon[-1])}")
         return np.full(self.config.num_envs, self._time)
 
     def _add(self, timestep, action):
@@ -64,6 +70,7 @@ class Tape:
         return SimpleNamespace(index="index")
 
     def _update(self, batch):
+        assert self.agent.learner.learning_rate == self.step / 100, "the rate is the step's"
         self.calls.append("update")
         return "priority"
 

@@ -14,6 +14,7 @@ from dqn.schedule import (
     linear,
     numpy_generator,
     seed_sequence,
+    spread_epsilon,
     torch_generator,
 )
 
@@ -64,6 +65,15 @@ def test_linear_by_hand(step: int, expected: float) -> None:
 
 def test_linear_of_no_duration_is_a_jump() -> None:
     assert [linear(step, 1.0, 0.1, begin=5, duration=0) for step in (4, 5, 6)] == [1.0, 0.1, 0.1]
+
+
+def test_spread_epsilon_by_hand() -> None:
+    """Ape-X: .4 to the powers 1, 2, .. 8 in 8 environments; one environment has it as it is."""
+    np.testing.assert_allclose(spread_epsilon(0.4, 8, 7.0), [0.4**i for i in range(1, 9)])
+    assert spread_epsilon(0.4, 1, 7.0).tolist() == [0.4]
+    assert spread_epsilon(0.1, 3, 0.0).tolist() == [0.1] * 3
+    assert spread_epsilon(1.0, 3, 7.0).tolist() == [1.0] * 3, "random until learning starts"
+    assert spread_epsilon(0.0, 3, 7.0).tolist() == [0.0] * 3
 
 
 def test_linear_rises_too() -> None:
