@@ -200,7 +200,7 @@ def as_yaml(config: Config) -> str:
     flat = flatten(config)
     lists = {name: list(value) for name, value in flat.items() if isinstance(value, tuple)}
     tree = _nested(flat | lists)
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
 
 
 def _given(typed: list[str]) -> dict[str, tuple[Any, str]]:

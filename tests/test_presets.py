@@ -56,6 +56,9 @@ def parts(config: Config) -> list[str]:
         "quantile": f"QR, {config.values.quantiles} quantiles",
         "implicit_quantile": f"IQN, {config.values.samples} fractions",
     }
+    rates = [config.optimizer.learning_rate]
+    if config.optimizer.learning_rate_end is not None:
+        rates.append(config.optimizer.learning_rate_end)
     prioritized = f"prioritized {replay.alpha:g}"
     return [
         torso,
@@ -65,7 +68,7 @@ def parts(config: Config) -> list[str]:
         prioritized if replay.sampler == "prioritized" else "uniform",
         str(replay.n_step),
         f"{learner.batch_size} / {learner.update_period}",
-        f"{config.optimizer.name} {config.optimizer.learning_rate:g}",
+        f"{config.optimizer.name} {' to '.join(f'{rate:g}' for rate in rates)}",
     ]
 
 

@@ -20,15 +20,15 @@ from main import main
 ROOT = Path(__file__).parent.parent
 
 BREAKOUT = [
-    "--game=Breakout", "--total-steps=6000", "--learning-starts=200", "--threads=1",
-    "--env.threads=1", "--evaluate-period=6000", "--report-period=200",
-    "--env.max-episode-frames=800", "--env.reseed-steps=500", "--replay.capacity=2000",
+    "--game=Breakout", "--total-steps=4000", "--learning-starts=200", "--threads=1",
+    "--env.threads=1", "--evaluate-period=4000", "--report-period=200",
+    "--env.max-episode-frames=800", "--env.reseed-steps=300", "--replay.capacity=1500",
     "--network.hidden-units=16", "--learner.batch-size=4", "--learner.update-period=32",
     "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
     "--exploration.epsilon-end=.7", "--optimizer.learning-rate=1e-3",
     "--evaluation.episodes=2", "--evaluation.epsilon=.2", "--evaluation.held-out-states=8",
 ]  # fmt: skip
-"""Every mechanism that a run of millions of steps uses, in 6,000: the ring wraps, environments are
+"""Every mechanism that a run of millions of steps uses, in 4,000: the ring wraps, environments are
 seeded anew, episodes time out, the target moves, reports and evaluations fall due. Most actions
 are random: then no network runs to choose them."""
 
@@ -157,14 +157,14 @@ TERM, KILL = signal.SIGTERM, signal.SIGKILL
     "options, stops",
     [
         (["--num-envs=1"], [(TERM, 11)]),
-        (["--num-envs=1", "--env.protocol=machado"], [(KILL, 7), (TERM, 5)]),
-        (["--num-envs=8", "--evaluate-period=3000"], [(KILL, 6), (TERM, 11)]),
+        (["--num-envs=1", "--env.protocol=machado"], [(KILL, 6), (TERM, 4)]),
+        (["--num-envs=8", "--evaluate-period=2000"], [(KILL, 4), (TERM, 8)]),
         (
             [
                 *["--num-envs=8", "--env.protocol=machado", "--replay.n-step=3"],
                 *["--replay.sampler=prioritized", "--replay.storage=compressed"],
             ],
-            [(KILL, 13)],
+            [(KILL, 9)],
         ),
     ],
     ids=[
@@ -197,7 +197,7 @@ def test_extended(cartpole: Path, tmp_path: Path) -> None:
     """A run made longer twice: what differs are the evaluations at the old ends, on top."""
     folder = tmp_path / "extended"
     for steps in (1237, 7821, 12000):  # the last step is a multiple of 8
-        finish(folder, CARTPOLE, f"--total-steps={steps}")
+        train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")
     run = run_of(folder)
     ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(cartpole)[-1])
     for state in (ours, theirs):
