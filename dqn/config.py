@@ -72,7 +72,7 @@ class ReplayConfig:
 class NetworkConfig:
     """Network"""
 
-    torso: Literal["auto", "nature", "data_efficient", "impala", "mlp"] = "auto"
+    torso: Literal["auto", "nature", "nips", "data_efficient", "impala", "mlp"] = "auto"
     """What sees the frames (auto: nature for 84x84 frames, else mlp)."""
     hidden_units: int = 512
     """Width of the layer between torso and action values; with mlp it is the last of mlp_units."""

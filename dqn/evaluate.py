@@ -121,7 +121,8 @@ def held_out_states(config: Config) -> torch.Tensor:
     The mean over them of the greatest q-value shows whether values grow, settle or explode
     (Mnih et al. 2015, figure 2c and d).
     """
-    count, n, apart = config.evaluation.held_out_states, 8, 4
+    count, apart = config.evaluation.held_out_states, 4
+    n = min(count, 8)
     environment = envs.make(config, n)
     generator = numpy_generator(config.seed, "held-out states")
     picked: list[Array] = []

@@ -185,8 +185,9 @@ class TerminalHandler(logging.Handler):
 def log_to_terminal() -> None:
     """Show the program's lines on stderr, where the bar is too."""
     log.setLevel(logging.INFO)
-    if not any(isinstance(handler, TerminalHandler) for handler in log.handlers):
-        log.addHandler(TerminalHandler())
+    for handler in [handler for handler in log.handlers if isinstance(handler, TerminalHandler)]:
+        log.removeHandler(handler)  # the last run's terminal may have vanished, this one's has not
+    log.addHandler(TerminalHandler())
 
 
 class LogFile(logging.Handler):

@@ -44,6 +44,8 @@ def make_torso(config: NetworkConfig, stack_shape: tuple[int, ...]) -> Torso:
         raise ConfigError(f"network.torso {name} needs 84x84 frames, not {frame}")
     if name == "nature":
         return nature(stack_shape)
+    if name == "nips":
+        return nips(stack_shape)
     if name == "data_efficient":
         return data_efficient(stack_shape)
     return impala(stack_shape, config.width, config.pool, config.spectral_norm)
@@ -71,6 +73,22 @@ def nature(stack_shape: tuple[int, ...]) -> Torso:
         nn.Flatten(),
     )
     return Torso(Blocks(stack_shape, 4), layers, 64 * 7 * 7)
+
+
+def nips(stack_shape: tuple[int, ...]) -> Torso:
+    """Nature's forerunner, a third of its arithmetic; Mnih et al. 2013 (arXiv 1312.5602), section
+    4.1, with 256 hidden units behind it.
+
+    ``[B, S, 84, 84]`` -> 16 of 20x20 -> 32 of 9x9 -> ``[B, 2592]``.
+    """
+    layers = nn.Sequential(
+        _first(stack_shape, 16, kernel=8, stride=4),
+        nn.ReLU(inplace=True),
+        _convolution(16, 32, kernel=4, stride=2),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+    )
+    return Torso(Blocks(stack_shape, 4), layers, 32 * 9 * 9)
 
 
 def data_efficient(stack_shape: tuple[int, ...]) -> Torso:

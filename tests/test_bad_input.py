@@ -14,7 +14,7 @@ from main import main
 TINY = [
     "--num-envs=2", "--learning-starts=8", "--total-steps=40", "--replay.capacity=100",
     "--learner.batch-size=4", "--network.mlp-units=[8]", "--evaluation.episodes=2",
-    "--evaluation.held-out-states=8", "--threads=1",
+    "--evaluation.held-out-states=2", "--threads=1",
 ]  # fmt: skip
 """A run of a second, on games without a screen."""
 

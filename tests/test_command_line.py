@@ -255,7 +255,7 @@ def test_train_is_the_default_command(trained: list[tuple[Config, str, bool]], p
 TINY = [
     "--num-envs=1", "--learning-starts=8", "--total-steps=16", "--replay.capacity=100",
     "--learner.batch-size=4", "--network.hidden-units=8", "--evaluation.episodes=1",
-    "--evaluation.held-out-states=8", "--env.max-episode-frames=40", "--threads=1",
+    "--evaluation.held-out-states=2", "--env.max-episode-frames=40", "--threads=1",
 ]  # fmt: skip
 
 

@@ -369,6 +369,14 @@ def test_the_data_efficient_torso() -> None:
     torch.testing.assert_close(first(network.see(PIXELS)), plain, rtol=1e-4, atol=1e-5)
 
 
+def test_the_nips_torso() -> None:
+    network = made((4, 84, 84), torso="nips", hidden_units=256)
+    assert network.torso(network.see(PIXELS)).shape == (2, 2592)
+    assert parameters(network.torso) == 16 * 256 + 16 + 32 * 256 + 32
+    sizes = [(m.kernel_size[0], m.stride[0]) for m in network.torso if isinstance(m, nn.Conv2d)]
+    assert sizes == [(8, 4), (4, 2)]
+
+
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("pool, side", [(0, 11), (6, 6)])
 def test_the_impala_torso(width: int, pool: int, side: int) -> None:
@@ -405,6 +413,6 @@ def test_spectral_norm() -> None:
 
 
 def test_torsos_for_pictures_refuse_other_frames() -> None:
-    for torso in ("data_efficient", "impala", "nature"):
+    for torso in ("nips", "data_efficient", "impala", "nature"):
         with pytest.raises(ConfigError, match=f"network.torso {torso} needs 84x84 frames"):
             made((1, 4), torso=torso)

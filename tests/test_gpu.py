@@ -37,7 +37,7 @@ def test_deterministic_operations_are_asked_for(
     )
     small = [
         "--game=CartPole-v1", "--total-steps=16", "--learning-starts=16", "--device=cpu",
-        "--replay.capacity=100", "--evaluation.episodes=1", "--evaluation.held-out-states=8",
+        "--replay.capacity=100", "--evaluation.episodes=1", "--evaluation.held-out-states=2",
     ]  # fmt: skip
     train(tmp_path, [*small, f"--deterministic={str(wanted).lower()}"])
     assert asked == (["cpu"] if wanted else [])

@@ -30,13 +30,13 @@ CARTPOLE = [
     "--game=CartPole-v1", "--num-envs=2", "--learning-starts=40", "--threads=1",
     "--replay.capacity=300", "--learner.batch-size=4", "--learner.update-period=4",
     "--network.mlp-units=[8]", "--report-period=50", "--evaluation.episodes=2",
-    "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6", "--env.reseed-steps=40",
+    "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6", "--env.reseed-steps=40",
 ]  # fmt: skip
 
 PONG = [
     "--game=Pong", "--num-envs=2", "--learning-starts=1000", "--threads=1", "--env.threads=1",
     "--replay.capacity=100", "--network.hidden-units=8", "--evaluation.episodes=1",
-    "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6", "--env.max-episode-frames=40",
+    "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6", "--env.max-episode-frames=40",
 ]  # fmt: skip
 
 Meta = dict[str, Any]

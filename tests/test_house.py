@@ -134,7 +134,7 @@ def test_a_run_draws_from_no_global_generator(game, tmp_path):
         report_period=100,
         replay=ReplayConfig(capacity=500),
         exploration=ExplorationConfig(epsilon_end=0.1, epsilon_decay_steps=50),
-        evaluation=EvaluationConfig(episodes=2, held_out_states=8),
+        evaluation=EvaluationConfig(episodes=2, held_out_states=2),
     )
     before = global_states()
     assert train(config, "test", fresh=False) == 0

@@ -28,7 +28,7 @@ CARTPOLE = [
     "--env.reseed-steps=40", "--network.mlp-units=[8]", "--learner.batch-size=8",
     "--learner.target-period=40", "--learner.loss=mse", "--optimizer.learning-rate=1e-2",
     "--exploration.epsilon-decay-steps=200", "--evaluation.episodes=2",
-    "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6",
+    "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 PRIORITIZED = [*CARTPOLE, "--replay.sampler=prioritized", "--replay.beta-steps=300"]
 SCHEDULED = [
@@ -40,7 +40,7 @@ BREAKOUT = [
     "--threads=1", "--env.threads=1", "--env.max-episode-frames=200", "--replay.capacity=2000",
     "--evaluate-period=320", "--report-period=160", "--network.hidden-units=8",
     "--learner.batch-size=4", "--learner.update-period=32", "--evaluation.episodes=2",
-    "--evaluation.epsilon=.5", "--evaluation.held-out-states=8", "--checkpoint-minutes=1e6",
+    "--evaluation.epsilon=.5", "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 
 IMPALA = [*BREAKOUT, "--network.torso=impala"]

@@ -150,7 +150,7 @@ def small(game: str, folder: Path, **changes: Any) -> Config:
         optimizer=OptimizerConfig(learning_rate=2e-3),
         learner=LearnerConfig(target_period=100),
         exploration=ExplorationConfig(epsilon_end=0.1, epsilon_decay_steps=1000),
-        evaluation=EvaluationConfig(episodes=40, epsilon=0.0, held_out_states=8),
+        evaluation=EvaluationConfig(episodes=40, epsilon=0.0, held_out_states=2),
     )
     return dataclasses.replace(config, **changes)
 
@@ -313,7 +313,7 @@ def test_cartpole_improves_on_random(tmp_path: Path) -> None:
         optimizer=OptimizerConfig(learning_rate=2.5e-3),
         learner=LearnerConfig(target_period=400, update_period=2, loss="mse"),
         exploration=ExplorationConfig(epsilon_end=0.05, epsilon_decay_steps=2000),
-        evaluation=EvaluationConfig(episodes=10, epsilon=0.05, held_out_states=8),
+        evaluation=EvaluationConfig(episodes=10, epsilon=0.05, held_out_states=2),
     )
     assert train(config, "test", fresh=False) == 0
     assert final_mean(tmp_path / "CartPole-v1" / "test-seed1") > 66

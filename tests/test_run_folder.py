@@ -44,7 +44,7 @@ PONG = [
     "--env.threads=1", "--env.max-episode-frames=240", "--replay.capacity=1000",
     "--report-period=100", "--evaluate-period=400", "--network.hidden-units=8",
     "--learner.batch-size=4", "--learner.update-period=32", "--evaluation.episodes=2",
-    "--evaluation.held-out-states=8",
+    "--evaluation.held-out-states=2",
 ]  # fmt: skip
 SHORT = [*CARTPOLE, "--total-steps=800", "--evaluate-period=400"]
 

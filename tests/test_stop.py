@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 OPTIONS = [
     *["--threads=1", "--env.threads=1", "--num-envs=2", "--replay.capacity=2000"],
-    *["--evaluation.episodes=1", "--evaluation.held-out-states=8", "--env.max-episode-frames=400"],
+    *["--evaluation.episodes=1", "--evaluation.held-out-states=2", "--env.max-episode-frames=400"],
 ]
 
 
