@@ -1,10 +1,13 @@
 """What every test file shares: one thread, no deadline, no GPU where there is none."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+
+import dqn.session
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
@@ -26,6 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_curves() -> Iterator[None]:
+    """In this process nobody looks at curves.png, half a second each time, but test_run_folder.py;
+    processes that tests start draw it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dqn.session, "draw_curves", lambda *_: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

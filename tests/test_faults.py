@@ -42,8 +42,7 @@ class Bell:
 
 
 def quicken(patch: pytest.MonkeyPatch) -> None:
-    """No time spent on drawing; pieces of replay so small that checkpoints share some."""
-    patch.setattr(dqn.session, "draw_curves", lambda *_: None)
+    """Pieces of replay so small that checkpoints share some."""
     patch.setattr(dqn.checkpoint, "PIECE_ROWS", 16)
 
 

@@ -95,9 +95,7 @@ def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than all the rest, and show nothing of a checkpoint; so does waiting for a
-    checkpoint that a running run might write."""
-    monkeypatch.setattr("dqn.session.draw_curves", lambda *_: None)
+    """No waiting for a checkpoint that a running run might write."""
     monkeypatch.setattr("dqn.saved.time.sleep", lambda _: None)
 
 

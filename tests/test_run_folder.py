@@ -33,6 +33,7 @@ from test_resume import (
 
 import dqn.metrics
 from dqn.config import Config
+from dqn.curves import draw_curves
 from dqn.metrics import TAGS
 from dqn.options import load_config, parse_training, training_parser
 from main import main
@@ -52,7 +53,9 @@ SHORT = [*CARTPOLE, "--total-steps=800", "--evaluate-period=400"]
 @pytest.fixture(scope="module")
 def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of Pong, with pictures."""
-    return train(tmp_path_factory.mktemp("pong"), [*PONG, "--render"], NEVER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dqn.session.draw_curves", draw_curves)
+        return train(tmp_path_factory.mktemp("pong"), [*PONG, "--render"], NEVER)
 
 
 def lines(file: Path) -> list[dict[str, object]]:
