@@ -4,13 +4,34 @@ Every class has the same three verbs, and works with any policy that weighs the 
 for its actions (Munchausen's entropy). Shapes: B batch, A actions, K numbers per action.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 
 from dqn.config import LearnerConfig, ValuesConfig
 from dqn.heads import midpoints
+
+
+class After(NamedTuple):
+    """What came after the actions of a batch, as far as a target looks at it."""
+
+    reward: torch.Tensor
+    """``[B]``, the n-step return."""
+    discount: torch.Tensor
+    """``[B]``, of what lies beyond; 0 where nothing does."""
+    z: torch.Tensor
+    """``[B, A, K]`` of the next state, by the target network."""
+    policy: torch.Tensor
+    """``[B, A]``, the weight of each next action; rows sum to 1."""
+    bonus: torch.Tensor
+    """``[B, A]``, what each next action is worth beside its value."""
+
+    def check(self) -> None:
+        """One batch, one set of actions."""
+        batch, actions = self.z.shape[:1], self.z.shape[:2]
+        assert self.reward.shape == self.discount.shape == batch, (self.reward.shape, batch)
+        assert self.policy.shape == self.bonus.shape == actions, (self.policy.shape, actions)
 
 
 class ActionValues(Protocol):
@@ -23,17 +44,8 @@ class ActionValues(Protocol):
         """Expected returns ``[B, A]`` of ``z [B, A, K]``."""
         ...
 
-    def target(
-        self,
-        reward: torch.Tensor,
-        discount: torch.Tensor,
-        next_z: torch.Tensor,
-        policy: torch.Tensor,
-        bonus: torch.Tensor,
-    ) -> torch.Tensor:
-        """What ``z`` at the action should be: ``[B, ...]``, of ``reward [B]``, ``discount [B]``,
-        ``next_z [B, A, K]``, ``policy [B, A]`` (rows sum to 1) and what each next action is worth
-        beside its value, ``bonus [B, A]``."""
+    def target(self, after: After) -> torch.Tensor:
+        """What ``z`` at the action should be: ``[B, ...]``."""
         ...
 
     def loss(
@@ -71,17 +83,12 @@ class Expected:
         assert z.ndim == 3 and z.shape[2] == 1, z.shape
         return z.squeeze(2)  # [B, A]
 
-    def target(
-        self,
-        reward: torch.Tensor,
-        discount: torch.Tensor,
-        next_z: torch.Tensor,
-        policy: torch.Tensor,
-        bonus: torch.Tensor,
-    ) -> torch.Tensor:
+    def target(self, after: After) -> torch.Tensor:
         """``reward + discount * sum_a policy(a) (q(next state, a) + bonus(a))``, ``[B]``."""
-        _check_target(reward, discount, next_z, policy, bonus)
-        return reward + discount * (policy * (self.q(next_z) + bonus)).sum(1)
+        after.check()
+        return after.reward + after.discount * (after.policy * (self.q(after.z) + after.bonus)).sum(
+            1
+        )
 
     def loss(
         self,
@@ -120,22 +127,15 @@ class Categorical:
         """Expected returns ``[B, A]`` of the logits ``z [B, A, K]``."""
         return (z.softmax(2) * self._atoms(z)).sum(2)
 
-    def target(
-        self,
-        reward: torch.Tensor,
-        discount: torch.Tensor,
-        next_z: torch.Tensor,
-        policy: torch.Tensor,
-        bonus: torch.Tensor,
-    ) -> torch.Tensor:
+    def target(self, after: After) -> torch.Tensor:
         """Chances ``[B, K]``: the policy's mixture, moved and shrunk, each part shared between the
         two atoms beside it in proportion to its nearness (algorithm 1, equation 7)."""
-        _check_target(reward, discount, next_z, policy, bonus)
-        worth = self._atoms(next_z) + bonus[..., None]  # [B, A, K]
-        moved = reward[:, None, None] + discount[:, None, None] * worth
+        after.check()
+        worth = self._atoms(after.z) + after.bonus[..., None]  # [B, A, K]
+        moved = after.reward[:, None, None] + after.discount[:, None, None] * worth
         place = (moved.clamp(self._v_min, self._v_max) - self._v_min) / self._apart  # [B, A, K]
-        chance = policy[..., None] * next_z.softmax(2)  # [B, A, K]
-        atom = torch.arange(self.num_outputs, device=next_z.device)
+        chance = after.policy[..., None] * after.z.softmax(2)  # [B, A, K]
+        atom = torch.arange(self.num_outputs, device=after.z.device)
         near = (1 - (place[..., None] - atom).abs()).clamp(min=0)  # [B, A, K, K]
         return torch.einsum("bak,bakj->bj", chance, near)
 
@@ -171,19 +171,12 @@ class Quantile:
         """Expected returns ``[B, A]``: the mean of ``z [B, A, K]``."""
         return z.mean(2)
 
-    def target(
-        self,
-        reward: torch.Tensor,
-        discount: torch.Tensor,
-        next_z: torch.Tensor,
-        policy: torch.Tensor,
-        bonus: torch.Tensor,
-    ) -> torch.Tensor:
+    def target(self, after: After) -> torch.Tensor:
         """Returns ``[B, K]``: of each fraction the policy's mean, moved and shrunk (equation 2 of
         Vieillard et al. 2020, arXiv 2007.14430, appendix B; a greedy policy takes one action's)."""
-        _check_target(reward, discount, next_z, policy, bonus)
-        worth = (policy[..., None] * (next_z + bonus[..., None])).sum(1)  # [B, K]
-        return reward[:, None] + discount[:, None] * worth
+        after.check()
+        worth = (after.policy[..., None] * (after.z + after.bonus[..., None])).sum(1)  # [B, K]
+        return after.reward[:, None] + after.discount[:, None] * worth
 
     def loss(
         self,
@@ -209,14 +202,3 @@ def _at(z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
     """``[B, 1, K]`` of ``z [B, A, K]`` at ``action [B]``."""
     assert z.ndim == 3 and action.shape == z.shape[:1], (z.shape, action.shape)
     return z.gather(1, action[:, None, None].expand(-1, 1, z.shape[2]))
-
-
-def _check_target(
-    reward: torch.Tensor,
-    discount: torch.Tensor,
-    next_z: torch.Tensor,
-    policy: torch.Tensor,
-    bonus: torch.Tensor,
-) -> None:
-    assert reward.shape == discount.shape == next_z.shape[:1], (reward.shape, next_z.shape)
-    assert policy.shape == bonus.shape == next_z.shape[:2], (policy.shape, next_z.shape)

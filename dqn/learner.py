@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import nn
 
-from dqn.action_values import ActionValues
+from dqn.action_values import ActionValues, After
 from dqn.config import LearnerConfig, OptimizerConfig
 from dqn.networks import QNetwork
 from dqn.optimizers import make_optimizer
@@ -105,7 +105,7 @@ class Learner:
             policy = greedy(self._values.q(online_z))
         else:
             policy = greedy(next_q)
-        return self._values.target(reward, batch.discount, next_z, policy, bonus)
+        return self._values.target(After(reward, batch.discount, next_z, policy, bonus))
 
     def take_means(self) -> dict[str, float | None]:
         """Mean of each of MEASURES over the updates since the last call; waits for the device."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dqn.action_values import Expected
+from dqn.action_values import After, Expected
 from dqn.config import (
     ConfigError,
     LearnerConfig,
@@ -55,14 +55,15 @@ def test_q_is_the_number_itself() -> None:
 
 def test_target_by_hand() -> None:
     """reward + discount * (what the policy makes of the next state)."""
-    target = Expected("huber").target(
+    after = After(
         reward=torch.tensor([1.0, -1.0, 0.5]),
         discount=torch.tensor([0.9, 0.0, 0.81]),
-        next_z=torch.tensor([[[1.0], [3.0]], [[100.0], [7.0]], [[2.0], [4.0]]]),
+        z=torch.tensor([[[1.0], [3.0]], [[100.0], [7.0]], [[2.0], [4.0]]]),
         policy=torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]),
         bonus=torch.tensor([[9.0, 0.0], [5.0, 5.0], [1.0, 3.0]]),
     )
-    np.testing.assert_allclose(target, [1 + 0.9 * 3, -1, 0.5 + 0.81 * 5], rtol=1e-6)
+    expected = [1 + 0.9 * 3, -1, 0.5 + 0.81 * 5]
+    np.testing.assert_allclose(Expected("huber").target(after), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_wrong_shapes_are_refused() -> None:
         with pytest.raises(AssertionError):
             values.loss(z, None, torch.zeros(5, dtype=torch.int64), wrong)
         with pytest.raises(AssertionError):
-            values.target(wrong, torch.zeros(5), z, torch.zeros(5, 3), torch.zeros(5, 3))
+            values.target(After(wrong, torch.zeros(5), z, torch.zeros(5, 3), torch.zeros(5, 3)))
     for wrong in (torch.zeros(5, 3), torch.zeros(5, 3, 2)):
         with pytest.raises(AssertionError):
             values.q(wrong)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dqn.action_values import Categorical, Expected, Quantile, make_values
+from dqn.action_values import After, Categorical, Expected, Quantile, make_values
 from dqn.config import (
     ConfigError,
     LearnerConfig,
@@ -68,8 +68,8 @@ def test_categorical_target_by_hand(reward: float, discount: float, expected: li
     values = Categorical(3, -1.0, 1.0)
     z = chances([1.0, 0.0, 0.0], [0.2, 0.3, 0.5])
     policy = torch.tensor([[0.0, 1.0]])
-    target = values.target(torch.tensor([reward]), torch.tensor([discount]), z, policy, NOTHING)
-    torch.testing.assert_close(target, torch.tensor([expected]))
+    after = After(torch.tensor([reward]), torch.tensor([discount]), z, policy, NOTHING)
+    torch.testing.assert_close(values.target(after), torch.tensor([expected]))
 
 
 def test_categorical_target_against_algorithm_1() -> None:
@@ -94,11 +94,12 @@ def test_categorical_target_against_algorithm_1() -> None:
                 else:
                     expected[b, low] += share * (high - place)
                     expected[b, high] += share * (place - low)
-    target = Categorical(51, -10.0, 10.0).target(
+    after = After(
         *(torch.from_numpy(x).float() for x in (reward, discount)),
         z,
         *(torch.from_numpy(x).float() for x in (policy, bonus)),
     )
+    target = Categorical(51, -10.0, 10.0).target(after)
     np.testing.assert_allclose(target, expected, atol=2e-6)
     np.testing.assert_allclose(target.sum(1), 1, rtol=1e-5)
 
@@ -128,9 +129,10 @@ def test_quantile_q_and_target_by_hand() -> None:
     z = torch.tensor([[[1.0, 3.0], [4.0, 6.0]]])
     assert values.q(z).tolist() == [[2.0, 5.0]]
     arguments = torch.tensor([1.0]), torch.tensor([0.5]), z
-    best = values.target(*arguments, torch.tensor([[0.0, 1.0]]), NOTHING)
+    best = values.target(After(*arguments, torch.tensor([[0.0, 1.0]]), NOTHING))
     assert best.tolist() == [[3.0, 4.0]]
-    soft = values.target(*arguments, torch.tensor([[0.5, 0.5]]), torch.tensor([[2.0, 0.0]]))
+    mixed = After(*arguments, torch.tensor([[0.5, 0.5]]), torch.tensor([[2.0, 0.0]]))
+    soft = values.target(mixed)
     assert soft.tolist() == [[1 + 0.5 * 3.5, 1 + 0.5 * 5.5]]
 
 
