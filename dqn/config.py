@@ -84,6 +84,9 @@ class NetworkConfig:
     """Of impala: maxima of so many by so many regions end it (0: 11 by 11 features do)."""
     spectral_norm: bool = False
     """Of impala: residual convolutions divided by their largest singular value."""
+    center: bool = False
+    """Subtract from what is seen the mean of what a random player sees: a game's background goes,
+    and what moves remains."""
     dueling: bool = False
     """Two streams, the state's value and the actions' advantages."""
     noisy: bool = False

@@ -11,7 +11,7 @@ WIDE = 2048
 """From so many inputs on, a linear layer is a wide one."""
 
 SINGULAR_VECTOR = "left"
-"""Name of the one thing in a network that no gradient moves."""
+"""Name of what no gradient moves in a layer with spectral norm."""
 
 
 class Blocks(nn.Module):

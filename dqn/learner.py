@@ -67,6 +67,11 @@ class Learner:
     def learning_rate(self, rate: float) -> None:
         self._optimizer.learning_rate = rate
 
+    def center_on(self, states: torch.Tensor) -> None:
+        """Both networks subtract the mean of ``states [M, S, *frame]`` from what they see."""
+        for network in (self.online, self.target):
+            network.center_on(states.to(self._device))
+
     def update(self, batch: Batch) -> torch.Tensor:
         """One step of gradient descent on a batch; returns the new priorities ``[B]``."""
         batch = Batch(*(part.to(self._device) for part in batch))  # a replay may live elsewhere

@@ -13,17 +13,27 @@ from dqn.heads import FractionHead, Head, LinearLayer, midpoints
 from dqn.layers import Linear, NoisyLinear, SpectralConvolution
 from dqn.torsos import Torso, make_torso, torso_name
 
+CENTER = "center"
+"""Name of the mean that is subtracted."""
+
 
 class QNetwork(nn.Module):
     """Stack of frames -> ``z [B, A, K]``, and the fractions ``[B, K]`` where it draws them."""
 
-    def __init__(self, torso: Torso, head: Head | FractionHead, samples: tuple[int, int]):
-        """``samples``: fractions to draw, and to take the middles of where none are drawn."""
+    def __init__(
+        self,
+        torso: Torso,
+        head: Head | FractionHead,
+        samples: tuple[int, int],
+        center: torch.Tensor | None,
+    ) -> None:
+        """``samples``: fractions to draw, and to take the middles of where none are drawn;
+        ``center``: zeros in the shape of what is seen of one stack, if it is to have one."""
         super().__init__()
-        self.see = torso.see
-        """Stack of frames -> what ``judge`` works on, made once for all networks that look at it;
-        uint8 is divided by 255 here."""
+        self._arrange = torso.see
         self.torso = torso.layers
+        self.center: torch.Tensor | None
+        self.register_buffer(CENTER, center)  # saved with the weights
         self.head = head
         self._samples = samples
 
@@ -37,6 +47,17 @@ class QNetwork(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``judge`` on ``state [B, S, *frame]``."""
         return self.judge(self.see(state), draws)
+
+    def see(self, state: torch.Tensor) -> torch.Tensor:
+        """Stack of frames -> what ``judge`` works on, made once for all networks that look at it;
+        uint8 is divided by 255 here."""
+        seen: torch.Tensor = self._arrange(state)
+        return seen if self.center is None else seen - self.center
+
+    def center_on(self, states: torch.Tensor) -> None:
+        """From now on subtract the mean of ``states [M, S, *frame]``; once, before any learning."""
+        assert self.center is not None
+        self.center.copy_(self._arrange(states).mean(0, keepdim=True))
 
     def judge(
         self, seen: torch.Tensor, draws: torch.Generator | None = None
@@ -91,7 +112,8 @@ def make_network(
     head = Head(torso.features, hidden, num_actions, num_outputs, config.dueling, in_head)
     if values.kind == "implicit_quantile":
         head = FractionHead(torso.features, values.cosines, head, linear)
-    network = QNetwork(torso, head, (values.samples, values.policy_samples))
+    center = torso.see(torch.zeros(1, *stack_shape)) if config.center else None
+    network = QNetwork(torso, head, (values.samples, values.policy_samples), center)
     _give_memory(network)
     _initialise(network, generator)
     return network

@@ -4,6 +4,7 @@ Evaluations, pictures and checkpoints change nothing in the training: whatever t
 generators of their own, made afresh.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -64,12 +65,16 @@ class Session:
         self._clock = Clock(config.checkpoint_minutes)
         self._failed_saves = 0  # in a row
         self._best: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None  # not on disk yet
-        self._held_out: torch.Tensor | None = None
 
     @property
     def about(self) -> dict[str, Any]:
         """What this moment's checkpoint belongs to, and what it is made with."""
         return {"step": self.step, **self._about}
+
+    @functools.cached_property
+    def _held_out(self) -> torch.Tensor:
+        """States that a random player meets, ``[M, S, *frame]``."""
+        return held_out_states(self.config)
 
     def epsilons(self, step: int) -> F64:
         """Probability of a random action in each environment, ``[N]``."""
@@ -150,8 +155,6 @@ class Session:
         result = evaluate(learner.q_values, self.config, self._device, self.step, stop=self._stop)
         if result is None:
             return
-        if self._held_out is None:
-            self._held_out = held_out_states(self.config)
         held_out_q = mean_greatest_q(learner.q_values, self._held_out, self._device)
         seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
@@ -260,6 +263,8 @@ class Session:
         self._checkpoints.tidy()
         self.metrics.cut({})
         self.agent.environment.reset(self.config.seed, SEED_OWNER)
+        if self.config.network.center:
+            self.agent.learner.center_on(self._held_out)
 
     def _write_best(self) -> None:
         """Put the best model on disk, if it is not there."""

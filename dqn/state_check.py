@@ -13,6 +13,7 @@ import torch
 
 from dqn.layers import SINGULAR_VECTOR
 from dqn.learner import MEASURES
+from dqn.networks import CENTER
 from dqn.replay import Replay
 from dqn.sealed import Damaged
 from dqn.types import State
@@ -106,7 +107,9 @@ def _wrong_learner(learner: State) -> str:
     online, optimizer = learner["online"], learner["optimizer"]
     if not all(_tensor_like(value) for value in online.values()):
         return "learner/online"
-    parameters = [name for name in online if not name.endswith(f".{SINGULAR_VECTOR}")]
+    parameters = [
+        name for name in online if name.rsplit(".", 1)[-1] not in (SINGULAR_VECTOR, CENTER)
+    ]
     likes = {name: _Array(torch.Tensor, "float32", (*v.shape,)) for name, v in online.items()}
     if _wrong({name: like.fits for name, like in likes.items()}, learner["target"]):
         return "learner/target"

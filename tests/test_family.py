@@ -414,6 +414,24 @@ def test_spectral_norm() -> None:
     assert "torso.2.first.left" in network.state_dict(), "it is saved, and goes to the target"
 
 
+@pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "mlp"])
+def test_center(torso: str) -> None:
+    """The mean of what it was centered on is taken off, and goes where the weights go."""
+    network, other = (
+        made((4, 84, 84), torso=torso, center=True, hidden_units=8, mlp_units=(8,))
+        for _ in range(2)
+    )
+    plain = made((4, 84, 84), torso=torso, hidden_units=8, mlp_units=(8,))
+    assert torch.equal(network.see(PIXELS), plain.see(PIXELS)), "of nothing at first"
+    network.center_on(PIXELS)
+    seen, raw = network.see(PIXELS), plain.see(PIXELS)
+    torch.testing.assert_close(seen.mean(0), torch.zeros_like(seen[0]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(seen, raw - raw.mean(0))
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other.see(PIXELS), seen)
+    assert torch.equal(network(PIXELS)[0], network.judge(seen)[0])
+
+
 def test_torsos_for_pictures_refuse_other_frames() -> None:
     for torso in ("nips", "data_efficient", "impala", "nature"):
         with pytest.raises(ConfigError, match=f"network.torso {torso} needs 84x84 frames"):

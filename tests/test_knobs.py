@@ -82,6 +82,7 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "network.width": (IMPALA, "2", MODEL),
     "network.pool": (IMPALA, "6", MODEL),
     "network.spectral_norm": (IMPALA, "true", MODEL),
+    "network.center": (CARTPOLE, "true", MODEL),
     "network.dueling": (CARTPOLE, "true", MODEL),
     "network.noisy": (CARTPOLE, "true", MODEL),
     "network.noisy_sigma": (NOISY, "0.1", MODEL),
