@@ -66,7 +66,8 @@ def train(config: Config, name: str, fresh: bool) -> int:
         use_deterministic_operations(device)
     game = envs.resolve(config.game)
     config = dataclasses.replace(config, game=game)  # its one name, however it was spelt
-    envs.make(config, 1).close()  # a game that cannot be played leaves no folder behind
+    if not envs.is_atari(game):  # a game that cannot be played leaves no folder behind
+        envs.make(config, 1).close()
     home = Path(config.checkpoints_dir) / envs.display_name(game)
     folder = RunFolder(home / f"{name}-seed{config.seed}")
     handler = log_to_file(folder.path / "train.log")

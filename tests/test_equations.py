@@ -554,7 +554,7 @@ def plain_nature(network: QNetwork) -> QNetwork:
     plain = copy.deepcopy(network)
     assert isinstance(plain.torso[0], BlockConvolution)
     assert isinstance(plain.head.advantage[0], Linear)
-    plain.see, plain.torso[0] = nn.Identity(), PlainConvolution(4, 32, 8, 4)
+    plain._arrange, plain.torso[0] = nn.Identity(), PlainConvolution(4, 32, 8, 4)
     plain.head.advantage[0] = nn.Linear(3136, 512)
     plain.load_state_dict(network.state_dict())
     return plain

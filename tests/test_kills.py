@@ -85,7 +85,7 @@ def test_killed_at_random_instants(
 
 def instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
     """Any instant of the first seconds, imports and the emulators' return included."""
-    time.sleep(draw.uniform(0.1, 6))
+    time.sleep(draw.uniform(0.1, 5))
 
 
 def loop_begun(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:

@@ -39,8 +39,8 @@ BREAKOUT = [
     "--game=Breakout", "--total-steps=320", "--num-envs=2", "--learning-starts=40",
     "--threads=1", "--env.threads=1", "--env.max-episode-frames=200", "--replay.capacity=2000",
     "--evaluate-period=320", "--report-period=160", "--network.hidden-units=8",
-    "--learner.batch-size=4", "--learner.update-period=32", "--evaluation.episodes=2",
-    "--evaluation.epsilon=.5", "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6",
+    "--learner.batch-size=4", "--learner.update-period=32", "--evaluation.episodes=1",
+    "--evaluation.epsilon=.5", "--evaluation.held-out-states=1", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 
 IMPALA = [*BREAKOUT, "--network.torso=impala"]

@@ -18,7 +18,7 @@ SMALL = [
     "--env.threads=1", "--env.max-episode-frames=120", "--replay.capacity=1000",
     "--report-period=100", "--evaluate-period=1e6", "--network.hidden-units=16",
     "--learner.batch-size=4", "--learner.update-period=16", "--learner.target-period=40",
-    "--evaluation.episodes=2", "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6",
+    "--evaluation.episodes=1", "--evaluation.held-out-states=1", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 
 

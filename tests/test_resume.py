@@ -26,7 +26,7 @@ BREAKOUT = [
     "--network.hidden-units=16", "--learner.batch-size=4", "--learner.update-period=32",
     "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
     "--exploration.epsilon-end=.7", "--optimizer.learning-rate=1e-3",
-    "--evaluation.episodes=2", "--evaluation.epsilon=.2", "--evaluation.held-out-states=2",
+    "--evaluation.episodes=1", "--evaluation.epsilon=.2", "--evaluation.held-out-states=1",
 ]  # fmt: skip
 """Every mechanism that a run of millions of steps uses, in 4,000: the ring wraps, environments are
 seeded anew, episodes time out, the target moves, reports and evaluations fall due. Most actions
@@ -268,7 +268,7 @@ def test_compressed_frames_give_the_same_bits(one_thread: Path, tmp_path: Path) 
     assert_same(train(tmp_path, [*SMALL, "--replay.storage=compressed"], NEVER), one_thread)
 
 
-SMALL = [*BREAKOUT, "--num-envs=4", "--total-steps=1200", "--evaluate-period=1200"]
+SMALL = [*BREAKOUT, "--num-envs=4", "--total-steps=800", "--evaluate-period=800"]
 
 
 @pytest.fixture(scope="module")
