@@ -25,7 +25,7 @@ BREAKOUT = [
     "--env.max-episode-frames=800", "--env.reseed-steps=300", "--replay.capacity=1500",
     "--network.hidden-units=16", "--learner.batch-size=4", "--learner.update-period=32",
     "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
-    "--exploration.epsilon-end=.7", "--optimizer.learning-rate=1e-3",
+    "--exploration.epsilon-end=.9", "--optimizer.learning-rate=1e-3",
     "--evaluation.episodes=1", "--evaluation.epsilon=.2", "--evaluation.held-out-states=1",
 ]  # fmt: skip
 """Every mechanism that a run of millions of steps uses, in 4,000: the ring wraps, environments are
@@ -153,21 +153,24 @@ def assert_same(run: Path, undisturbed: Path) -> None:
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 
 
+STEPS = "--total-steps=6000"
+
+
 @pytest.mark.parametrize(
     "options, stops",
     [
-        (["--num-envs=1", "--total-steps=3000"], [(TERM, 9)]),
+        (["--num-envs=1", "--env.reseed-steps=900"], [(TERM, 11)]),
         (
-            ["--num-envs=1", "--env.protocol=machado", "--total-steps=3000"],
-            [(KILL, 5), (TERM, 4)],
+            ["--num-envs=1", "--env.reseed-steps=900", "--env.protocol=machado"],
+            [(KILL, 7), (TERM, 5)],
         ),
-        (["--num-envs=8", "--evaluate-period=2000"], [(KILL, 4), (TERM, 8)]),
+        (["--num-envs=8", "--evaluate-period=3000"], [(KILL, 6), (TERM, 11)]),
         (
             [
                 *["--num-envs=8", "--env.protocol=machado", "--replay.n-step=3"],
                 *["--replay.sampler=prioritized", "--replay.storage=compressed"],
             ],
-            [(KILL, 9)],
+            [(KILL, 13)],
         ),
     ],
     ids=[
@@ -180,11 +183,12 @@ TERM, KILL = signal.SIGTERM, signal.SIGKILL
 def test_stopped_and_killed(
     options: list[str], stops: list[tuple[signal.Signals, int]], tmp_path: Path
 ) -> None:
-    undisturbed = train(tmp_path / "undisturbed", BREAKOUT, NEVER, *options)
+    options = [*BREAKOUT, STEPS, *options]
+    undisturbed = train(tmp_path / "undisturbed", options, NEVER)
     folder = tmp_path / "disturbed"
     for number, after in stops:
-        interrupt(folder, [*BREAKOUT, *options], number, after)
-    said = finish(folder, [*BREAKOUT, *options])
+        interrupt(folder, options, number, after)
+    said = finish(folder, options)
     run = run_of(folder)
     assert said.startswith(f"Continuing {run} at step ")
     assert_same(run, undisturbed)
