@@ -86,9 +86,8 @@ class Expected:
     def target(self, after: After) -> torch.Tensor:
         """``reward + discount * sum_a policy(a) (q(next state, a) + bonus(a))``, ``[B]``."""
         after.check()
-        return after.reward + after.discount * (after.policy * (self.q(after.z) + after.bonus)).sum(
-            1
-        )
+        worth = self.q(after.z) + after.bonus  # [B, A]
+        return after.reward + after.discount * (after.policy * worth).sum(1)
 
     def loss(
         self,

@@ -85,26 +85,18 @@ class Session:
     def epsilon(self, step: int) -> float:
         """The same in the first one."""
         exploration = self.config.exploration
-        return linear(
-            step,
-            exploration.epsilon_start,
-            exploration.epsilon_end,
-            begin=self.config.learning_starts,
-            duration=exploration.epsilon_decay_steps,
-        )
+        start, end = exploration.epsilon_start, exploration.epsilon_end
+        begin = self.config.learning_starts
+        return linear(step, start, end, begin, exploration.epsilon_decay_steps)
 
     def learning_rate(self, step: int) -> float:
         """Step size of the optimiser."""
         optimizer = self.config.optimizer
-        if optimizer.learning_rate_end is None:
-            return optimizer.learning_rate
-        return linear(
-            step,
-            optimizer.learning_rate,
-            optimizer.learning_rate_end,
-            begin=self.config.learning_starts,
-            duration=optimizer.learning_rate_decay_steps,
-        )
+        start, end = optimizer.learning_rate, optimizer.learning_rate_end
+        if end is None:
+            return start
+        begin = self.config.learning_starts
+        return linear(step, start, end, begin, optimizer.learning_rate_decay_steps)
 
     def updates_due(self, before: int, after: int) -> int:
         """Updates between two values of the counter: none before ``learning_starts``."""
