@@ -7,21 +7,29 @@ import torch
 
 from dqn.types import F64, I64, Array, State
 
+Greedy = Callable[[Array], I64]
+"""``stack [N, S, *frame]`` -> the best actions ``[N]``."""
+
+
+def greedy_by(q_values: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Greedy:
+    """The actions of the greatest q-values, the first where there are several."""
+
+    def greedy(stack: Array) -> I64:
+        state = torch.from_numpy(stack).to(device)
+        with torch.inference_mode():
+            action: I64 = q_values(state).argmax(1).cpu().numpy()
+        return action
+
+    return greedy
+
 
 class Actor:
     """Epsilon-greedy in N environments at once, with a generator of its own."""
 
-    def __init__(
-        self,
-        q_values: Callable[[torch.Tensor], torch.Tensor],
-        num_actions: int,
-        generator: np.random.Generator,
-        device: torch.device,
-    ) -> None:
-        self._q_values = q_values
+    def __init__(self, greedy: Greedy, num_actions: int, generator: np.random.Generator) -> None:
+        self._greedy = greedy
         self._num_actions = num_actions
         self._generator = generator
-        self._device = device
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
         """Actions ``[N]`` on ``stack [N, S, *frame]``, each random with probability ``epsilon``,
@@ -33,10 +41,7 @@ class Actor:
         explore = self._generator.random(n) < epsilon
         action = self._generator.integers(self._num_actions, size=n)
         if not explore.all():
-            state = torch.from_numpy(stack).to(self._device)
-            with torch.inference_mode():
-                greedy = self._q_values(state).argmax(1).cpu().numpy()  # [N]
-            action = np.where(explore, action, greedy)
+            action = np.where(explore, action, self._greedy(stack))
         return action
 
     def state_dict(self) -> State:

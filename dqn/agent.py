@@ -1,7 +1,9 @@
 """From a config to the parts that do the work, each with a random generator of its own."""
 
+import functools
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +11,9 @@ import psutil
 import torch
 
 from dqn import envs
+from dqn.accelerate import Captured, CapturedGreedy, Repeated
 from dqn.action_values import ActionValues, make_values
-from dqn.actor import Actor
+from dqn.actor import Actor, greedy_by
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device
 from dqn.learner import Learner
@@ -29,6 +32,8 @@ class Agent:
     replay: Replay
     learner: Learner
     actor: Actor
+    learn: Callable[[int], None]
+    """``learn_once``, so many times."""
 
 
 def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ActionValues]:
@@ -56,6 +61,7 @@ def make_agent(config: Config, device: torch.device) -> Agent:
     if where == "auto" and config.replay.storage == "compressed":
         where = "cpu"
     replay_device = device if where == "auto" else resolve_device(where, "replay.device")
+    replay_draws = torch_generator(config.seed, "replay", device=replay_device)
     clip = config.replay.clip_reward
     row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
     try:
@@ -67,7 +73,7 @@ def make_agent(config: Config, device: torch.device) -> Agent:
             stack=spec.stack,
             num_actions=spec.num_actions,
             clip_reward=spec.atari if clip == "auto" else clip,
-            generator=torch_generator(config.seed, "replay", device=replay_device),
+            generator=replay_draws,
         )
     except (RuntimeError, MemoryError) as error:  # torch has no error of its own for it on the CPU
         raise ConfigError(
@@ -77,10 +83,40 @@ def make_agent(config: Config, device: torch.device) -> Agent:
         ) from error
     if config.replay.storage == "plain":
         _warn_of_memory(config.replay.capacity, row, replay_device)
-    actor = Actor(
-        learner.acting_q_values, spec.num_actions, numpy_generator(config.seed, "actor"), device
-    )
-    return Agent(environment, replay, learner, actor)
+
+    once = functools.partial(learn_once, replay, learner, config.learner.batch_size)
+    learn: Callable[[int], None] = Repeated(once)
+    greedy = greedy_by(learner.acting_q_values, device)
+    if _captures(config, device, replay_device):
+        learn = Captured(once, [draws, replay_draws])
+        stacks = torch.zeros(
+            config.num_envs, spec.stack, *spec.frame_shape, dtype=replay.layout["frame"][0],
+            device=device,
+        )  # fmt: skip
+        greedy = CapturedGreedy(learner.acting_q_values, stacks, [draws])
+    actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
+    return Agent(environment, replay, learner, actor, learn)
+
+
+def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:
+    """Draw a batch, learn from it, tell the replay memory the new priorities."""
+    batch = replay.sample(batch_size)
+    replay.update_priorities(batch.index, learner.update(batch))
+
+
+def _captures(config: Config, device: torch.device, replay_device: torch.device) -> bool:
+    """Whether acting and updates become CUDA graphs.
+
+    Raises:
+        ConfigError: they shall, and cannot.
+    """
+    possible = device.type == replay_device.type == "cuda"
+    if config.cuda_graphs is True and not possible:
+        raise ConfigError(
+            "cuda_graphs is true, and needs device and replay.device to be cuda; here they are "
+            f"{device.type} and {replay_device.type}"
+        )
+    return possible and config.cuda_graphs is not False
 
 
 def _warn_of_memory(rows: int, row_bytes: int, device: torch.device) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dqn import envs, scores
-from dqn.actor import Actor
+from dqn.actor import Actor, greedy_by
 from dqn.config import Config, EnvConfig
 from dqn.schedule import numpy_generator
 from dqn.types import Array
@@ -88,7 +88,7 @@ def evaluate(
     settings, n = config.evaluation, config.evaluation.episodes
     environment = envs.make(config, n)
     generator = numpy_generator(config.seed, f"{owner} actor", step)
-    actor = Actor(q_values, environment.spec.num_actions, generator, device)
+    actor = Actor(greedy_by(q_values, device), environment.spec.num_actions, generator)
     returns, lengths = np.zeros(n, np.float64), np.zeros(n, np.int64)
     try:
         timestep = environment.reset(config.seed, f"{owner} {step}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from dqn.actor import Actor
+from dqn.actor import Actor, greedy_by
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
 from dqn.films import Video
@@ -85,7 +85,7 @@ def render_evaluation(
         log.warning("No %s this time: %s.", name, error)
         return None
     generator = numpy_generator(config.seed, "render actor", step)
-    actor = Actor(q_values, environment.spec.num_actions, generator, device)
+    actor = Actor(greedy_by(q_values, device), environment.spec.num_actions, generator)
     rate = environment.decisions_per_second
     pictures = _Spared(f"{name}/", lambda: PngFolder(folder / name))
     video = _Spared(f"{name}.mp4", lambda: Video(folder / f"{name}.mp4", rate))

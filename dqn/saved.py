@@ -19,7 +19,7 @@ import torch
 from dqn import envs, scores
 from dqn.about import in_words
 from dqn.action_values import ActionValues
-from dqn.actor import Actor
+from dqn.actor import Actor, greedy_by
 from dqn.agent import make_q_network
 from dqn.checkpoint import Checkpoints
 from dqn.config import Config, ConfigError
@@ -110,7 +110,7 @@ def play_run(
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
     generator = numpy_generator(seed, "play command actor")
-    actor = Actor(agent.q_values, environment.spec.num_actions, generator, device)
+    actor = Actor(greedy_by(agent.q_values, device), environment.spec.num_actions, generator)
     rate = environment.decisions_per_second
     try:
         with ExitStack() as stack:

@@ -40,9 +40,7 @@ def loop(session: Session) -> None:
         environment.send(action)
         replay.add(timestep, action)
         learner.learning_rate = session.learning_rate(before)
-        for _ in range(session.updates_due(before, after)):
-            batch = replay.sample(config.learner.batch_size)
-            replay.update_priorities(batch.index, learner.update(batch))
+        agent.learn(session.updates_due(before, after))
         timestep = environment.receive()
         session.step = after
         for _ in range(due(before, after, config.learner.target_period)):

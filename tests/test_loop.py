@@ -1,10 +1,13 @@
 """The loop against a literal tape of its calls."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from dqn.accelerate import Repeated
+from dqn.agent import learn_once
 from dqn.config import Config, LearnerConfig
 from dqn.schedule import due
 from dqn.session import Session
@@ -34,6 +37,8 @@ class Tape:
             learner=SimpleNamespace(update=self._update, sync_target=self._sync),
             actor=SimpleNamespace(act=self._act),
         )
+        once = functools.partial(learn_once, self.agent.replay, self.agent.learner, 7)
+        self.agent.learn = Repeated(once)
 
     updates_due = Session.updates_due
 
