@@ -26,6 +26,7 @@ from dqn.about import device_name, versions
 from dqn.agent import Agent, make_agent
 from dqn.config import Config
 from dqn.device import resolve_device, use_threads
+from dqn.learner import Learner
 from dqn.peers import check_peers, measure_peers
 from dqn.saved import write_report
 from dqn.schedule import numpy_generator
@@ -121,7 +122,8 @@ def measure_loop(config: Config, device: torch.device, seconds: float) -> Figure
     )
     deadline = 0.0
     with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        session = Session(warm, Path(folder), device, lambda: time.perf_counter() > deadline)
+        agent = make_agent(warm, device)
+        session = Session(warm, agent, Path(folder), device, lambda: time.perf_counter() > deadline)
         session.begin()
         session.metrics.open(0, 0, "")
 
@@ -186,7 +188,7 @@ def waiting(do: Callable[[], object], device: torch.device) -> Callable[[], obje
     return whole
 
 
-def random_player(config: Config, agent: Agent) -> Callable[[], object]:
+def random_player(config: Config, agent: Agent[Learner]) -> Callable[[], object]:
     """A step of every environment at once, by random actions."""
     environment = agent.environment
     generator = numpy_generator(config.seed, "bench")
@@ -199,7 +201,7 @@ def random_player(config: Config, agent: Agent) -> Callable[[], object]:
     return step
 
 
-def fill(agent: Agent, rows: int, seed: int) -> None:
+def fill(agent: Agent[Learner], rows: int, seed: int) -> None:
     """Play at random until there are so many rows."""
     environment = agent.environment
     generator = numpy_generator(seed, "bench")

@@ -5,12 +5,17 @@ from dqn.envs.atari import AtariEngine
 from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Engine, Spec
 from dqn.envs.environment import Environment
+from dqn.envs.maze import MAZE
+from dqn.envs.maze import allowed as allowed_in_maze
+from dqn.envs.maze import walls as walls_of_maze
 from dqn.envs.names import atari_rom, display_name, gymnasium_id, is_atari, resolve
 from dqn.envs.screen import ScreenEnvironment
+from dqn.envs.shaping import check_cartpole, shape_cartpole
 
 __all__ = [
-    "Environment", "ScreenEnvironment", "Spec", "display_name", "gymnasium_id", "is_atari", "make",
-    "resolve",
+    "MAZE", "Environment", "ScreenEnvironment", "Spec", "allowed_in_maze", "check_cartpole",
+    "display_name", "gymnasium_id", "is_atari", "make", "resolve", "shape_cartpole",
+    "walls_of_maze",
 ]  # fmt: skip
 
 
@@ -26,7 +31,7 @@ def make(config: Config, num_envs: int) -> Environment:
     if rom:
         engine = AtariEngine(rom, display_name(game), num_envs, config.env)
     else:
-        engine = ClassicEngine(game, num_envs)
+        engine = ClassicEngine(game, num_envs, config.env.max_episode_steps)
     return Environment(
         engine,
         life_loss_is_terminal=config.env.protocol == "classic",
