@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dqn.about import device_name, versions
 from dqn.agent import Agent, make_agent
-from dqn.config import Config
+from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
 from dqn.learner import Learner
 from dqn.peers import check_peers, measure_peers
@@ -47,9 +47,11 @@ def bench(config: Config, seconds: float, peers: bool, json_file: str | None) ->
     about ``seconds``.
 
     Raises:
-        ConfigError: the game or a device is none, the file cannot be written, or there is no peer
-            to compare with.
+        ConfigError: the method is not DQN, the game or a device is none, the file cannot be
+            written, or there is no peer to compare with.
     """
+    if config.method != "dqn":
+        raise ConfigError(f"bench measures method dqn, not {config.method}")
     if json_file:
         write_report(Path(json_file), "")  # what cannot be written is known before it takes minutes
     if peers:

@@ -28,10 +28,9 @@ class Tape:
             environment=SimpleNamespace(
                 timestep=a_timestep(config.num_envs, 0), send=self._send, receive=self._receive
             ),
-            replay=SimpleNamespace(
-                add=self._add, sample=self._sample, update_priorities=self._priorities, fill=0.5
-            ),
-            learner=SimpleNamespace(update=self._update, sync_target=self._sync),
+            replay=SimpleNamespace(add=self._add, fill=0.5),
+            learner=SimpleNamespace(sync_target=self._sync),
+            learn=self._learn,
             actor=SimpleNamespace(act=self._act),
         )
 
@@ -65,18 +64,9 @@ class Tape:
         self.calls.append(f"receive {self._time}")
         return a_timestep(self.config.num_envs, self._time)
 
-    def _sample(self, batch_size):
-        self.calls.append(f"sample {batch_size}")
-        return SimpleNamespace(index="index")
-
-    def _update(self, batch):
+    def _learn(self, updates):
         assert self.agent.learner.learning_rate == self.step / 100, "the rate is the step's"
-        self.calls.append("update")
-        return "priority"
-
-    def _priorities(self, index, priority):
-        assert (index, priority) == ("index", "priority")
-        self.calls.append("priorities")
+        self.calls += ["update"] * updates
 
     def _sync(self):
         self.calls.append("sync")
@@ -90,7 +80,7 @@ class Tape:
 
 
 def tape_of(**changes):
-    learner = LearnerConfig(batch_size=7, update_period=4, target_period=6)
+    learner = LearnerConfig(update_period=4, target_period=6)
     tape = Tape(Config(learner=learner, **changes))
     loop(tape)
     return tape.calls
@@ -98,11 +88,10 @@ def tape_of(**changes):
 
 def test_the_loop_of_one_environment_call_by_call():
     calls = tape_of(num_envs=1, learning_starts=3, total_steps=6, report_period=5)
-    learn = ["sample 7", "update", "priorities"]
     expected = []
     for t in range(6):
         expected += [f"go on? {t}", f"act on {t} at {t}", f"send {t}", f"add {t} with {t}"]
-        expected += learn if t + 1 == 4 else []
+        expected += ["update"] if t + 1 == 4 else []
         expected += [f"receive {t + 1}"]
         expected += ["sync"] if t + 1 == 6 else []
         expected += [f"count {t + 1} at {t + 1}"]
@@ -112,11 +101,10 @@ def test_the_loop_of_one_environment_call_by_call():
 
 def test_the_loop_of_eight_environments_call_by_call():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=16, report_period=5)
-    learn = ["sample 7", "update", "priorities"]
     assert calls == [
         *["go on? 0", "act on 0 at 0", "send 0", "add 0 with 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
-        *["go on? 8", "act on 1 at 8", "send 1", "add 1 with 1", *learn, *learn],
+        *["go on? 8", "act on 1 at 8", "send 1", "add 1 with 1", "update", "update"],
         *["receive 2", "sync", "count 2 at 16", "report 16", "go on? 16"],
     ]
 
@@ -135,7 +123,7 @@ def test_updates_and_steps_keep_their_ratio_for_any_number_of_environments(
 def test_no_update_sees_a_row_that_arrived_while_it_ran():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=80)
     for i, call in enumerate(calls):
-        if call == "sample 7":
+        if call == "update":
             earlier = [c.split()[0] for c in calls[:i]]
             received, added = earlier.count("receive"), earlier.count("add")
             assert added == received + 1, "the newest row sampled from is the one just acted on"

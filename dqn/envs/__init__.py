@@ -1,6 +1,6 @@
 """Games: the only room that knows ale_py and gymnasium."""
 
-from dqn.config import Config
+from dqn.config import Config, ConfigError
 from dqn.envs.atari import AtariEngine
 from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Engine, Spec
@@ -23,12 +23,17 @@ def make(config: Config, num_envs: int) -> Environment:
     """N environments of the config's game, under its protocol, not yet reset.
 
     Raises:
-        ConfigError: unknown game, or one without discrete actions.
+        ConfigError: unknown game, one without discrete actions, or another kind's time limit.
     """
     game = resolve(config.game)
     rom = atari_rom(game)
     engine: Engine
     if rom:
+        if config.env.max_episode_steps is not None:
+            raise ConfigError(
+                f"env.max_episode_steps is for other games than {display_name(game)}; Atari's is "
+                "env.max_episode_frames"
+            )
         engine = AtariEngine(rom, display_name(game), num_envs, config.env)
     else:
         engine = ClassicEngine(game, num_envs, config.env.max_episode_steps)

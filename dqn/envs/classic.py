@@ -13,6 +13,9 @@ from dqn.config import ConfigError
 from dqn.envs.engine import Arrival, Spec
 from dqn.types import I64
 
+BOX2D = "pip install -r requirements-box2d.txt"
+"""Brings the physics of LunarLander and its kin."""
+
 
 def spec_of(game: str, env: gymnasium.Env[Any, Any]) -> Spec:
     """The Spec of a Gymnasium environment.
@@ -51,6 +54,8 @@ def make_one(
             return gymnasium.make(game, max_episode_steps)
         return gymnasium.make(game, max_episode_steps, render_mode=render_mode)
     except (gymnasium.error.Error, ImportError) as error:  # Box2D, MuJoCo, jax, ... is missing
+        if "box2d" in str(gymnasium.registry[game].entry_point).lower():
+            raise ConfigError(f"{game} needs Box2D; {BOX2D} installs it") from error
         reason = " ".join(str(error).split())
         raise ConfigError(f"{game} cannot be made: {reason}") from error
 
