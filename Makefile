@@ -9,16 +9,18 @@ GAME    ?=
 ARGS    ?=
 WORKERS ?= 2
 KILLS   ?= 100
+MINUTES ?= 20
 
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test soak lint format clean
+.PHONY: help venv train test soak gpu lint format clean
 
 help:
 	@echo 'make train GAME=Breakout [ARGS="--seed 3 --render"]   train (again: continue)'
 	@echo 'make test [ARGS="-k replay"] [WORKERS=2]              run the tests'
 	@echo 'make soak [KILLS=100]                                 kill a run so often, compare its bits'
+	@echo 'make gpu [MINUTES=20]                                 on a GPU: its tests, bench, Breakout'
 	@echo 'make lint                                             style, types, Dockerfile'
 	@echo 'make format                                           put the code in shape'
 	@echo 'make venv                                             only make $(VENV)'
@@ -36,6 +38,13 @@ test: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -p no:xdist -q --timeout 0 -s tests/test_kills.py --kills $(KILLS)
+
+# timeout ends the run by SIGTERM: it saves, and the same command continues (124 is timeout's own).
+gpu: $(VENV)/.installed-test
+	$(RUN) -m pytest -p no:xdist -m gpu
+	$(RUN) main.py bench --game Breakout --config configs/gpu.yaml --device cuda --json bench.json $(ARGS)
+	timeout $(MINUTES)m $(RUN) main.py --game Breakout --config configs/gpu.yaml --device cuda $(ARGS) \
+	  || [ $$? -eq 124 ]
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

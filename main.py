@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dqn.config import Config, ConfigError
 
 if TYPE_CHECKING:
-    from dqn.agent import MakeModel
+    from dqn.method import MakeModel
     from dqn.train import MakeAgent
 
 

@@ -1,121 +1,28 @@
-"""From a config to the parts that do the work, each with a random generator of its own.
+"""From a config to DQN's parts that do the work, each with a random generator of its own."""
 
-``Model`` and ``AnyLearner`` are what a run asks of its method; here stand DQN's, in ``tabular/``
-those of the methods it grew out of.
-"""
-
+import functools
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import psutil
 import torch
 
 from dqn import envs
+from dqn.accelerate import Captured, CapturedGreedy, Repeated
 from dqn.action_values import ActionValues, make_values
-from dqn.actor import Actor, Player, greedy_by
+from dqn.actor import Actor, greedy_by
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device
-from dqn.learner import FirstBad, Learner
+from dqn.learner import Learner
+from dqn.method import Agent
 from dqn.networks import QNetwork, make_network
 from dqn.replay import Replay, ShapedReplay
 from dqn.schedule import numpy_generator, torch_generator
-from dqn.types import State
 
 log = logging.getLogger("dqn")
-
-
-QValues = Callable[[torch.Tensor], torch.Tensor]
-"""``[B, S, *frame]`` -> ``[B, A]``."""
-
-
-class Model(Protocol):
-    """What a run learns, saves and plays by: a network, or a table."""
-
-    @property
-    def q_values(self) -> QValues | None:
-        """Its action values; None if it holds preferences instead."""
-        ...
-
-    def player(self, generator: np.random.Generator) -> Player:
-        """Somebody who plays as well as it knows."""
-        ...
-
-    def draw(self, folder: Path) -> None:
-        """Leave a picture of it in a run's folder, if it is one that can be looked at.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        ...
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """What ``model.safetensors`` holds."""
-        ...
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """The counterpart of ``state_dict``; shapes and types must be those that it gives."""
-        ...
-
-
-MakeModel = Callable[[Config, envs.Spec, torch.device], Model]
-
-
-class AnyLearner(Protocol):
-    """What a run asks of a learner beside learning, which is ``Agent.learn``."""
-
-    updates: int
-    learning_rate: float
-    first_bad: FirstBad
-
-    @property
-    def converged(self) -> bool:
-        """Whether more learning would change nothing: then the run ends."""
-        ...
-
-    def sync_target(self) -> None:
-        """Move the target network, if there is one."""
-        ...
-
-    def center_on(self, states: torch.Tensor) -> None:
-        """Subtract the mean of ``states [M, S, *frame]``; asked with ``network.center`` alone."""
-        ...
-
-    def take_means(self) -> dict[str, float | None]:
-        """Mean of each measure over the updates since the last call; ``loss`` is one of them."""
-        ...
-
-    def finite(self) -> bool:
-        """Whether all was a number so far."""
-        ...
-
-    def state_dict(self) -> State:
-        """What it remembers, the model under ``online``."""
-        ...
-
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
-        ...
-
-
-Learner_co = TypeVar("Learner_co", bound=AnyLearner, covariant=True)
-
-
-@dataclass(frozen=True)
-class Agent(Generic[Learner_co]):
-    """What acts, remembers and learns."""
-
-    environment: envs.Environment
-    replay: Replay
-    model: Model
-    learner: Learner_co
-    actor: Player
-    learn: Callable[[int], None]
-    """Make so many updates."""
 
 
 class DeepModel:
@@ -176,29 +83,42 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     network, values = make_q_network(config, spec)
     draws = torch_generator(config.seed, "learner", device=device)
     learner = Learner(network, values, config.optimizer, config.learner, draws)
-    replay = make_replay(config, spec, device)
-
-    def learn(updates: int) -> None:
-        for _ in range(updates):
-            batch = replay.sample(config.learner.batch_size)
-            replay.update_priorities(batch.index, learner.update(batch))
-
+    replay_device = device_of_replay(config, device)
+    replay_draws = torch_generator(config.seed, "replay", device=replay_device)
+    replay = make_replay(config, spec, replay_draws)
+    once = functools.partial(learn_once, replay, learner, config.learner.batch_size)
+    learn: Callable[[int], None] = Repeated(once)
     greedy = greedy_by(learner.acting_q_values, device)
+    if _captures(config, device, replay_device):
+        learn = Captured(once, [draws, replay_draws])
+        stacks = torch.zeros(
+            config.num_envs, spec.stack, *spec.frame_shape, dtype=replay.layout["frame"][0],
+            device=device,
+        )  # fmt: skip
+        greedy = CapturedGreedy(learner.acting_q_values, stacks, [draws])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
     model = DeepModel(network, values, spec.num_actions, device)
     return Agent(environment, replay, model, learner, actor, learn)
 
 
-def make_replay(config: Config, spec: envs.Spec, device: torch.device) -> Replay:
-    """The replay memory of a config for a game; ``device`` is the learner's.
+def device_of_replay(config: Config, device: torch.device) -> torch.device:
+    """Where the rows live; ``device`` is the learner's.
 
     Raises:
-        ConfigError: there is not so much memory, or its rewards are not this game's.
+        ConfigError: there is no such device.
     """
     where = config.replay.device
     if where == "auto" and config.replay.storage == "compressed":
         where = "cpu"
-    replay_device = device if where == "auto" else resolve_device(where, "replay.device")
+    return device if where == "auto" else resolve_device(where, "replay.device")
+
+
+def make_replay(config: Config, spec: envs.Spec, generator: torch.Generator) -> Replay:
+    """The replay memory of a config for a game; ``generator`` draws the batches, where it lives.
+
+    Raises:
+        ConfigError: there is not so much memory, or the shape of its rewards is another game's.
+    """
     clip = config.replay.clip_reward
     kind = Replay
     if config.replay.shape_reward == "cartpole":
@@ -214,17 +134,38 @@ def make_replay(config: Config, spec: envs.Spec, device: torch.device) -> Replay
             stack=spec.stack,
             num_actions=spec.num_actions,
             clip_reward=spec.atari if clip == "auto" else clip,
-            generator=torch_generator(config.seed, "replay", device=replay_device),
+            generator=generator,
         )
     except (RuntimeError, MemoryError) as error:  # torch has no error of its own for it on the CPU
         raise ConfigError(
             f"replay.capacity of {config.replay.capacity:,} rows needs "
-            f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {replay_device} can give; "
+            f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {generator.device} can give; "
             "name fewer rows"
         ) from error
     if config.replay.storage == "plain":
-        _warn_of_memory(config.replay.capacity, row, replay_device)
+        _warn_of_memory(config.replay.capacity, row, generator.device)
     return replay
+
+
+def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:
+    """Draw a batch, learn from it, tell the replay memory the new priorities."""
+    batch = replay.sample(batch_size)
+    replay.update_priorities(batch.index, learner.update(batch))
+
+
+def _captures(config: Config, device: torch.device, replay_device: torch.device) -> bool:
+    """Whether acting and updates become CUDA graphs.
+
+    Raises:
+        ConfigError: they shall, and cannot.
+    """
+    possible = device.type == replay_device.type == "cuda"
+    if config.cuda_graphs is True and not possible:
+        raise ConfigError(
+            "cuda_graphs is true, and needs device and replay.device to be cuda; here they are "
+            f"{device.type} and {replay_device.type}"
+        )
+    return possible and config.cuda_graphs is not False
 
 
 def _warn_of_memory(rows: int, row_bytes: int, device: torch.device) -> None:

@@ -23,10 +23,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dqn.about import device_name, versions
-from dqn.agent import Agent, make_agent
+from dqn.accelerate import Captured
+from dqn.agent import make_agent
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
 from dqn.learner import Learner
+from dqn.method import Agent
 from dqn.peers import check_peers, measure_peers
 from dqn.saved import write_report
 from dqn.schedule import numpy_generator
@@ -83,12 +85,16 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
         acting = n * rate(lambda: agent.actor.act(stack, 0.0), seconds)
         sampling = rate(waiting(lambda: agent.replay.sample(batch_size), device), seconds)
         batches = itertools.cycle([agent.replay.sample(batch_size) for _ in range(64)])
-        updates = rate(waiting(lambda: agent.learner.update(next(batches)), device), seconds)
+        if isinstance(agent.learn, Captured):  # the graph that the loop launches, draws and all
+            due = max(1, n // config.learner.update_period)
+            updates = due * rate(waiting(lambda: agent.learn(due), device), seconds)
+        else:
+            updates = rate(waiting(lambda: agent.learner.update(next(batches)), device), seconds)
         with FlopCounterMode(display=False) as counter:
             agent.learner.update(next(batches))
         update_flop = counter.get_total_flops()
-        with FlopCounterMode(display=False) as counter:
-            agent.actor.act(stack, 0.0)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            agent.learner.q_values(torch.from_numpy(stack).to(device))
     step_flop = update_flop / config.learner.update_period + counter.get_total_flops() / n
     left = torch.ones(2048, 2048, device=device)
     products = 2 * 2048**3 * rate(waiting(lambda: left @ left, device), seconds)

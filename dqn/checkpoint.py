@@ -28,9 +28,9 @@ import safetensors.torch
 import torch
 import zstandard
 
-from dqn.agent import AnyLearner
 from dqn.device import cores
 from dqn.files import remove_folder, replace_file, sync_folder, write_synced
+from dqn.method import AnyLearner
 from dqn.replay import Replay
 from dqn.sealed import (
     Damaged,

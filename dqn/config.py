@@ -92,6 +92,9 @@ class NetworkConfig:
     center: bool = False
     """Subtract from what is seen the mean of what a random player sees: a game's background goes,
     and what moves remains."""
+    layer_norm: bool = False
+    """Numbers of mean 0 and variance 1 go into the ReLU of each hidden layer, with impala into
+    those behind its blocks alone: large steps do less harm."""
     dueling: bool = False
     """Two streams, the state's value and the actions' advantages."""
     noisy: bool = False
@@ -244,6 +247,9 @@ class Config:
     """CPU threads of the learner (0: one for each core); equal bits need equal threads."""
     deterministic: bool = False
     """On a GPU: only operations that give equal bits each time, at some cost; the CPU's all do."""
+    cuda_graphs: bool | Literal["auto"] = "auto"
+    """Acting and updates as captured CUDA graphs, so that Python's pace is not the GPU's (auto:
+    where network and replay memory both are on one)."""
     report_period: int = 5_000
     """Steps between points in TensorBoard and curves.png."""
     env: EnvConfig = EnvConfig()

@@ -14,8 +14,8 @@ import torch
 
 from dqn import envs, scores
 from dqn.actor import MakePlayer
-from dqn.agent import QValues
 from dqn.config import Config, EnvConfig
+from dqn.method import QValues
 from dqn.schedule import numpy_generator
 from dqn.types import Array
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from dqn.layers import Activation
+
 LinearLayer = Callable[[int, int], nn.Module]
 """Makes a linear layer, plain or noisy, from so many inputs to so many outputs."""
 
@@ -24,10 +26,14 @@ class Head(nn.Module):
         num_outputs: int,
         dueling: bool,
         linear: LinearLayer,
+        activation: Activation,
     ) -> None:
         super().__init__()
-        self.advantage = stream(features, hidden_units, num_actions * num_outputs, linear)
-        self.value = stream(features, hidden_units, num_outputs, linear) if dueling else None
+        advantages = num_actions * num_outputs
+        self.advantage = stream(features, hidden_units, advantages, linear, activation)
+        self.value: nn.Sequential | None = None
+        if dueling:
+            self.value = stream(features, hidden_units, num_outputs, linear, activation)
         self._outputs = (num_actions, num_outputs)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -39,12 +45,14 @@ class Head(nn.Module):
         return value + z - z.mean(1, keepdim=True)
 
 
-def stream(features: int, hidden_units: int, outputs: int, linear: LinearLayer) -> nn.Sequential:
+def stream(
+    features: int, hidden_units: int, outputs: int, linear: LinearLayer, activation: Activation
+) -> nn.Sequential:
     """A hidden layer with ReLU, if it has units, and a linear one."""
     if not hidden_units:
         return nn.Sequential(linear(features, outputs))
     return nn.Sequential(
-        linear(features, hidden_units), nn.ReLU(inplace=True), linear(hidden_units, outputs)
+        linear(features, hidden_units), activation(), linear(hidden_units, outputs)
     )
 
 

@@ -1,6 +1,7 @@
 """Layers that torch has not, or has slower. None draws from a global generator."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import nn
 
 WIDE = 2048
 """From so many inputs on, a linear layer is a wide one."""
+
+Activation = Callable[[], nn.Module]
+"""Makes a ReLU, plain or normalised."""
 
 SINGULAR_VECTOR = "left"
 """Name of what no gradient moves in a layer with spectral norm."""
@@ -59,6 +63,19 @@ def numbers(state: torch.Tensor) -> torch.Tensor:
     """``[B, ...]`` -> ``[B, inputs]`` float32; uint8 is divided by 255."""
     values = state.flatten(1).float()
     return values.div_(255) if state.dtype == torch.uint8 else values
+
+
+class NormalisedReLU(nn.Module):
+    """ReLU of numbers with mean 0 and variance 1 over all of a state's: layer normalisation, Ba et
+    al. 2016 (arXiv 1607.06450), without gain and bias, as Xu et al. 2019 (arXiv 1911.07013) found
+    better."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """``[B, ...]`` -> the same shape, channels innermost if it has places."""
+        if features.ndim == 2:
+            return F.layer_norm(features, features.shape[1:]).relu_()
+        places = features.permute(0, 2, 3, 1)  # in the order they have in memory
+        return F.layer_norm(places, places.shape[1:]).relu_().permute(0, 3, 1, 2)
 
 
 class BlockConvolution(nn.Conv2d):

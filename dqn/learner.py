@@ -42,10 +42,12 @@ class Learner:
         self.online = network.place(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self._optimizer = make_optimizer(optimizer, self.online)
-        self.updates = 0
+        # All that an update changes is on the device, so that it can be captured there.
+        self._rate = torch.full((), optimizer.learning_rate, device=device)
+        self._updates = torch.zeros((), dtype=torch.int64, device=device)
         self.sums = torch.zeros(len(MEASURES), device=device)
         """Sums of MEASURES over ``summed`` updates, since ``take_means``."""
-        self.summed = 0
+        self._summed = torch.zeros((), dtype=torch.int64, device=device)
         self.first_bad = FirstBad(device)
 
     @property
@@ -64,13 +66,23 @@ class Learner:
         return self._values.q(z)
 
     @property
+    def updates(self) -> int:
+        """How many there have been; waits for the device."""
+        return int(self._updates)
+
+    @property
+    def summed(self) -> int:
+        """Updates since ``take_means``; waits for the device."""
+        return int(self._summed)
+
+    @property
     def learning_rate(self) -> float:
-        """Step size of the optimiser."""
-        return self._optimizer.learning_rate
+        """Step size of the optimiser; to read it is to wait for the device."""
+        return float(self._rate)
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        self._optimizer.learning_rate = rate
+        self._rate.fill_(rate)
 
     def center_on(self, states: torch.Tensor) -> None:
         """Both networks subtract the mean of ``states [M, S, *frame]`` from what they see."""
@@ -89,12 +101,12 @@ class Learner:
         self.online.zero_grad()
         mean_loss.backward()
         norm = self._limit_gradient()
-        self._optimizer.step()
-        self.updates += 1
+        self._optimizer.step(self._rate)
+        self._updates += 1
         measures = torch.stack([mean_loss.detach(), priority.mean(), norm])
         self.first_bad.look(batch, measures)
         self.sums += measures
-        self.summed += 1
+        self._summed += 1
         return priority
 
     def _target(self, batch: Batch, seen: torch.Tensor) -> torch.Tensor:
@@ -120,11 +132,11 @@ class Learner:
     def take_means(self) -> dict[str, float | None]:
         """Mean of each of MEASURES over the updates since the last call; waits for the device."""
         means: dict[str, float | None] = dict.fromkeys(MEASURES)
-        if self.summed:
+        if summed := self.summed:
             sums = self.sums.tolist()
-            means = {name: sums[i] / self.summed for i, name in enumerate(MEASURES)}
+            means = {name: sums[i] / summed for i, name in enumerate(MEASURES)}
         self.sums.zero_()
-        self.summed = 0
+        self._summed.zero_()
         return means
 
     def finite(self) -> bool:
@@ -160,9 +172,9 @@ class Learner:
         self.target.load_state_dict(state["target"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._draws.set_state(state["draws"])
-        self.updates = state["updates"]
+        self._updates.fill_(state["updates"])
         self.sums.copy_(state["sums"])
-        self.summed = state["summed"]
+        self._summed.fill_(state["summed"])
 
     def _limit_gradient(self) -> torch.Tensor:
         """Clip the gradient as configured; returns its norm before that."""
@@ -180,6 +192,7 @@ class FirstBad:
     """Remembers, on the device, the first batch that led to a number that is none."""
 
     def __init__(self, device: torch.device) -> None:
+        self._ask = device.type == "cpu"  # it saves a copy there; on a GPU to ask is to wait
         self.seen = torch.zeros((), dtype=torch.bool, device=device)
         self.updates_since = torch.zeros((), dtype=torch.int64, device=device)
         """Updates from that batch on, its own included."""
@@ -193,6 +206,6 @@ class FirstBad:
         self.updates_since += self.seen
         if self.batch is None:
             self.batch = Batch(*(part.clone() for part in batch))
-        if first.is_cuda or first:  # to ask is to wait on a GPU, and saves the copy on the CPU
+        if not self._ask or first:
             for kept, part in zip(self.batch, batch, strict=True):
                 torch.where(first, part, kept, out=kept)

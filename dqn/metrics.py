@@ -14,12 +14,12 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
-from dqn.agent import AnyLearner
 from dqn.board import Board
 from dqn.device import in_terminal
 from dqn.envs import Spec
 from dqn.evaluate import Evaluation
 from dqn.journal import Journal
+from dqn.method import AnyLearner
 from dqn.types import Array, State, TimeStep
 
 log = logging.getLogger("dqn")

@@ -10,7 +10,7 @@ from torch import nn
 
 from dqn.config import NetworkConfig, ValuesConfig
 from dqn.heads import FractionHead, Head, LinearLayer, midpoints
-from dqn.layers import Linear, NoisyLinear, SpectralConvolution
+from dqn.layers import Activation, Linear, NoisyLinear, NormalisedReLU, SpectralConvolution
 from dqn.torsos import Torso, make_torso, torso_name
 
 CENTER = "center"
@@ -100,7 +100,10 @@ def make_network(
     Raises:
         ConfigError: a torso for pictures was asked for on other frames than 84x84.
     """
-    torso = make_torso(config, stack_shape)
+    activation: Activation = functools.partial(nn.ReLU, inplace=True)
+    if config.layer_norm:
+        activation = NormalisedReLU
+    torso = make_torso(config, stack_shape, activation)
     linear: LinearLayer = functools.partial(Linear, device="meta")
     in_head: LinearLayer = linear
     if config.noisy:
@@ -109,7 +112,9 @@ def make_network(
     if torso_name(config, stack_shape) == "mlp":
         hidden = config.mlp_units[-1] if config.mlp_units else 0
     head: Head | FractionHead
-    head = Head(torso.features, hidden, num_actions, num_outputs, config.dueling, in_head)
+    head = Head(
+        torso.features, hidden, num_actions, num_outputs, config.dueling, in_head, activation
+    )
     if values.kind == "implicit_quantile":
         head = FractionHead(torso.features, values.cosines, head, linear)
     center = torso.see(torch.zeros(1, *stack_shape)) if config.center else None

@@ -16,10 +16,9 @@ from dqn.types import State
 class Optimizer(Protocol):
     """What a learner asks of its optimiser."""
 
-    learning_rate: float
-
-    def step(self) -> None:
-        """One update of every parameter by its gradient; each must have one."""
+    def step(self, rate: torch.Tensor) -> None:
+        """One update of every parameter by its gradient, which each must have; ``rate []`` is the
+        step size, on the parameters' device."""
         ...
 
     def state_dict(self) -> State:
@@ -39,24 +38,21 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
     """The optimiser a config describes."""
     parameters = dict(network.named_parameters())
     if config.name == "rmsprop":
-        return NatureRMSprop(parameters, config.learning_rate, config.decay, config.epsilon)
-    return Adam(parameters, config.learning_rate, config.epsilon)
+        return NatureRMSprop(parameters, config.decay, config.epsilon)
+    return Adam(parameters, config.epsilon)
 
 
 class Adam:
     """Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with its betas of .9 and .999."""
 
-    def __init__(
-        self, parameters: dict[str, nn.Parameter], learning_rate: float, epsilon: float
-    ) -> None:
-        self.learning_rate = learning_rate
+    def __init__(self, parameters: dict[str, nn.Parameter], epsilon: float) -> None:
         self._epsilon = epsilon
         self._parameters: list[torch.Tensor] = list(parameters.values())
         self._steps = torch.zeros((), device=self._parameters[0].device)
         self._mean, self._square = Moments(parameters), Moments(parameters)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, rate: torch.Tensor) -> None:
         """One update of every parameter by its gradient; each must have one."""
         self._steps += 1
         torch._fused_adam_(
@@ -66,7 +62,7 @@ class Adam:
             self._square.values,
             [],
             [self._steps] * len(self._parameters),
-            lr=self.learning_rate,
+            lr=rate,
             beta1=0.9,
             beta2=0.999,
             weight_decay=0.0,
@@ -103,20 +99,13 @@ class NatureRMSprop:
     the root, which is another algorithm when epsilon is as large as Nature's.
     """
 
-    def __init__(
-        self,
-        parameters: dict[str, nn.Parameter],
-        learning_rate: float,
-        decay: float,
-        epsilon: float,
-    ) -> None:
-        self.learning_rate = learning_rate
+    def __init__(self, parameters: dict[str, nn.Parameter], decay: float, epsilon: float) -> None:
         self._decay, self._epsilon = decay, epsilon
         self._parameters: list[torch.Tensor] = list(parameters.values())
         self._mean, self._square = Moments(parameters), Moments(parameters)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, rate: torch.Tensor) -> None:
         """One update of every parameter by its gradient; each must have one."""
         for parameter, gradient, mean, square in zip(
             self._parameters,
@@ -130,7 +119,7 @@ class NatureRMSprop:
             # of a gradient that never changes the variance is 0, give or take rounding
             variance = square.addcmul(mean, mean, value=-1).clamp_(min=0)
             root = variance.add_(self._epsilon).sqrt_()
-            parameter.addcdiv_(gradient, root, value=-self.learning_rate)
+            parameter.addcdiv_(gradient * rate, root, value=-1)
 
     def state_dict(self) -> State:
         """Both moments by the parameter's name."""

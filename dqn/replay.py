@@ -98,10 +98,11 @@ class Replay:
         if self.time > 0:
             self._open_completed()
         self.time += 1
+        self._sampler.anneal(self.time * self.num_envs)
 
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions, independently, from all that are whole."""
-        index, weight = self._sampler.draw(batch_size, self.time * self.num_envs)
+        index, weight = self._sampler.draw(batch_size)
         slot, env = index // self.num_envs, index % self.num_envs
         ahead = self._flat_index(slot[:, None] + self._ahead, env)  # [B, n]
         terminal = self._flat["terminal"][ahead]
@@ -152,6 +153,7 @@ class Replay:
         """The counterpart of ``state_dict``."""
         self.time = state["time"]
         self._sampler.load_state_dict(state["sampler"])
+        self._sampler.anneal(self.time * self.num_envs)
 
     def _flat_index(self, time: torch.Tensor, env: torch.Tensor) -> torch.Tensor:
         return (time % self.length) * self.num_envs + env[:, None]

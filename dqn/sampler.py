@@ -29,9 +29,12 @@ class Sampler(Protocol):
         """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
         ...
 
-    def draw(self, batch_size: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows ``[B]`` (time slot * N + environment) and their weights ``[B]``; ``step`` is how
-        many rows there ever were."""
+    def anneal(self, step: int) -> None:
+        """From now on weigh as after ``step`` rows, all counted that ever were."""
+        ...
+
+    def draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows ``[B]`` (time slot * N + environment) and their weights ``[B]``."""
         ...
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
@@ -142,7 +145,10 @@ class UniformSampler:
         """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
         self._masses.close(slots, kept)
 
-    def draw(self, batch_size: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
+    def anneal(self, step: int) -> None:
+        """There is nothing to weigh."""
+
+    def draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows ``[B]``, independent, each with weight 1."""
         index = self._masses.at(_uniform(batch_size, self._generator))
         return index, torch.ones(batch_size, device=index.device)
@@ -186,7 +192,9 @@ class PrioritizedSampler:
         """``beta``: where it begins and ends, and how many steps lie between."""
         self._generator = generator
         self._alpha = alpha
-        self._beta = beta
+        self._schedule = beta
+        # On the device, where a captured draw finds it.
+        self._beta = torch.full((), beta[0], dtype=torch.float64, device=generator.device)
         self._masses = Masses(time_rows, num_envs, torch.int32, generator.device)
         self._newest = torch.full((), self.UNIT, dtype=torch.int32, device=generator.device)
 
@@ -198,16 +206,19 @@ class PrioritizedSampler:
         """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
         self._masses.close(slots, kept)
 
-    def draw(self, batch_size: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def anneal(self, step: int) -> None:
+        """From now on weigh as after ``step`` rows."""
+        start, end, steps = self._schedule
+        self._beta.fill_(linear(step, start, end, begin=0, duration=steps))
+
+    def draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows ``[B]``, one from each of B equal parts of the total, and weights ``[B]``, the
         greatest of them 1."""
         uniform = _uniform(batch_size, self._generator)
         strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
         index = self._masses.at((strata + uniform) / batch_size)
         mass = self._masses.flat[index].double()
-        start, end, steps = self._beta
-        beta = linear(step, start, end, begin=0, duration=steps)
-        return index, (mass.min() / mass).pow(beta).float()
+        return index, (mass.min() / mass).pow(self._beta).float()
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
         """Give the rows ``index [B]`` new masses; one that was closed meanwhile stays closed."""

@@ -18,12 +18,12 @@ import torch
 
 from dqn import envs, scores
 from dqn.about import in_words
-from dqn.agent import MakeModel, Model
 from dqn.checkpoint import Checkpoints
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
 from dqn.evaluate import evaluate
 from dqn.films import Gif, Video
+from dqn.method import MakeModel, Model
 from dqn.options import load_config
 from dqn.render import play_episode
 from dqn.schedule import numpy_generator

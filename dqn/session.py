@@ -15,11 +15,11 @@ import torch
 from tqdm import tqdm
 
 from dqn.about import check_about, device_name, in_words, make_about, versions, warn_of_differences
-from dqn.agent import Agent, AnyLearner
 from dqn.checkpoint import Checkpoints
 from dqn.config import Config, ConfigError
 from dqn.curves import draw_curves
 from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_name
+from dqn.method import Agent, AnyLearner
 from dqn.metrics import Metrics
 from dqn.render import render_evaluation
 from dqn.run import Clock

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dqn.agent import AnyLearner
 from dqn.layers import SINGULAR_VECTOR
 from dqn.learner import MEASURES, Learner
+from dqn.method import AnyLearner
 from dqn.networks import CENTER
 from dqn.replay import Replay
 from dqn.sealed import Damaged

@@ -11,6 +11,7 @@ from torch import nn
 
 from dqn.config import ConfigError, NetworkConfig
 from dqn.layers import (
+    Activation,
     BlockConvolution,
     Blocks,
     FlatPixels,
@@ -30,25 +31,27 @@ class Torso(NamedTuple):
     features: int
 
 
-def make_torso(config: NetworkConfig, stack_shape: tuple[int, ...]) -> Torso:
-    """The torso a config describes, for stacks ``[S, *frame]``.
+def make_torso(
+    config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
+) -> Torso:
+    """The torso a config describes, for stacks ``[S, *frame]``, with such ReLUs.
 
     Raises:
         ConfigError: a torso for pictures was asked for on other frames than 84x84.
     """
     name = torso_name(config, stack_shape)
     if name == "mlp":
-        return mlp(math.prod(stack_shape), config.mlp_units[:-1])
+        return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
     if stack_shape[1:] != (84, 84):
         frame = list(stack_shape[1:])
         raise ConfigError(f"network.torso {name} needs 84x84 frames, not {frame}")
     if name == "nature":
-        return nature(stack_shape)
+        return nature(stack_shape, activation)
     if name == "nips":
-        return nips(stack_shape)
+        return nips(stack_shape, activation)
     if name == "data_efficient":
-        return data_efficient(stack_shape)
-    return impala(stack_shape, config.width, config.pool, config.spectral_norm)
+        return data_efficient(stack_shape, activation)
+    return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
 
 
 def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
@@ -58,24 +61,24 @@ def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
     return "nature" if stack_shape[1:] == (84, 84) else "mlp"
 
 
-def nature(stack_shape: tuple[int, ...]) -> Torso:
+def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
     """Three convolutions; Mnih et al. 2015, Methods.
 
     ``[B, S, 84, 84]`` -> 32 of 20x20 -> 64 of 9x9 -> 64 of 7x7 -> ``[B, 3136]``.
     """
     layers = nn.Sequential(
         _first(stack_shape, 32, kernel=8, stride=4),
-        nn.ReLU(inplace=True),
+        activation(),
         _convolution(32, 64, kernel=4, stride=2),
-        nn.ReLU(inplace=True),
+        activation(),
         _convolution(64, 64, kernel=3, stride=1),
-        nn.ReLU(inplace=True),
+        activation(),
         nn.Flatten(),
     )
     return Torso(Blocks(stack_shape, 4), layers, 64 * 7 * 7)
 
 
-def nips(stack_shape: tuple[int, ...]) -> Torso:
+def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
     """Nature's forerunner, a third of its arithmetic; Mnih et al. 2013 (arXiv 1312.5602), section
     4.1, with 256 hidden units behind it.
 
@@ -83,30 +86,36 @@ def nips(stack_shape: tuple[int, ...]) -> Torso:
     """
     layers = nn.Sequential(
         _first(stack_shape, 16, kernel=8, stride=4),
-        nn.ReLU(inplace=True),
+        activation(),
         _convolution(16, 32, kernel=4, stride=2),
-        nn.ReLU(inplace=True),
+        activation(),
         nn.Flatten(),
     )
     return Torso(Blocks(stack_shape, 4), layers, 32 * 9 * 9)
 
 
-def data_efficient(stack_shape: tuple[int, ...]) -> Torso:
+def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
     """Two wide strides; van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
 
     ``[B, S, 84, 84]`` -> 32 of 16x16 -> 64 of 3x3 -> ``[B, 576]``.
     """
     layers = nn.Sequential(
         _first(stack_shape, 32, kernel=5, stride=5),
-        nn.ReLU(inplace=True),
+        activation(),
         PatchConvolution(32, 64, 5, 5, device="meta"),
-        nn.ReLU(inplace=True),
+        activation(),
         nn.Flatten(),
     )
     return Torso(Blocks(stack_shape, 5), layers, 64 * 3 * 3)
 
 
-def impala(stack_shape: tuple[int, ...], width: int, pool: int, spectral_norm: bool) -> Torso:
+def impala(
+    stack_shape: tuple[int, ...],
+    width: int,
+    pool: int,
+    spectral_norm: bool,
+    activation: Activation,
+) -> Torso:
     """Three blocks of a convolution, a pooling and two residual pairs; Espeholt et al. 2018
     (arXiv 1802.01561), figure 3, right.
 
@@ -125,7 +134,7 @@ def impala(stack_shape: tuple[int, ...], width: int, pool: int, spectral_norm: b
             Residual(channels, spectral_norm),
         ]
         inputs = channels
-    layers.append(nn.ReLU(inplace=True))
+    layers.append(activation())
     side = pool or 11
     if pool:
         layers.append(nn.AdaptiveMaxPool2d(pool))
@@ -149,11 +158,11 @@ class Residual(nn.Module):
         return features + change
 
 
-def mlp(inputs: int, units: tuple[int, ...]) -> Torso:
+def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
     """Fully connected layers with ReLU: ``[B, S, *frame]`` -> ``[B, units[-1]]``."""
     layers: list[nn.Module] = []
     for width in units:
-        layers += [Linear(inputs, width, device="meta"), nn.ReLU(inplace=True)]
+        layers += [Linear(inputs, width, device="meta"), activation()]
         inputs = width
     return Torso(FlatPixels(), nn.Sequential(*layers), inputs)
 

@@ -9,10 +9,10 @@ import torch
 
 from dqn import envs
 from dqn.about import versions
-from dqn.agent import Agent, AnyLearner
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.files import replace_file
+from dqn.method import Agent, AnyLearner
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
 from dqn.schedule import due

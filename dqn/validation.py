@@ -151,6 +151,11 @@ def _refuse_contradictions(config: Config) -> None:
     network, values = config.network, config.values
     if config.replay.device == "cuda" and config.device == "cpu":
         raise ConfigError("replay.device is cuda while device is cpu; give both the same")
+    if config.cuda_graphs is True and "cpu" in (config.device, config.replay.device):
+        raise ConfigError(
+            "cuda_graphs is true, and needs device and replay.device to be cuda; leave them, or "
+            "set cuda_graphs to auto"
+        )
     if config.replay.storage == "compressed" and config.replay.device == "cuda":
         raise ConfigError(
             "replay.storage compressed works on the CPU only; set replay.device to cpu, or "

@@ -1,5 +1,6 @@
 """What every test file shares: one thread, no deadline, no GPU where there is none."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import dqn.session
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
 torch.set_num_threads(1)
+
+# A shell's background jobs ignore ctrl-C, and those of nohup SIGHUP; children would inherit that.
+for number, heard in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, heard)
 
 ROOT = Path(__file__).parent.parent
 

@@ -120,7 +120,7 @@ def test_nature_rmsprop_against_its_formula() -> None:
         nn.Parameter(torch.randn(4, 3, generator=generator())),
         nn.Parameter(torch.ones(2)),
     ]
-    optimizer = rmsprop(*parameters, rate=2.5e-4, decay=0.95, epsilon=1e-5)
+    optimizer = rmsprop(*parameters, decay=0.95, epsilon=1e-5)
     expected = [p.detach().double().numpy().copy() for p in parameters]
     mean = [np.zeros_like(p) for p in expected]
     square = [np.zeros_like(p) for p in expected]
@@ -131,34 +131,33 @@ def test_nature_rmsprop_against_its_formula() -> None:
             mean[i] = 0.95 * mean[i] + 0.05 * g
             square[i] = 0.95 * square[i] + 0.05 * g * g
             expected[i] -= 2.5e-4 * g / np.sqrt(square[i] - mean[i] ** 2 + 1e-5)
-        optimizer.step()
+        optimizer.step(torch.tensor(2.5e-4))
     for ours, theirs in zip(parameters, expected, strict=True):
         np.testing.assert_allclose(ours.detach(), theirs, rtol=2e-5, atol=1e-7)
 
 
-def rmsprop(*parameters: nn.Parameter, rate: float, decay: float, epsilon: float) -> NatureRMSprop:
-    return NatureRMSprop(
-        {str(i): parameter for i, parameter in enumerate(parameters)}, rate, decay, epsilon
-    )
+def rmsprop(*parameters: nn.Parameter, decay: float, epsilon: float) -> NatureRMSprop:
+    named = {str(i): parameter for i, parameter in enumerate(parameters)}
+    return NatureRMSprop(named, decay, epsilon)
 
 
 def test_nature_rmsprop_first_step_by_hand() -> None:
     """g = 2: mean .1, mean square .2, step = .1 * 2 / sqrt(.2 - .01 + .06) = .4."""
     parameter = nn.Parameter(torch.zeros(1))
-    optimizer = rmsprop(parameter, rate=0.1, decay=0.95, epsilon=0.06)
+    optimizer = rmsprop(parameter, decay=0.95, epsilon=0.06)
     parameter.grad = torch.tensor([2.0])
-    optimizer.step()
+    optimizer.step(torch.tensor(0.1))
     assert parameter.item() == pytest.approx(-0.4)
 
 
 def test_nature_rmsprop_is_not_torchs() -> None:
     """Which has its epsilon outside the root: of small gradients it makes steps 10 times ours."""
     ours, theirs = nn.Parameter(torch.zeros(5)), nn.Parameter(torch.zeros(5))
-    nature = rmsprop(ours, rate=0.01, decay=0.95, epsilon=0.01)
+    nature = rmsprop(ours, decay=0.95, epsilon=0.01)
     torchs = torch.optim.RMSprop([theirs], lr=0.01, alpha=0.95, eps=0.01, centered=True)
     for gradient in torch.rand(5, 5, generator=generator()):
         ours.grad, theirs.grad = 1e-4 * gradient, 1e-4 * gradient
-        nature.step()
+        nature.step(torch.tensor(0.01))
         torchs.step()
     np.testing.assert_allclose((theirs / ours).detach(), 10, rtol=0.02)
 
@@ -166,30 +165,28 @@ def test_nature_rmsprop_is_not_torchs() -> None:
 def test_nature_rmsprop_survives_a_gradient_that_never_changes() -> None:
     """Its variance is 0, and less than that in single precision: no root of a negative number."""
     parameter = nn.Parameter(torch.zeros(500))
-    optimizer = rmsprop(parameter, rate=2.5e-4, decay=0.95, epsilon=9.765625e-6)
+    optimizer = rmsprop(parameter, decay=0.95, epsilon=9.765625e-6)
     constant = 100 * torch.rand(500, generator=generator())
     for _ in range(600):
         parameter.grad = constant.clone()
-        optimizer.step()
+        optimizer.step(torch.tensor(2.5e-4))
     assert parameter.isfinite().all()
 
 
 def test_every_parameter_has_a_gradient() -> None:
     parameter = nn.Parameter(torch.ones(2))
     with pytest.raises(AssertionError, match="took no part"):
-        rmsprop(parameter, rate=1.0, decay=0.9, epsilon=1.0).step()
+        rmsprop(parameter, decay=0.9, epsilon=1.0).step(torch.tensor(1.0))
 
 
 def test_adam_is_torchs() -> None:
     """To the bit: the same kernel, without its class."""
     ours, theirs = (nn.Parameter(torch.ones(7)) for _ in range(2))
-    adam = make_optimizer(
-        OptimizerConfig("adam", 0.01, epsilon=1e-3), nn.ParameterDict({"w": ours})
-    )
-    torchs = torch.optim.Adam([theirs], 0.01, eps=1e-3, fused=True)
+    adam = make_optimizer(OptimizerConfig("adam", epsilon=1e-3), nn.ParameterDict({"w": ours}))
+    torchs = torch.optim.Adam([theirs], torch.tensor(0.01), eps=1e-3, fused=True)
     for gradient in gradients(20, 7):
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
-        adam.step()
+        adam.step(torch.tensor(0.01))
         torchs.step()
     assert torch.equal(ours, theirs)
 
@@ -198,11 +195,11 @@ def test_adam_is_the_configs() -> None:
     """Against its formula: Kingma & Ba 2015, algorithm 1."""
     parameter = nn.Parameter(torch.zeros(6))
     network = nn.ParameterDict({"weight": parameter})
-    optimizer = make_optimizer(OptimizerConfig("adam", 0.01, epsilon=0.1), network)
+    optimizer = make_optimizer(OptimizerConfig("adam", epsilon=0.1), network)
     first, second, expected = np.zeros(6), np.zeros(6), np.zeros(6)
     for step, gradient in enumerate(gradients(20, 6), start=1):
         parameter.grad = gradient.clone()
-        optimizer.step()
+        optimizer.step(torch.tensor(0.01))
         g = gradient.double().numpy()
         first = 0.9 * first + 0.1 * g
         second = 0.999 * second + 0.001 * g * g
@@ -213,7 +210,7 @@ def test_adam_is_the_configs() -> None:
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_an_optimisers_state_goes_by_the_parameters_names(name: Any) -> None:
     """Loaded into another optimiser, it goes on to the bit; in channels-last layout too."""
-    config = OptimizerConfig(name, 0.01)
+    config = OptimizerConfig(name)
 
     def make(seed: int) -> tuple[QNetwork, Optimizer]:
         network = made(NetworkConfig(hidden_units=4), (4, 84, 84), 3, 1, generator(seed))
@@ -223,7 +220,7 @@ def test_an_optimisers_state_goes_by_the_parameters_names(name: Any) -> None:
         state = torch.rand(2, 4, 84, 84, generator=generator(seed))
         network.zero_grad()
         network(state)[0].square().sum().backward()
-        optimizer.step()
+        optimizer.step(torch.tensor(0.01))
 
     (ours, first), (theirs, second) = make(1), make(2)
     for seed in range(3):

@@ -16,7 +16,7 @@ from dqn.config import (
     OptimizerConfig,
     ValuesConfig,
 )
-from dqn.layers import NoisyLinear, SpectralConvolution
+from dqn.layers import NoisyLinear, NormalisedReLU, SpectralConvolution
 from dqn.learner import Learner
 from dqn.networks import QNetwork, make_network
 from dqn.policies import Munchausen, greedy
@@ -430,6 +430,42 @@ def test_center(torso: str) -> None:
     other.load_state_dict(network.state_dict())
     assert torch.equal(other.see(PIXELS), seen)
     assert torch.equal(network(PIXELS)[0], network.judge(seen)[0])
+
+
+@pytest.mark.parametrize("torso, hidden", [("nature", 4), ("nips", 3), ("data_efficient", 3)])
+@pytest.mark.parametrize("dueling", [False, True])
+def test_layer_norm(torso: str, hidden: int, dueling: bool) -> None:
+    """What goes into each hidden ReLU has mean 0 and variance 1 in every state, so no weight's size
+    matters, and nothing is learned that was not learned before."""
+    normal, plain = (
+        made((4, 84, 84), torso=torso, dueling=dueling, hidden_units=8, layer_norm=wanted)
+        for wanted in (True, False)
+    )
+    assert normal.state_dict().keys() == plain.state_dict().keys()
+    layers = [m for m in normal.modules() if isinstance(m, NormalisedReLU)]
+    assert len(layers) == hidden + dueling
+    inputs: list[torch.Tensor] = []
+    for layer in layers:
+        layer.register_forward_hook(lambda _m, args, out: inputs.extend((args[0], out)))
+    z, _ = normal(PIXELS)
+    for before, after in zip(inputs[::2], inputs[1::2], strict=True):
+        flat = before.flatten(1)
+        variance, mean = torch.var_mean(flat, 1, correction=0, keepdim=True)
+        scaled = (flat - mean) / (variance + 1e-5).sqrt()
+        torch.testing.assert_close(after.flatten(1), scaled.relu(), rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        for module in normal.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight *= 7
+    torch.testing.assert_close(normal(PIXELS)[0], z, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("torso, layers", [("impala", 2), ("mlp", 2)])
+def test_layer_norm_elsewhere(torso: str, layers: int) -> None:
+    """impala: behind the blocks, and the hidden layer; mlp: each of its layers."""
+    network = made((4, 84, 84), torso=torso, layer_norm=True, hidden_units=8, mlp_units=(9, 8))
+    assert sum(isinstance(m, NormalisedReLU) for m in network.modules()) == layers
+    assert network(PIXELS)[0].isfinite().all()
 
 
 def test_torsos_for_pictures_refuse_other_frames() -> None:

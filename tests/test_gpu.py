@@ -1,13 +1,20 @@
 """What only a GPU can show. Left out where torch can use none."""
 
+import dataclasses
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 from test_resume import BREAKOUT, NEVER, assert_same, finish, interrupt, run_of, train
 
+from dqn.accelerate import Captured
+from dqn.agent import make_agent
+from dqn.bench import fill
 from dqn.config import Config
+from dqn.options import parse_training, training_parser
 
+CONFIGS = Path(__file__).parent.parent / "configs"
 ON_GPU = [*BREAKOUT, "--num-envs=8", "--device=cuda", "--deterministic=true"]
 
 
@@ -24,6 +31,38 @@ def test_the_same_bits_twice_and_across_a_resume(replay: str, tmp_path: Path) ->
         interrupt(resumed, options, number, after=6)
     finish(resumed, options)
     assert_same(run_of(resumed), once)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preset", ["dqn", "nature", "rainbow", "munchausen_iqn", "btr"])
+def test_captured_graphs_learn_the_same(preset: str) -> None:
+    """From the same rows: after one update to 1e-6, after a hundred the q-values to 1e-3."""
+    options = [
+        "--game=Breakout", f"--config={CONFIGS / preset}.yaml", "--num-envs=4", "--device=cuda",
+        "--replay.capacity=4000", "--learner.batch-size=32",
+    ]  # fmt: skip
+    config = parse_training(training_parser(), options).config
+    plain, captured = (
+        make_agent(dataclasses.replace(config, cuda_graphs=wanted), torch.device("cuda"))
+        for wanted in (False, True)
+    )
+    assert isinstance(captured.learn, Captured)
+    for agent in (plain, captured):
+        agent.environment.reset(1, "training")
+        fill(agent, 1000, seed=1)
+    states = plain.replay.sample(32).state
+    captured.replay.sample(32)
+    for updates, tolerance in ((1, 1e-6), (99, 1e-3)):
+        for agent in (plain, captured):
+            for _ in range(updates):
+                agent.learn(1)
+        ours, theirs = (agent.learner.q_values(states) for agent in (captured, plain))
+        assert (ours - theirs).norm() <= tolerance * theirs.norm()
+    assert captured.learner.updates == plain.learner.updates == 100
+    stack = states[:4].cpu().numpy()
+    assert (captured.actor.act(stack, 0.0) == plain.actor.act(stack, 0.0)).mean() >= 0.75
+    for agent in (plain, captured):
+        agent.environment.close()
 
 
 @pytest.mark.parametrize("wanted", [True, False])

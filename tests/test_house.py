@@ -22,7 +22,7 @@ FLOORS = {
         *["action_values", "policies", "optimizers"],
         *["device", "sinks", "board", "parser", "options"],
     ],
-    2: ["actor", "learner", "agent", "films"],
+    2: ["actor", "learner", "method", "accelerate", "agent", "films"],
     3: [
         *["evaluate", "render", "metrics", "curves", "about", "sealed"],
         *["state_check", "checkpoint", "run", "saved", "session"],

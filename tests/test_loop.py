@@ -1,10 +1,13 @@
 """The loop against a literal tape of its calls."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from dqn.accelerate import Repeated
+from dqn.agent import learn_once
 from dqn.config import Config, LearnerConfig
 from dqn.schedule import due
 from dqn.session import Session
@@ -28,11 +31,14 @@ class Tape:
             environment=SimpleNamespace(
                 timestep=a_timestep(config.num_envs, 0), send=self._send, receive=self._receive
             ),
-            replay=SimpleNamespace(add=self._add, fill=0.5),
-            learner=SimpleNamespace(sync_target=self._sync),
-            learn=self._learn,
+            replay=SimpleNamespace(
+                add=self._add, sample=self._sample, update_priorities=self._priorities, fill=0.5
+            ),
+            learner=SimpleNamespace(update=self._update, sync_target=self._sync),
             actor=SimpleNamespace(act=self._act),
         )
+        once = functools.partial(learn_once, self.agent.replay, self.agent.learner, 7)
+        self.agent.learn = Repeated(once)
 
     updates_due = Session.updates_due
 
@@ -64,9 +70,18 @@ class Tape:
         self.calls.append(f"receive {self._time}")
         return a_timestep(self.config.num_envs, self._time)
 
-    def _learn(self, updates):
+    def _sample(self, batch_size):
+        self.calls.append(f"sample {batch_size}")
+        return SimpleNamespace(index="index")
+
+    def _update(self, batch):
         assert self.agent.learner.learning_rate == self.step / 100, "the rate is the step's"
-        self.calls += ["update"] * updates
+        self.calls.append("update")
+        return "priority"
+
+    def _priorities(self, index, priority):
+        assert (index, priority) == ("index", "priority")
+        self.calls.append("priorities")
 
     def _sync(self):
         self.calls.append("sync")
@@ -80,7 +95,7 @@ class Tape:
 
 
 def tape_of(**changes):
-    learner = LearnerConfig(update_period=4, target_period=6)
+    learner = LearnerConfig(batch_size=7, update_period=4, target_period=6)
     tape = Tape(Config(learner=learner, **changes))
     loop(tape)
     return tape.calls
@@ -88,10 +103,11 @@ def tape_of(**changes):
 
 def test_the_loop_of_one_environment_call_by_call():
     calls = tape_of(num_envs=1, learning_starts=3, total_steps=6, report_period=5)
+    learn = ["sample 7", "update", "priorities"]
     expected = []
     for t in range(6):
         expected += [f"go on? {t}", f"act on {t} at {t}", f"send {t}", f"add {t} with {t}"]
-        expected += ["update"] if t + 1 == 4 else []
+        expected += learn if t + 1 == 4 else []
         expected += [f"receive {t + 1}"]
         expected += ["sync"] if t + 1 == 6 else []
         expected += [f"count {t + 1} at {t + 1}"]
@@ -101,10 +117,11 @@ def test_the_loop_of_one_environment_call_by_call():
 
 def test_the_loop_of_eight_environments_call_by_call():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=16, report_period=5)
+    learn = ["sample 7", "update", "priorities"]
     assert calls == [
         *["go on? 0", "act on 0 at 0", "send 0", "add 0 with 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
-        *["go on? 8", "act on 1 at 8", "send 1", "add 1 with 1", "update", "update"],
+        *["go on? 8", "act on 1 at 8", "send 1", "add 1 with 1", *learn, *learn],
         *["receive 2", "sync", "count 2 at 16", "report 16", "go on? 16"],
     ]
 
@@ -123,7 +140,7 @@ def test_updates_and_steps_keep_their_ratio_for_any_number_of_environments(
 def test_no_update_sees_a_row_that_arrived_while_it_ran():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=80)
     for i, call in enumerate(calls):
-        if call == "update":
+        if call == "sample 7":
             earlier = [c.split()[0] for c in calls[:i]]
             received, added = earlier.count("receive"), earlier.count("add")
             assert added == received + 1, "the newest row sampled from is the one just acted on"

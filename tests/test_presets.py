@@ -52,6 +52,8 @@ def parts(config: Config) -> list[str]:
     torso = "nature" if network.torso == "auto" else network.torso.replace("_", "-")
     if torso == "impala":
         torso += f" x{network.width}" + (", spectral norm" if network.spectral_norm else "")
+    torso += ", centered" if network.center else ""
+    torso += ", layer norm" if network.layer_norm else ""
     head = [word for word in ("dueling", "noisy") if getattr(network, word)]
     values = {
         "expected": "mean",
@@ -71,6 +73,7 @@ def parts(config: Config) -> list[str]:
         prioritized if replay.sampler == "prioritized" else "uniform",
         str(replay.n_step),
         f"{learner.batch_size} / {learner.update_period}",
+        str(config.num_envs),
         f"{config.optimizer.name} {' to '.join(f'{rate:g}' for rate in rates)}",
     ]
 
@@ -79,7 +82,7 @@ def table() -> str:
     """README's table of the presets."""
     head = [
         "preset", "torso", "head", "values", "target's policy", "replay", "n", "batch / steps",
-        "optimiser",
+        "environments", "optimiser",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     rows += [[f"`{path.stem}`", *parts(load_config(path))] for path in PRESETS]

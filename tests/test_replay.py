@@ -189,7 +189,7 @@ def draw(replay: Replay, index: list[int]) -> Batch:
     chosen = torch.tensor(index)
     sampler = replay._sampler
     try:
-        sampler.draw = lambda _, __: (chosen, torch.ones(len(index)))  # type: ignore[method-assign]
+        sampler.draw = lambda _: (chosen, torch.ones(len(index)))  # type: ignore[method-assign]
         return replay.sample(len(index))
     finally:
         del sampler.draw

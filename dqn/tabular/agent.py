@@ -4,10 +4,11 @@ import torch
 
 from dqn import envs
 from dqn.actor import Player
-from dqn.agent import Agent, Model, make_q_network, make_replay
+from dqn.agent import make_q_network, make_replay
 from dqn.config import Config
+from dqn.method import Agent, Model
 from dqn.replay import Replay
-from dqn.schedule import numpy_generator
+from dqn.schedule import numpy_generator, torch_generator
 from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
 from dqn.tabular.learner import SmallLearner
 from dqn.tabular.players import Softmax
@@ -40,7 +41,8 @@ def make_agent(config: Config, device: torch.device) -> Agent[SmallLearner]:
     """
     environment = envs.make(config, config.num_envs)
     model = make_model(config, environment.spec, device)
-    replay = make_replay(config, environment.spec, torch.device("cpu"))
+    draws = torch_generator(config.seed, "replay")
+    replay = make_replay(config, environment.spec, draws)
     learner = make_learner(config, model, replay)
     generator = numpy_generator(config.seed, "actor")
     actor: Player

@@ -2,8 +2,8 @@
 
 import torch
 
-from dqn.agent import Model
 from dqn.learner import FirstBad
+from dqn.method import Model
 from dqn.types import State
 
 

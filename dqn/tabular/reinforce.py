@@ -99,8 +99,7 @@ class ReinforceLearner(SmallLearner):
             loss.backward()
             gradients = [p.grad for p in self._policy.network.parameters() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
-            self._optimizer.learning_rate = self.learning_rate
-            self._optimizer.step()
+            self._optimizer.step(torch.tensor(self.learning_rate))
             self.count({"loss": loss.item(), "gradient_norm": norm.item()})
 
     def center_on(self, states: torch.Tensor) -> None:
