@@ -12,6 +12,7 @@ from test_resume import assert_same, checkpoints
 
 from dqn.curves import read_lines
 from dqn.envs.maze import allowed
+from dqn.tabular.pictures import draw_table
 from dqn.tabular.states import States
 from dqn.tabular.table import PolicyTable
 from main import main
@@ -51,7 +52,7 @@ def table_of(run: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize("preset", ["maze_q_learning", "maze_sarsa"])
 def test_a_table_finds_the_path(preset: str, tmp_path: Path) -> None:
-    run = trained(tmp_path, preset)
+    run = trained(tmp_path, preset, "--total-steps=2000", "--evaluate-period=1000")
     assert read_lines(run / "evaluations.jsonl")[-1]["mean"] == -6
     q = np.where(allowed(), table_of(run).numpy(), -np.inf)
     assert {cell: int(q[cell].argmax()) for cell in BEST_PATH} == BEST_PATH
@@ -60,24 +61,25 @@ def test_a_table_finds_the_path(preset: str, tmp_path: Path) -> None:
 def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = trained(tmp_path, "maze_policy_gradient")
+    run = trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6")
     policy = PolicyTable(States(lambda stack: stack[:, -1].argmax(1), allowed()))
     policy.load_state_dict({"table": table_of(run)})
     chances = policy.chances()
     assert min(chances[cell, action] for cell, action in BEST_PATH.items()) > 0.98
     step = read_lines(run / "evaluations.jsonl")[-1]["step"]
     assert 1000 < step < 50_000
-    trained(tmp_path, "maze_policy_gradient", "--total-steps=1_000_000")
+    trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6", "--total-steps=1e6")
     assert f"{run} is finished at step {step:,}; nothing was left" in capfd.readouterr().err
 
 
 def test_a_table_holds_the_pole(tmp_path: Path) -> None:
-    run = trained(tmp_path, "cartpole_q_table")
+    run = trained(tmp_path, "cartpole_q_table", "--total-steps=50_000")
     assert scored(run, tmp_path) >= 195
 
 
 def test_a_random_player_scores_as_one(tmp_path: Path) -> None:
-    assert 15 < scored(trained(tmp_path, "cartpole_random"), tmp_path) < 30
+    run = trained(tmp_path, "cartpole_random", "--total-steps=500", "--evaluate-period=500")
+    assert 15 < scored(run, tmp_path) < 30
 
 
 @pytest.mark.parametrize("preset", LESSONS)
@@ -98,17 +100,16 @@ def test_a_lesson_goes_on_to_the_same_bits(preset: str, tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_lesson_killed_at_a_checkpoint_leaves_the_same_files(tmp_path: Path) -> None:
-    """A run that was saved at every step and goes on from the middle."""
-    options = ["--evaluate-period=200", "--checkpoint-minutes=1e6", "--evaluation.episodes=2"]
-    whole = trained(tmp_path / "whole", "maze_sarsa", *options, "--total-steps=400")
+def test_a_lesson_that_lost_its_newest_checkpoints_ends_with_the_same_files(tmp_path: Path) -> None:
+    """They are damaged, so it goes on from one before them."""
+    options = ["--evaluate-period=60", "--evaluation.episodes=2"]
+    never, always = "--checkpoint-minutes=1e6", "--checkpoint-minutes=1e-9"
+    whole = trained(tmp_path / "whole", "maze_sarsa", *options, "--total-steps=120", never)
     parts = tmp_path / "parts"
-    run = trained(
-        parts, "maze_sarsa", *options, "--total-steps=260", "--checkpoint-minutes=1e-9", "--keep=40"
-    )
+    run = trained(parts, "maze_sarsa", *options, "--total-steps=80", always, "--keep=20")
     for late in checkpoints(run)[-10:]:
         (late / "meta.json").write_text("{}")
-    trained(parts, "maze_sarsa", *options, "--total-steps=400")
+    trained(parts, "maze_sarsa", *options, "--total-steps=120", never)
     assert_same(run, whole)
 
 
@@ -122,7 +123,8 @@ def test_a_forged_table_is_not_read(tmp_path: Path, capfd: pytest.CaptureFixture
     assert "does not fit" in capfd.readouterr().err
 
 
-def test_pictures(tmp_path: Path) -> None:
+def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dqn.tabular.table.draw_table", draw_table)
     run = trained(tmp_path, "maze_q_learning", "--total-steps=300")
     table = cv2.imread(str(run / "table.png"))
     assert table.shape[0] > 300 and table.std() > 10

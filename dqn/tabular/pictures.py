@@ -57,8 +57,8 @@ def _draw_maze(figure: "Figure", numbers: F64, allowed: Bool, what: str) -> None
             corners = [(column, row), *((column + x, row + y) for x, y in ends)]
             axes.fill(*zip(*corners, strict=True), color=colors(norm(value) * 0.8), ec="gray")
             x, y = (sum(end[i] for end in ends) * 0.33 for i in (0, 1))
-            axes.text(column + x, row + y, f"{value:.3g}", ha="center", va="center", fontsize=8)
-        axes.text(column, row, f"S{cell}", ha="center", va="center", fontsize=8, weight="bold")
+            axes.text(column + x, row + y, f"{value:.3f}", ha="center", va="center", fontsize=8)
+        axes.text(column - 0.45, row - 0.36, f"S{cell}", fontsize=9, weight="bold")
     axes.text(2, 2, "GOAL", ha="center", va="center", weight="bold")
     for (x, y), (x2, y2) in envs.walls_of_maze():
         axes.plot([x - 0.5, x2 - 0.5], [y - 0.5, y2 - 0.5], color="black", linewidth=3)
