@@ -51,7 +51,13 @@ Q_TABLE = [
     "--tabular.limits=[2.4,3,.2,2]", "--evaluation.episodes=2", "--evaluation.held-out-states=2",
     "--checkpoint-minutes=1e6",
 ]  # fmt: skip
-MAZE = ["--config=configs/maze_policy_gradient.yaml", "--total-steps=400", "--num-envs=1"]
+MAZE = [
+    "--game=Maze-v0", "--method=policy_gradient", "--device=cpu", "--total-steps=400",
+    "--num-envs=1", "--learning-starts=2", "--threads=1", "--replay.capacity=400",
+    "--report-period=10", "--evaluate-period=400", "--learner.update-period=1",
+    "--optimizer.learning-rate=1", "--exploration.epsilon-start=0", "--exploration.epsilon-end=0",
+    "--evaluation.episodes=1", "--evaluation.epsilon=0", "--checkpoint-minutes=1e6",
+]  # fmt: skip
 
 IMPALA = [*BREAKOUT, "--network.torso=impala"]
 NOISY = [*CARTPOLE, "--network.noisy=true"]
