@@ -30,6 +30,8 @@ class EnvConfig:
     information. Both begin with up to 30 no-ops."""
     full_action_set: bool = False
     """All 18 joystick actions instead of those the game uses."""
+    frame_size: int = 84
+    """Side of the square picture an Atari screen is shrunk to; other sizes are another protocol."""
     max_episode_frames: int = 108_000
     """Time limit of an Atari episode, in emulator frames (30 minutes of play); a truncation."""
     max_episode_steps: int | None = None
@@ -77,8 +79,8 @@ class ReplayConfig:
 class NetworkConfig:
     """Network"""
 
-    torso: Literal["auto", "nature", "nips", "data_efficient", "impala", "mlp"] = "auto"
-    """What sees the frames (auto: nature for 84x84 frames, else mlp)."""
+    torso: Literal["auto", "nature", "nips", "data_efficient", "patches", "impala", "mlp"] = "auto"
+    """What sees the frames (auto: nature for pictures, else mlp)."""
     hidden_units: int = 512
     """Width of the layer between torso and action values; with mlp it is the last of mlp_units."""
     mlp_units: tuple[int, ...] = (128, 128)
@@ -86,7 +88,7 @@ class NetworkConfig:
     width: int = 1
     """Of impala: so many times its 16, 32 and 32 channels."""
     pool: int = 0
-    """Of impala: maxima of so many by so many regions end it (0: 11 by 11 features do)."""
+    """Of impala: maxima of so many by so many regions end it (0: all it has, 11 by 11 of 84x84)."""
     spectral_norm: bool = False
     """Of impala: residual convolutions divided by their largest singular value."""
     center: bool = False

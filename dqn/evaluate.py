@@ -65,6 +65,8 @@ def protocol_name(config: Config, atari: bool) -> str:
     words: list[str] = [config.env.protocol]
     if config.env.full_action_set:
         words.append("full action set")
+    if config.env.frame_size != EnvConfig.frame_size:
+        words.append(f"{config.env.frame_size}x{config.env.frame_size} pictures")
     if config.env.max_episode_frames != EnvConfig.max_episode_frames:
         words.append(f"at most {config.env.max_episode_frames:,} frames")
     return ", ".join(words)

@@ -173,7 +173,7 @@ class Metrics:
             if value is not None:
                 self._board.scalar(tag, value, step)
         if stack.ndim == 4 and stack.dtype == np.uint8:
-            side_by_side = np.concatenate(list(stack[0]), axis=1)  # [84, 4 * 84]
+            side_by_side = np.concatenate(list(stack[0]), axis=1)  # [H, 4 W]
             self._board.image("input/stack", side_by_side, step)
         log.info(
             "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episodes "

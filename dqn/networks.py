@@ -98,7 +98,7 @@ def make_network(
     """The network a config describes, for stacks ``[S, *frame]``, on the CPU.
 
     Raises:
-        ConfigError: a torso for pictures was asked for on other frames than 84x84.
+        ConfigError: a torso for pictures was asked for on frames that it cannot see.
     """
     activation: Activation = functools.partial(nn.ReLU, inplace=True)
     if config.layer_norm:

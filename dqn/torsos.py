@@ -20,6 +20,9 @@ from dqn.layers import (
     SpectralConvolution,
 )
 
+LEAST = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
+"""Side of the smallest pictures of which each torso makes anything."""
+
 
 class Torso(NamedTuple):
     """What a maker of torsos makes."""
@@ -37,28 +40,28 @@ def make_torso(
     """The torso a config describes, for stacks ``[S, *frame]``, with such ReLUs.
 
     Raises:
-        ConfigError: a torso for pictures was asked for on other frames than 84x84.
+        ConfigError: a torso for pictures was asked for on other frames, or on smaller ones.
     """
     name = torso_name(config, stack_shape)
     if name == "mlp":
         return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
-    if stack_shape[1:] != (84, 84):
-        frame = list(stack_shape[1:])
-        raise ConfigError(f"network.torso {name} needs 84x84 frames, not {frame}")
-    if name == "nature":
-        return nature(stack_shape, activation)
-    if name == "nips":
-        return nips(stack_shape, activation)
-    if name == "data_efficient":
-        return data_efficient(stack_shape, activation)
-    return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
+    if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < LEAST[name]:
+        raise ConfigError(
+            f"network.torso {name} needs pictures of {LEAST[name]}x{LEAST[name]} or more, not "
+            f"{list(stack_shape[1:])}"
+        )
+    if name == "impala":
+        return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
+    make = {"nature": nature, "nips": nips, "data_efficient": data_efficient, "patches": patches}
+    return make[name](stack_shape, activation)
 
 
 def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
     """Which torso a config means for stacks ``[S, *frame]``."""
     if config.torso != "auto":
         return config.torso
-    return "nature" if stack_shape[1:] == (84, 84) else "mlp"
+    pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= LEAST["nature"]
+    return "nature" if pictures else "mlp"
 
 
 def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -75,7 +78,7 @@ def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
         activation(),
         nn.Flatten(),
     )
-    return Torso(Blocks(stack_shape, 4), layers, 64 * 7 * 7)
+    return Torso(Blocks(stack_shape, 4), layers, 64 * places(stack_shape, (8, 4), (4, 2), (3, 1)))
 
 
 def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -91,7 +94,7 @@ def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
         activation(),
         nn.Flatten(),
     )
-    return Torso(Blocks(stack_shape, 4), layers, 32 * 9 * 9)
+    return Torso(Blocks(stack_shape, 4), layers, 32 * places(stack_shape, (8, 4), (4, 2)))
 
 
 def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -106,7 +109,23 @@ def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Tors
         activation(),
         nn.Flatten(),
     )
-    return Torso(Blocks(stack_shape, 5), layers, 64 * 3 * 3)
+    return Torso(Blocks(stack_shape, 5), layers, 64 * places(stack_shape, (5, 5), (5, 5)))
+
+
+def patches(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
+    """The cheapest: two layers whose patches do not overlap. Ours, for 48x48 pictures, of which it
+    sees every pixel.
+
+    ``[B, S, 48, 48]`` -> 32 of 12x12 -> 64 of 4x4 -> ``[B, 1024]``.
+    """
+    layers = nn.Sequential(
+        _first(stack_shape, 32, kernel=4, stride=4),
+        activation(),
+        PatchConvolution(32, 64, 3, 3, device="meta"),
+        activation(),
+        nn.Flatten(),
+    )
+    return Torso(Blocks(stack_shape, 4), layers, 64 * places(stack_shape, (4, 4), (3, 3)))
 
 
 def impala(
@@ -135,10 +154,11 @@ def impala(
         ]
         inputs = channels
     layers.append(activation())
-    side = pool or 11
+    rows, columns = (-(-side // 8) for side in stack_shape[1:])  # each pooling halves, rounded up
     if pool:
         layers.append(nn.AdaptiveMaxPool2d(pool))
-    features = inputs * side * side
+        rows = columns = pool
+    features = inputs * rows * columns
     return Torso(Blocks(stack_shape, 1), nn.Sequential(*layers, nn.Flatten()), features)
 
 
@@ -165,6 +185,14 @@ def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
         layers += [Linear(inputs, width, device="meta"), activation()]
         inputs = width
     return Torso(FlatPixels(), nn.Sequential(*layers), inputs)
+
+
+def places(stack_shape: tuple[int, ...], *layers: tuple[int, int]) -> int:
+    """What convolutions of these (kernel, stride) leave of a picture's places."""
+    height, width = stack_shape[1:]
+    for kernel, stride in layers:
+        height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    return height * width
 
 
 def _first(

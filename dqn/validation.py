@@ -15,6 +15,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "keep": (1, INFINITY),
     "threads": (0, 1024),
     "report_period": (1, INFINITY),
+    "env.frame_size": (12, 210),
     "env.max_episode_frames": (4, 2**31 - 1),
     "env.max_episode_steps": (1, 2**31 - 1),
     "env.reseed_steps": (1, INFINITY),

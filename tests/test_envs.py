@@ -64,7 +64,9 @@ class Reference:
             full_action_space=config.full_action_set,
             max_num_frames_per_episode=config.max_episode_frames,
         )
-        self._env = AtariPreprocessing(emulator, noop_max=0, frame_skip=4, screen_size=84)
+        self._env = AtariPreprocessing(
+            emulator, noop_max=0, frame_skip=4, screen_size=config.frame_size
+        )
         # Gymnasium hashes a seed before the emulator gets it; here it must be the very same.
         emulator.unwrapped.ale.setInt("random_seed", seed)  # type: ignore[attr-defined]
         emulator.unwrapped.ale.loadROM(roms.get_rom_path(rom))  # type: ignore[attr-defined]
@@ -88,7 +90,7 @@ class Reference:
         )
 
     def _timestep(self, reward: Any, first: bool, last: bool, terminal: bool) -> TimeStep:
-        blank = [np.zeros((84, 84), np.uint8)] * 4
+        blank = [np.zeros_like(self._frames[0])] * 4
         return TimeStep(
             stack=np.stack((blank + self._frames)[-4:])[None],
             reward=np.array([reward], np.float32),
@@ -134,6 +136,11 @@ def test_bit_for_bit_with_gymnasium(
 def test_bit_for_bit_with_the_full_action_set() -> None:
     config = EnvConfig(protocol="machado", full_action_set=True, threads=1)
     compare_with_gymnasium("breakout", config, 500, (1, 0, 0))
+
+
+@pytest.mark.parametrize("size", [12, 48, 99])
+def test_bit_for_bit_with_other_pictures(size: int) -> None:
+    compare_with_gymnasium("breakout", EnvConfig(frame_size=size, threads=1), 200, (3, 0, 0))
 
 
 def compare_with_gymnasium(

@@ -20,6 +20,7 @@ from dqn.layers import NoisyLinear, NormalisedReLU, SpectralConvolution
 from dqn.learner import Learner
 from dqn.networks import QNetwork, make_network
 from dqn.policies import Munchausen, greedy
+from dqn.torsos import LEAST
 from dqn.types import Batch
 
 
@@ -432,7 +433,9 @@ def test_center(torso: str) -> None:
     assert torch.equal(network(PIXELS)[0], network.judge(seen)[0])
 
 
-@pytest.mark.parametrize("torso, hidden", [("nature", 4), ("nips", 3), ("data_efficient", 3)])
+@pytest.mark.parametrize(
+    "torso, hidden", [("nature", 4), ("nips", 3), ("data_efficient", 3), ("patches", 3)]
+)
 @pytest.mark.parametrize("dueling", [False, True])
 def test_layer_norm(torso: str, hidden: int, dueling: bool) -> None:
     """What goes into each hidden ReLU has mean 0 and variance 1 in every state, so no weight's size
@@ -469,6 +472,18 @@ def test_layer_norm_elsewhere(torso: str, layers: int) -> None:
 
 
 def test_torsos_for_pictures_refuse_other_frames() -> None:
-    for torso in ("nips", "data_efficient", "impala", "nature"):
-        with pytest.raises(ConfigError, match=f"network.torso {torso} needs 84x84 frames"):
-            made((1, 4), torso=torso)
+    for torso, least in LEAST.items():
+        for shape in ((1, 4), (4, 84, least - 1), (4, 84, 84, 3)):
+            with pytest.raises(ConfigError, match=f"torso {torso} needs pictures of {least}x"):
+                made(shape, torso=torso)
+
+
+@pytest.mark.parametrize("torso", LEAST)
+def test_torsos_take_pictures_of_any_size(torso: str) -> None:
+    """From the least on, square or not; what they say they make is what they make."""
+    for height, width in ((LEAST[torso], LEAST[torso] + 3), (48, 48), (84, 50)):
+        network = made((4, height, width), torso=torso, hidden_units=8)
+        state = torch.zeros(2, 4, height, width, dtype=torch.uint8)
+        features = network.torso(network.see(state))
+        assert features.shape[1] == network.head.advantage[0].in_features
+        assert network(state)[0].isfinite().all()

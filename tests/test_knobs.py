@@ -82,6 +82,7 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "report_period": (CARTPOLE, "200", TRAINING),
     "env.protocol": (BREAKOUT, "machado", ROWS),
     "env.full_action_set": (BREAKOUT, "true", ROWS),
+    "env.frame_size": (BREAKOUT, "48", ROWS),
     "env.max_episode_frames": (BREAKOUT, "160", ROWS),
     "env.max_episode_steps": (CARTPOLE, "8", ROWS),
     "env.reseed_steps": (CARTPOLE, "10", ROWS),

@@ -14,7 +14,10 @@ from dqn.envs.environment import Environment
 @pytest.mark.parametrize(("game", "rom"), [("Pong", "pong"), ("Breakout", "breakout")])
 def test_equals_the_vector_environment(game, rom, protocol):
     """Every field of every TimeStep, through game overs, lost lives, time-outs and new seeds."""
-    env = EnvConfig(protocol=protocol, max_episode_frames=802, reseed_steps=300)
+    size = 48 if game == "Pong" else 84
+    env = EnvConfig(
+        protocol=protocol, max_episode_frames=802, reseed_steps=300, frame_size=size
+    )  # fmt: skip
     engine = AtariEngine(rom, game, 1, env, noop_max=0)
     vector = Environment(engine, protocol == "classic", env.reseed_steps)
     single = ScreenEnvironment(Config(game=game, env=env), noop_max=0)

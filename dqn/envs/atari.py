@@ -25,7 +25,6 @@ STICKY = {"classic": 0.0, "machado": 0.25}
 """Probability that the emulator repeats its previous action instead of ours, per frame."""
 
 FRAME_SKIP = 4
-SIDE = 84
 
 
 class AtariEngine:
@@ -42,8 +41,8 @@ class AtariEngine:
             max_num_frames_per_episode=config.max_episode_frames,
             repeat_action_probability=STICKY[config.protocol],
             full_action_space=config.full_action_set,
-            img_height=SIDE,
-            img_width=SIDE,
+            img_height=config.frame_size,
+            img_width=config.frame_size,
             stack_num=1,
             frameskip=FRAME_SKIP,
             noop_max=noop_max + 1,  # it draws from 0 to one less than this
@@ -55,7 +54,7 @@ class AtariEngine:
         self.spec = Spec(
             game=game,
             num_actions=int(self._env.single_action_space.n),  # type: ignore[attr-defined]
-            frame_shape=(SIDE, SIDE),
+            frame_shape=(config.frame_size, config.frame_size),
             frame_dtype="uint8",
             stack=4,
             atari=True,
@@ -78,7 +77,7 @@ class AtariEngine:
         """Wait for the step."""
         frame, reward, terminated, truncated, info = self._env.recv()
         return Arrival(
-            frame=frame[:, 0],  # [N, 84, 84]
+            frame=frame[:, 0],  # [N, H, W]
             reward=reward.astype(np.float32),
             terminated=terminated,
             truncated=truncated,

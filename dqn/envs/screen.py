@@ -17,7 +17,7 @@ from gymnasium.utils.seeding import np_random
 from gymnasium.wrappers import AtariPreprocessing
 
 from dqn.config import Config, ConfigError, EnvConfig
-from dqn.envs.atari import FRAME_SKIP, NOOP_MAX, SIDE, STICKY
+from dqn.envs.atari import FRAME_SKIP, NOOP_MAX, STICKY
 from dqn.envs.classic import make_one, spec_of
 from dqn.envs.engine import Arrival, Spec
 from dqn.envs.environment import Environment
@@ -163,11 +163,12 @@ def _atari(rom: str, game: str, config: EnvConfig, noop_max: int) -> _ScreenEngi
         max_num_frames_per_episode=config.max_episode_frames,
         render_mode="rgb_array",
     )
-    env = AtariPreprocessing(emulator, noop_max=noop_max, frame_skip=FRAME_SKIP, screen_size=SIDE)
+    side = config.frame_size
+    env = AtariPreprocessing(emulator, noop_max=noop_max, frame_skip=FRAME_SKIP, screen_size=side)
     spec = Spec(
         game=game,
         num_actions=int(emulator.action_space.n),  # type: ignore[attr-defined]
-        frame_shape=(SIDE, SIDE),
+        frame_shape=(side, side),
         frame_dtype="uint8",
         stack=4,
         atari=True,
