@@ -3,6 +3,7 @@
 import math
 
 from dqn.config import Config, ConfigError, NetworkConfig, flatten
+from dqn.method_check import check_method
 
 INFINITY = math.inf
 _RANGES: dict[str, tuple[float, float]] = {
@@ -79,39 +80,6 @@ _POSITIVE = (
     "tabular.limits",
 )
 
-_OF_REWARDS = ("replay.gamma", "replay.clip_reward", "replay.shape_reward")
-_OF_DRAWS = tuple(
-    f"replay.{field}"
-    for field in ("storage", "n_step", "sampler", "alpha", "beta_start", "beta_end", "beta_steps")
-)
-_OF_ADAM = ("optimizer.name", "optimizer.epsilon", "optimizer.decay")
-_OF_RATES = tuple(
-    f"optimizer.{field}"
-    for field in ("learning_rate", "learning_rate_end", "learning_rate_decay_steps")
-)
-_OF_TARGETS = ("learner.loss", "learner.policy", "learner.munchausen_", "learner.target_")
-_OF_GRADIENTS = ("learner.max_gradient_norm", "learner.max_gradient_value")
-_OF_DEEP_VALUES = ("values.", "learner.batch_size", *_OF_DRAWS, *_OF_TARGETS)
-_OF_NETWORKS = ("network.", *_OF_ADAM, *_OF_GRADIENTS)
-_OF_TABLES = ("tabular.limits", "tabular.bins")
-_CHANGE = "tabular.policy_change"
-
-_UNREAD: dict[str, tuple[str, ...]] = {
-    "dqn": (*_OF_TABLES, _CHANGE),
-    "random": (
-        *(*_OF_DEEP_VALUES, *_OF_NETWORKS, *_OF_TABLES, *_OF_REWARDS, *_OF_RATES, _CHANGE),
-        "learner.update_period",
-    ),
-    "q_learning": (*_OF_DEEP_VALUES, *_OF_NETWORKS, _CHANGE),
-    "sarsa": (*_OF_DEEP_VALUES, *_OF_NETWORKS, _CHANGE),
-    "policy_gradient": (*_OF_DEEP_VALUES, *_OF_NETWORKS, *_OF_REWARDS),
-    "reinforce": (
-        *(*_OF_DEEP_VALUES, *_OF_GRADIENTS, *_OF_TABLES, _CHANGE),
-        "network.noisy",
-    ),
-}
-"""What a method does not look at: the beginnings of fields' names."""
-
 
 def validate(config: Config) -> None:
     """Refuse values out of range and contradictory pairs.
@@ -148,7 +116,7 @@ def validate(config: Config) -> None:
 
 def _refuse_contradictions(config: Config) -> None:
     """Pairs of settings of which one would silently have no effect, or none would work."""
-    _refuse_unread(config)
+    check_method(config)
     network, values = config.network, config.values
     if config.replay.device == "cuda" and config.device == "cpu":
         raise ConfigError("replay.device is cuda while device is cpu; give both the same")
@@ -189,33 +157,4 @@ def _refuse_contradictions(config: Config) -> None:
         raise ConfigError(
             "learner.max_gradient_norm and learner.max_gradient_value are two ways to limit the "
             "gradient; set one of them to null"
-        )
-
-
-def _refuse_unread(config: Config) -> None:
-    """Settings of another method than the config's, and what the small methods cannot do."""
-    unread, method = _UNREAD[config.method], config.method
-    default = flatten(Config())
-    for name, value in flatten(config).items():
-        if name.startswith(unread) and value != default[name]:
-            raise ConfigError(f"{name} is nothing that method {method} looks at; leave it")
-    if method == "dqn":
-        return
-    if config.device != "cpu" or config.replay.device == "cuda":
-        raise ConfigError(f"method {method} works on the CPU; set device to cpu")
-    if method in ("policy_gradient", "reinforce") and config.num_envs != 1:
-        raise ConfigError(
-            f"method {method} learns from one episode at a time, played by one policy; set "
-            "num_envs to 1"
-        )
-    if method == "reinforce" and config.replay.gamma == 1:
-        raise ConfigError(
-            "method reinforce takes what lies beyond a time limit for the mean reward for ever, "
-            "which has no end with a replay.gamma of 1; set it below"
-        )
-    chances = config.exploration.epsilon_start, config.exploration.epsilon_end
-    if method == "random" and (*chances, config.evaluation.epsilon) != (1, 1, 1):
-        raise ConfigError(
-            "method random always plays at random; set exploration.epsilon_start and epsilon_end "
-            "and evaluation.epsilon to 1"
         )

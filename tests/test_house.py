@@ -16,7 +16,10 @@ from dqn.train import train
 ROOT = Path(__file__).parent.parent
 
 FLOORS = {
-    0: ["types", "config", "schedule", "scores", "files", "journal", "yaml_files", "validation"],
+    0: [
+        *["types", "config", "schedule", "scores", "files", "journal", "yaml_files"],
+        *["validation", "method_check"],
+    ],
     1: [
         *["envs", "sampler", "frames", "replay", "layers", "torsos", "heads", "networks"],
         *["action_values", "policies", "optimizers"],
