@@ -3,8 +3,14 @@
 import dataclasses
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dqn.config import ConfigError
+from dqn.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from dqn.method import MakeModel
+    from dqn.train import MakeAgent
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +52,7 @@ def train_command(arguments: list[str]) -> int:
     from dqn.train import train
 
     log_to_terminal()
-    return train(options.config, options.name, options.fresh)
+    return train(agent_maker(options.config), options.config, options.name, options.fresh)
 
 
 def evaluate_command(arguments: list[str]) -> int:
@@ -57,6 +63,7 @@ def evaluate_command(arguments: list[str]) -> int:
     from dqn.saved import evaluate_run
 
     return evaluate_run(
+        model_maker(options.run),
         options.run,
         options.checkpoint,
         options.episodes,
@@ -74,9 +81,33 @@ def play_command(arguments: list[str]) -> int:
     from dqn.saved import play_run
 
     return play_run(
-        options.run, options.checkpoint, options.seed, options.device,
+        model_maker(options.run), options.run, options.checkpoint, options.seed, options.device,
         video=options.video, gif=options.gif, png=options.png, window=options.window,
     )  # fmt: skip
+
+
+def agent_maker(config: Config) -> "MakeAgent":
+    """How what acts and learns is put together: by the config's method."""
+    if config.method == "dqn":
+        from dqn.agent import make_agent as of_dqn
+
+        return of_dqn
+    from dqn.tabular.agent import make_agent
+
+    return make_agent
+
+
+def model_maker(run: str) -> "MakeModel":
+    """How what a run has learned is put together: by its method."""
+    from dqn.saved import run_config
+
+    if run_config(Path(run)).method == "dqn":
+        from dqn.agent import make_model as of_dqn
+
+        return of_dqn
+    from dqn.tabular.agent import make_model
+
+    return make_model
 
 
 def bench_command(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """Choosing actions: epsilon-greedy on the network's q-values."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,27 @@ def greedy_by(q_values: Callable[[torch.Tensor], torch.Tensor], device: torch.de
         return action
 
     return greedy
+
+
+class Player(Protocol):
+    """Whoever chooses actions, by whichever method."""
+
+    def act(self, stack: Array, epsilon: float | F64) -> I64:
+        """Actions ``[N]`` on ``stack [N, S, *frame]``, each random with probability ``epsilon``,
+        one for all or ``[N]``."""
+        ...
+
+    def state_dict(self) -> State:
+        """What the next choice depends on, beside what is learned."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """The counterpart of ``state_dict``."""
+        ...
+
+
+MakePlayer = Callable[[np.random.Generator], Player]
+"""Makes somebody who plays by what is learned at that moment, with such a generator."""
 
 
 class Actor:

@@ -1,10 +1,10 @@
-"""From a config to the parts that do the work, each with a random generator of its own."""
+"""From a config to DQN's parts that do the work, each with a random generator of its own."""
 
 import functools
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -17,23 +17,49 @@ from dqn.actor import Actor, greedy_by
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device
 from dqn.learner import Learner
+from dqn.method import Agent
 from dqn.networks import QNetwork, make_network
-from dqn.replay import Replay
+from dqn.replay import Replay, ShapedReplay
 from dqn.schedule import numpy_generator, torch_generator
 
 log = logging.getLogger("dqn")
 
 
-@dataclass(frozen=True)
-class Agent:
-    """What acts, remembers and learns."""
+class DeepModel:
+    """A Q-network, and what its numbers mean."""
 
-    environment: envs.Environment
-    replay: Replay
-    learner: Learner
-    actor: Actor
-    learn: Callable[[int], None]
-    """``learn_once``, so many times."""
+    def __init__(
+        self, network: QNetwork, values: ActionValues, num_actions: int, device: torch.device
+    ) -> None:
+        self._network = network.place(device)
+        self._values = values
+        self._num_actions = num_actions
+        self._device = device
+
+    def q_values(self, state: torch.Tensor) -> torch.Tensor:
+        """``[B, A]`` without noise."""
+        return self._values.q(self._network(state)[0])
+
+    def player(self, generator: np.random.Generator) -> Actor:
+        """Epsilon-greedy on the q-values."""
+        return Actor(greedy_by(self.q_values, self._device), self._num_actions, generator)
+
+    def draw(self, folder: Path) -> None:
+        """Millions of weights are no picture."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights."""
+        return dict(self._network.state_dict())
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """The counterpart of ``state_dict``."""
+        self._network.load_state_dict(state)
+
+
+def make_model(config: Config, spec: envs.Spec, device: torch.device) -> DeepModel:
+    """The model of a config for a game, before anything was learned."""
+    network, values = make_q_network(config, spec)
+    return DeepModel(network, values, spec.num_actions, device)
 
 
 def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ActionValues]:
@@ -50,40 +76,16 @@ def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ActionVal
     return network, values
 
 
-def make_agent(config: Config, device: torch.device) -> Agent:
+def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     """Every part of a config, at the beginning of a run."""
     environment = envs.make(config, config.num_envs)
     spec = environment.spec
     network, values = make_q_network(config, spec)
     draws = torch_generator(config.seed, "learner", device=device)
     learner = Learner(network, values, config.optimizer, config.learner, draws)
-    where = config.replay.device
-    if where == "auto" and config.replay.storage == "compressed":
-        where = "cpu"
-    replay_device = device if where == "auto" else resolve_device(where, "replay.device")
+    replay_device = device_of_replay(config, device)
     replay_draws = torch_generator(config.seed, "replay", device=replay_device)
-    clip = config.replay.clip_reward
-    row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
-    try:
-        replay = Replay(
-            config.replay,
-            config.num_envs,
-            frame_shape=spec.frame_shape,
-            frame_dtype=spec.frame_dtype,
-            stack=spec.stack,
-            num_actions=spec.num_actions,
-            clip_reward=spec.atari if clip == "auto" else clip,
-            generator=replay_draws,
-        )
-    except (RuntimeError, MemoryError) as error:  # torch has no error of its own for it on the CPU
-        raise ConfigError(
-            f"replay.capacity of {config.replay.capacity:,} rows needs "
-            f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {replay_device} can give; "
-            "name fewer rows"
-        ) from error
-    if config.replay.storage == "plain":
-        _warn_of_memory(config.replay.capacity, row, replay_device)
-
+    replay = make_replay(config, spec, replay_draws)
     once = functools.partial(learn_once, replay, learner, config.learner.batch_size)
     learn: Callable[[int], None] = Repeated(once)
     greedy = greedy_by(learner.acting_q_values, device)
@@ -95,7 +97,54 @@ def make_agent(config: Config, device: torch.device) -> Agent:
         )  # fmt: skip
         greedy = CapturedGreedy(learner.acting_q_values, stacks, [draws])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
-    return Agent(environment, replay, learner, actor, learn)
+    model = DeepModel(network, values, spec.num_actions, device)
+    return Agent(environment, replay, model, learner, actor, learn)
+
+
+def device_of_replay(config: Config, device: torch.device) -> torch.device:
+    """Where the rows live; ``device`` is the learner's.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    where = config.replay.device
+    if where == "auto" and config.replay.storage == "compressed":
+        where = "cpu"
+    return device if where == "auto" else resolve_device(where, "replay.device")
+
+
+def make_replay(config: Config, spec: envs.Spec, generator: torch.Generator) -> Replay:
+    """The replay memory of a config for a game; ``generator`` draws the batches, where it lives.
+
+    Raises:
+        ConfigError: there is not so much memory, or the shape of its rewards is another game's.
+    """
+    clip = config.replay.clip_reward
+    kind = Replay
+    if config.replay.shape_reward == "cartpole":
+        envs.check_cartpole(spec)
+        kind = ShapedReplay
+    row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
+    try:
+        replay = kind(
+            config.replay,
+            config.num_envs,
+            frame_shape=spec.frame_shape,
+            frame_dtype=spec.frame_dtype,
+            stack=spec.stack,
+            num_actions=spec.num_actions,
+            clip_reward=spec.atari if clip == "auto" else clip,
+            generator=generator,
+        )
+    except (RuntimeError, MemoryError) as error:  # torch has no error of its own for it on the CPU
+        raise ConfigError(
+            f"replay.capacity of {config.replay.capacity:,} rows needs "
+            f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {generator.device} can give; "
+            "name fewer rows"
+        ) from error
+    if config.replay.storage == "plain":
+        _warn_of_memory(config.replay.capacity, row, generator.device)
+    return replay
 
 
 def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:

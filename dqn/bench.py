@@ -24,9 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dqn.about import device_name, versions
 from dqn.accelerate import Captured
-from dqn.agent import Agent, make_agent
-from dqn.config import Config
+from dqn.agent import make_agent
+from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
+from dqn.learner import Learner
+from dqn.method import Agent
 from dqn.peers import check_peers, measure_peers
 from dqn.saved import write_report
 from dqn.schedule import numpy_generator
@@ -47,9 +49,11 @@ def bench(config: Config, seconds: float, peers: bool, json_file: str | None) ->
     about ``seconds``.
 
     Raises:
-        ConfigError: the game or a device is none, the file cannot be written, or there is no peer
-            to compare with.
+        ConfigError: the method is not DQN, the game or a device is none, the file cannot be
+            written, or there is no peer to compare with.
     """
+    if config.method != "dqn":
+        raise ConfigError(f"bench measures method dqn, not {config.method}")
     if json_file:
         write_report(Path(json_file), "")  # what cannot be written is known before it takes minutes
     if peers:
@@ -126,7 +130,8 @@ def measure_loop(config: Config, device: torch.device, seconds: float) -> Figure
     )
     deadline = 0.0
     with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        session = Session(warm, Path(folder), device, lambda: time.perf_counter() > deadline)
+        agent = make_agent(warm, device)
+        session = Session(warm, agent, Path(folder), device, lambda: time.perf_counter() > deadline)
         session.begin()
         session.metrics.open(0, 0, "")
 
@@ -191,7 +196,7 @@ def waiting(do: Callable[[], object], device: torch.device) -> Callable[[], obje
     return whole
 
 
-def random_player(config: Config, agent: Agent) -> Callable[[], object]:
+def random_player(config: Config, agent: Agent[Learner]) -> Callable[[], object]:
     """A step of every environment at once, by random actions."""
     environment = agent.environment
     generator = numpy_generator(config.seed, "bench")
@@ -204,7 +209,7 @@ def random_player(config: Config, agent: Agent) -> Callable[[], object]:
     return step
 
 
-def fill(agent: Agent, rows: int, seed: int) -> None:
+def fill(agent: Agent[Learner], rows: int, seed: int) -> None:
     """Play at random until there are so many rows."""
     environment = agent.environment
     generator = numpy_generator(seed, "bench")

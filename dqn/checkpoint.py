@@ -30,6 +30,7 @@ import zstandard
 
 from dqn.device import cores
 from dqn.files import remove_folder, replace_file, sync_folder, write_synced
+from dqn.method import AnyLearner
 from dqn.replay import Replay
 from dqn.sealed import (
     Damaged,
@@ -113,7 +114,9 @@ class Checkpoints:
         os.rename(damaged, aside)
         return aside
 
-    def load(self, folder: Path, meta: dict[str, Any], replay: Replay) -> State:
+    def load(
+        self, folder: Path, meta: dict[str, Any], replay: Replay, learner: AnyLearner
+    ) -> State:
         """Verify a checkpoint, fill the replay's rows and return the state; ``meta`` is its
         meta.json as ``read_meta`` gave it.
 
@@ -134,7 +137,7 @@ class Checkpoints:
             raise Damaged(f"{folder.name}/meta.json is no checkpoint's (it has no lengths)")
         if folder.name != _name(meta["step"]):
             raise Damaged(f"{folder.name}/meta.json is of step {meta['step']}")
-        check_state(folder.name, state, meta, replay)
+        check_state(folder.name, state, meta, replay, learner)
         if state["learner"]["online"].keys() != model.keys():
             raise Damaged(f"{folder.name}/model.safetensors holds another network")
         _load_rows(folder, meta, replay, state["replay"]["time"])

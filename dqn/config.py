@@ -34,6 +34,8 @@ class EnvConfig:
     """Side of the square picture an Atari screen is shrunk to; other sizes are another protocol."""
     max_episode_frames: int = 108_000
     """Time limit of an Atari episode, in emulator frames (30 minutes of play); a truncation."""
+    max_episode_steps: int | None = None
+    """Time limit of another environment's episode, in steps (null: its own); a truncation."""
     reseed_steps: int = 10_000
     """An environment is seeded anew at its first episode end after this many of its own steps,
     which bounds how many recorded actions a continued run must play again."""
@@ -58,6 +60,9 @@ class ReplayConfig:
     """Discount per step."""
     clip_reward: bool | Literal["auto"] = "auto"
     """Clip rewards to [-1, 1] as they are stored (auto: on Atari only)."""
+    shape_reward: Literal["none", "cartpole"] = "none"
+    """cartpole: more the nearer to the middle and the more upright, as it is stored; scores stay
+    what they are."""
     sampler: Literal["uniform", "prioritized"] = "uniform"
     """prioritized: transitions with large errors are drawn more often."""
     alpha: float = 0.5
@@ -187,6 +192,19 @@ class ExplorationConfig:
 
 
 @dataclass(frozen=True)
+class TabularConfig:
+    """Tables: the methods that DQN grew out of"""
+
+    limits: tuple[float, ...] = ()
+    """Each number that is seen is cut into bins between minus its limit and its limit ([]: what is
+    seen is a vector with a single 1, which names the state)."""
+    bins: int = 6
+    """So many for each number; those at the ends reach on for ever."""
+    policy_change: float = 1e-4
+    """Of policy_gradient: the run ends when an update moves all probabilities by less, in sum."""
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation"""
 
@@ -204,6 +222,9 @@ class Config:
 
     game: str | None = None
     """Atari game (Breakout, space_invaders, ALE/Pong-v5) or another Gymnasium id (CartPole-v1)."""
+    method: Literal["dqn", "random", "q_learning", "sarsa", "policy_gradient", "reinforce"] = "dqn"
+    """What learns: a deep Q-network; nothing; a table of action values (q_learning, sarsa) or of
+    preferences (policy_gradient); a network of preferences (reinforce)."""
     seed: int = 1
     """Root of every random draw."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -247,6 +268,8 @@ class Config:
     """Learner"""
     exploration: ExplorationConfig = ExplorationConfig()
     """Exploration"""
+    tabular: TabularConfig = TabularConfig()
+    """Tables: the methods that DQN grew out of"""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation"""
 

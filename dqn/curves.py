@@ -2,12 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dqn import scores
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+Lines = list[dict[str, Any]]
+
+SMOOTHED = 10
+"""Reports in the running mean of the training return."""
+
+
+def read_lines(path: Path) -> Lines:
     """The objects of a .jsonl file; none if there is no such file."""
     if not path.exists():
         return []
@@ -15,7 +25,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(folder: Path, title: str, game: str) -> None:
-    """Draw ``training.jsonl`` and ``evaluations.jsonl`` into ``curves.png``.
+    """Draw ``training.jsonl`` and ``evaluations.jsonl`` into ``curves.png``: a panel for each thing
+    that there is something to show of.
 
     Raises:
         OSError: it cannot be written; an older picture stays.
@@ -25,42 +36,70 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
 
     training = read_lines(folder / "training.jsonl")
     evaluations = read_lines(folder / "evaluations.jsonl")
-    figure = Figure(figsize=(11, 7))
+    curves = [
+        ("mean greatest q on held-out states", points(evaluations, "held_out_q"), "o-", "green"),
+        ("epsilon", points(training, "epsilon"), "-", "blue"),
+        ("loss", points(training, "loss"), "-", "red"),
+    ]
+    curves = [curve for curve in curves if any(value for _, value in curve[1])]
+    rows = (len(curves) + 2) // 2
+    figure = Figure(figsize=(11, 3.5 * rows))
     figure.suptitle(title)
     # margins by hand: to have them computed doubles the time
-    figure.subplots_adjust(0.07, 0.07, 0.98, 0.93, wspace=0.18, hspace=0.06)
-    (returns, values), (epsilon, loss) = figure.subplots(2, 2, sharex=True)
+    figure.subplots_adjust(0.07, 0.14 / rows, 0.98, 1 - 0.14 / rows, wspace=0.18, hspace=0.06)
+    panels = figure.subplots(rows, 2, sharex=True, squeeze=False).flatten().tolist()
+    for axes in panels[len(curves) + 1 :]:
+        axes.remove()
+    panels = panels[: len(curves) + 1]
+    _draw_returns(panels[0], training, evaluations, game)
+    for axes, (label, drawn, style, color) in zip(panels[1:], curves, strict=True):
+        axes.plot(*zip(*drawn, strict=True), style, color=f"tab:{color}")
+        axes.set_ylabel(label)
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    for axes in panels[-2:]:
+        axes.set_xlabel("step")
+        axes.tick_params(labelbottom=True)
+    aside = folder / ".curves.part.png"
+    figure.savefig(aside, dpi=90)
+    aside.replace(folder / "curves.png")
 
-    ended = [line for line in training if line["mean_return"] is not None]
-    returns.plot(
-        [line["step"] for line in ended], [line["mean_return"] for line in ended],
-        color="tab:gray", alpha=0.7, label="training episodes (mean of each report)",
+
+def points(lines: Lines, key: str) -> list[tuple[int, float]]:
+    """``(step, value)`` of each line that has one."""
+    return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+
+
+def running_mean(values: list[float], window: int) -> list[float]:
+    """The mean of each value and the ``window - 1`` before it, or of as many as there are."""
+    sums = np.cumsum([0.0, *values])
+    begins = np.maximum(np.arange(len(values)) + 1 - window, 0)
+    ends = np.arange(len(values)) + 1
+    means: list[float] = ((sums[ends] - sums[begins]) / (ends - begins)).tolist()
+    return means
+
+
+def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) -> None:
+    ended = points(training, "mean_return")
+    steps, returns = [step for step, _ in ended], [value for _, value in ended]
+    axes.plot(
+        steps, returns, color="tab:gray", alpha=0.5, label="training episodes (mean of a report)"
+    )
+    axes.plot(
+        steps, running_mean(returns, SMOOTHED), color="black", linewidth=1,
+        label=f"its running mean over {SMOOTHED}",
     )  # fmt: skip
-    steps = [line["step"] for line in evaluations]
-    if steps:
-        returns.fill_between(
-            steps, [min(e["returns"]) for e in evaluations],
+    evaluated = [line["step"] for line in evaluations]
+    if evaluated:
+        axes.fill_between(
+            evaluated, [min(e["returns"]) for e in evaluations],
             [max(e["returns"]) for e in evaluations],
             color="tab:blue", alpha=0.15, label="evaluation, worst to best",
         )  # fmt: skip
         means = [e["mean"] for e in evaluations]
-        returns.plot(steps, means, "o-", color="tab:blue", label="evaluation, mean")
-        values.plot(steps, [e["held_out_q"] for e in evaluations], "o-", color="tab:green")
+        axes.plot(evaluated, means, "o-", color="tab:blue", label="evaluation, mean")
     random = scores.random_score(game)
     if random is not None:
-        returns.axhline(random, color="tab:red", linestyle=":", label="random player (published)")
-    returns.set_ylabel("score")
-    returns.legend(fontsize=8, loc="upper left")
-    values.set_ylabel("mean greatest q on held-out states")
-    epsilon.plot([line["step"] for line in training], [line["epsilon"] for line in training])
-    epsilon.set_ylabel("epsilon")
-    learnt = [line for line in training if line["loss"] is not None]
-    loss.plot([line["step"] for line in learnt], [line["loss"] for line in learnt], color="tab:red")
-    loss.set_ylabel("loss")
-    for axes in (returns, values, epsilon, loss):
-        axes.grid(alpha=0.3)
-    for axes in (epsilon, loss):
-        axes.set_xlabel("step")
-    aside = folder / ".curves.part.png"
-    figure.savefig(aside, dpi=90)
-    aside.replace(folder / "curves.png")
+        axes.axhline(random, color="tab:red", linestyle=":", label="random player (published)")
+    axes.set_ylabel("score")
+    axes.legend(fontsize=8)

@@ -13,13 +13,11 @@ import numpy as np
 import torch
 
 from dqn import envs, scores
-from dqn.actor import Actor, greedy_by
+from dqn.actor import MakePlayer
 from dqn.config import Config, EnvConfig
+from dqn.method import QValues
 from dqn.schedule import numpy_generator
 from dqn.types import Array
-
-QValues = Callable[[torch.Tensor], torch.Tensor]
-"""``[B, S, *frame]`` -> ``[B, A]``."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ class Evaluation:
 def protocol_name(config: Config, atari: bool) -> str:
     """How a score was come by, in a few words: ``classic``, ``machado, full action set``, ..."""
     if not atari:
-        return "gymnasium"
+        limit = config.env.max_episode_steps
+        return "gymnasium" if limit is None else f"gymnasium, at most {limit:,} steps"
     words: list[str] = [config.env.protocol]
     if config.env.full_action_set:
         words.append("full action set")
@@ -74,9 +73,8 @@ def protocol_name(config: Config, atari: bool) -> str:
 
 
 def evaluate(
-    q_values: QValues,
+    make_player: MakePlayer,
     config: Config,
-    device: torch.device,
     step: int,
     owner: str = "evaluation",
     stop: Callable[[], bool] = lambda: False,
@@ -90,7 +88,7 @@ def evaluate(
     settings, n = config.evaluation, config.evaluation.episodes
     environment = envs.make(config, n)
     generator = numpy_generator(config.seed, f"{owner} actor", step)
-    actor = Actor(greedy_by(q_values, device), environment.spec.num_actions, generator)
+    player = make_player(generator)
     returns, lengths = np.zeros(n, np.float64), np.zeros(n, np.int64)
     try:
         timestep = environment.reset(config.seed, f"{owner} {step}")
@@ -99,7 +97,7 @@ def evaluate(
             if stop():
                 return None
             action = np.zeros(n, np.int64)
-            action[playing] = actor.act(timestep.stack[playing], settings.epsilon)
+            action[playing] = player.act(timestep.stack[playing], settings.epsilon)
             environment.send(action)
             timestep = environment.receive()
             returns += timestep.reward * playing

@@ -50,6 +50,11 @@ class Learner:
         self._summed = torch.zeros((), dtype=torch.int64, device=device)
         self.first_bad = FirstBad(device)
 
+    @property
+    def converged(self) -> bool:
+        """A network is never done."""
+        return False
+
     def q_values(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, A]`` by the online network without noise, for evaluation."""
         z, _ = self.online(state)

@@ -19,7 +19,7 @@ from dqn.device import in_terminal
 from dqn.envs import Spec
 from dqn.evaluate import Evaluation
 from dqn.journal import Journal
-from dqn.learner import Learner
+from dqn.method import AnyLearner
 from dqn.types import Array, State, TimeStep
 
 log = logging.getLogger("dqn")
@@ -36,6 +36,7 @@ TAGS: dict[str, tuple[str, str]] = {
     "evaluation/seconds": ("seconds", "wall time that the evaluation took"),
     "learner/loss": ("score squared", "mean loss of the updates since the last report"),
     "learner/td_error": ("score", "mean priority: the size of the error; with C51 its divergence"),
+    "learner/policy_change": ("probability", "of a table of chances: the sum of what moved"),
     "learner/gradient_norm": ("1", "mean norm of the gradient before any clipping"),
     "learner/learning_rate": ("1", "step size of the optimiser"),
     "exploration/epsilon": ("probability", "of a random action, in the first environment"),
@@ -118,7 +119,7 @@ class Metrics:
         if time.monotonic() - self._pace[-1][0] >= SHOW_SECONDS:
             self._show()
 
-    def report(self, step: int, epsilon: float, fill: float, learner: Learner) -> None:
+    def report(self, step: int, epsilon: float, fill: float, learner: AnyLearner) -> None:
         """Write the numbers since the last report; the device is waited for here."""
         means = learner.take_means()
         for name, value in means.items():
@@ -151,7 +152,7 @@ class Metrics:
         self._since_report = []
 
     def evaluated(
-        self, evaluation: Evaluation, held_out_q: float, stack: Array, seconds: float
+        self, evaluation: Evaluation, held_out_q: float | None, stack: Array, seconds: float
     ) -> bool:
         """Write an evaluation down; returns whether it is the best so far."""
         self._evaluations += 1
@@ -176,10 +177,10 @@ class Metrics:
             self._board.image("input/stack", side_by_side, step)
         log.info(
             "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episodes "
-            "(%s, epsilon %g), mean greatest q %.3f, %.0f s",
+            "(%s, epsilon %g)%s, %.0f s",
             f"{step:,}", self._evaluations, evaluation.mean, evaluation.median,
             min(returns), max(returns), len(returns), evaluation.protocol, evaluation.epsilon,
-            held_out_q, seconds,
+            "" if held_out_q is None else f", mean greatest q {held_out_q:.3f}", seconds,
         )  # fmt: skip
         better = self.best is None or evaluation.mean > self.best
         if better:

@@ -52,7 +52,7 @@ class Parser(ArgumentParser):
         if option.hint is None:
             place.add_argument(typed, action="store_true", help=meaning)
             return
-        if option.default is not None or float in get_args(option.hint):
+        if option.default is not None or {float, int} & set(get_args(option.hint)):
             meaning += f" (default {shown(option.default)})"
         place.add_argument(
             typed, type=option.hint, default=option.default, help=meaning,
@@ -161,6 +161,8 @@ def _alternatives(hint: Any) -> list[str]:
     if get_origin(hint) is Literal:
         return [str(value) for value in get_args(hint)]
     if get_origin(hint) is tuple:
+        if float in get_args(hint):
+            return ["a list of numbers, such as [2.4, .2]"]
         return ["a list of whole numbers, such as [128, 128]"]
     words = {
         int: ["a whole number"],
@@ -179,5 +181,6 @@ def _wanted(hint: Any) -> str:
 
 def _metavar(hint: Any) -> str:
     short = {"a whole number": "N", "a number": "X", "a text": "TEXT"}
+    listed = "[X,...]" if float in get_args(hint) else "[N,...]"
     words = [short.get(word, word) for word in _alternatives(hint)]
-    return "|".join("[N,...]" if word.startswith("a list") else word for word in words)
+    return "|".join(listed if word.startswith("a list") else word for word in words)

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from dqn import envs
+from dqn.agent import make_agent
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
 from dqn.session import Session
@@ -114,7 +115,8 @@ def train_ours(config: Config, num_envs: int, counter: "Synchronized[int]") -> N
         return False
 
     with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        session = Session(config, Path(folder), resolve_device(config.device), count)
+        device = resolve_device(config.device)
+        session = Session(config, make_agent(config, device), Path(folder), device, count)
         session.begin()
         session.metrics.open(0, 0, "")
         loop(session)

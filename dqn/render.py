@@ -9,9 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from dqn.actor import Actor, greedy_by
+from dqn.actor import MakePlayer
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
 from dqn.films import Video
@@ -63,9 +61,8 @@ def play_episode(
 
 
 def render_evaluation(
-    q_values: Callable[[torch.Tensor], torch.Tensor],
+    make_player: MakePlayer,
     config: Config,
-    device: torch.device,
     step: int,
     folder: Path,
     index: int,
@@ -73,8 +70,8 @@ def render_evaluation(
 ) -> EpisodeRecord | None:
     """Play an episode into ``folder/eval_001/000000.png ...`` and ``folder/eval_001.mp4``.
 
-    Like an evaluation it is a function of the network, the run's seed and the step, and leaves no
-    trace in the training. Pictures never cost the training either: where one of the two fails
+    Like an evaluation it is a function of what is learned, the run's seed and the step, and leaves
+    no trace in the training. Pictures never cost the training either: where one of the two fails
     (disk full, encoder missing) that is one line in the log, its remains are removed, and the
     other goes on. Returns None if it was stopped or if both failed; then nothing is left of it.
     """
@@ -84,8 +81,7 @@ def render_evaluation(
     except ConfigError as error:
         log.warning("No %s this time: %s.", name, error)
         return None
-    generator = numpy_generator(config.seed, "render actor", step)
-    actor = Actor(greedy_by(q_values, device), environment.spec.num_actions, generator)
+    player = make_player(numpy_generator(config.seed, "render actor", step))
     rate = environment.decisions_per_second
     pictures = _Spared(f"{name}/", lambda: PngFolder(folder / name))
     video = _Spared(f"{name}.mp4", lambda: Video(folder / f"{name}.mp4", rate))
@@ -99,7 +95,7 @@ def render_evaluation(
     with closing(environment), pictures, video:
         record = play_episode(
             environment,
-            lambda stack: actor.act(stack, config.evaluation.epsilon),
+            lambda stack: player.act(stack, config.evaluation.epsilon),
             config.seed,
             f"render {step}",
             (pictures, video),

@@ -18,15 +18,12 @@ import torch
 
 from dqn import envs, scores
 from dqn.about import in_words
-from dqn.action_values import ActionValues
-from dqn.actor import Actor, greedy_by
-from dqn.agent import make_q_network
 from dqn.checkpoint import Checkpoints
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
-from dqn.evaluate import QValues, evaluate
+from dqn.evaluate import evaluate
 from dqn.films import Gif, Video
-from dqn.networks import QNetwork
+from dqn.method import MakeModel, Model
 from dqn.options import load_config
 from dqn.render import play_episode
 from dqn.schedule import numpy_generator
@@ -38,19 +35,26 @@ from dqn.yaml_files import NUMBER, number
 
 @dataclass(frozen=True)
 class SavedAgent:
-    """A network as it was at some step, and the config it was trained under."""
+    """A network or table as it was at some step, and the config it was trained under."""
 
     config: Config
     name: str
     """Which one it is: ``best``, ``step_000250000``."""
     step: int
-    q_values: QValues
+    model: Model
 
 
 def evaluate_run(
-    run: str, which: str, episodes: int | None, seed: int, device_name: str, json_file: str | None
+    make_model: MakeModel,
+    run: str,
+    which: str,
+    episodes: int | None,
+    seed: int,
+    device_name: str,
+    json_file: str | None,
 ) -> int:
     """Score a saved network on whole games of its own protocol, and print the scores.
+    ``make_model`` is that of the run's method.
 
     Raises:
         ConfigError: as ``load_agent``, or the JSON file cannot be written.
@@ -62,13 +66,13 @@ def evaluate_run(
         settings = dataclasses.replace(settings, episodes=episodes)
     config = dataclasses.replace(config, seed=seed, evaluation=settings)
     validate(config)
-    agent = load_agent(run, which, device)
+    agent = load_agent(make_model, run, which, device)
     if json_file:
         write_report(
             Path(json_file), ""
         )  # what cannot be written is known before anything is played
     use_threads(config.threads)
-    result = evaluate(agent.q_values, config, device, agent.step, owner="evaluate command")
+    result = evaluate(agent.model.player, config, agent.step, owner="evaluate command")
     assert result is not None, "nobody stops it"
     print(
         f"{result.game}, {run}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
@@ -86,6 +90,7 @@ def evaluate_run(
 
 
 def play_run(
+    make_model: MakeModel,
     run: str,
     which: str,
     seed: int,
@@ -96,7 +101,8 @@ def play_run(
     png: str | None,
     window: bool,
 ) -> int:
-    """Play one game with a saved network and show it wherever was asked for.
+    """Play one game with a saved network and show it wherever was asked for. ``make_model`` is
+    that of the run's method.
 
     Raises:
         ConfigError: as ``load_agent``, nothing to show it on, or no way to.
@@ -106,11 +112,10 @@ def play_run(
     device = resolve_device(device_name)
     config = run_config(Path(run))
     validate(dataclasses.replace(config, seed=seed))
-    agent = load_agent(run, which, device)
+    agent = load_agent(make_model, run, which, device)
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
-    generator = numpy_generator(seed, "play command actor")
-    actor = Actor(greedy_by(agent.q_values, device), environment.spec.num_actions, generator)
+    player = agent.model.player(numpy_generator(seed, "play command actor"))
     rate = environment.decisions_per_second
     try:
         with ExitStack() as stack:
@@ -126,7 +131,7 @@ def play_run(
                 sinks.append(stack.enter_context(shown))
             record = play_episode(
                 environment,
-                lambda frames: actor.act(frames, config.evaluation.epsilon),
+                lambda frames: player.act(frames, config.evaluation.epsilon),
                 seed,
                 "play command",
                 sinks,
@@ -152,7 +157,7 @@ def _interval(returns: Sequence[float]) -> str:
     return f" (95% interval {low:.1f} to {high:.1f})"
 
 
-def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:
+def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device) -> SavedAgent:
     """Load ``latest``, ``best`` or a step's network from a run's folder.
 
     A shipped agent has ``best`` alone, which is then the latest too.
@@ -171,17 +176,17 @@ def load_agent(run: str, which: str, device: torch.device) -> SavedAgent:
         except Damaged as damage:
             problems.append(str(damage))
             continue
-        network, values = make_q_network(config, spec)
-        fits = _shapes(tensors) == _shapes(network.state_dict())
+        model = make_model(config, spec, device)
+        fits = _shapes(tensors) == _shapes(model.state_dict())
         if meta["game"] != spec.game or not fits:
             raise ConfigError(
                 f"{candidate} does not fit {folder}/config.yaml: it is of "
                 f"{in_words(meta['game'])} with {meta['num_actions']} actions"
             )
-        network.load_state_dict(tensors)
+        model.load_state_dict(tensors)
         for problem in dict.fromkeys(problems):
             print(f"warning: {problem}: taking {candidate.name}", file=sys.stderr)
-        return SavedAgent(config, candidate.name, meta["step"], _q_values(network, values, device))
+        return SavedAgent(config, candidate.name, meta["step"], model)
     if not problems:
         raise ConfigError(f"{folder} has no checkpoint ({which}) yet")
     raise ConfigError(f"no checkpoint in {folder} is whole: {'; '.join(dict.fromkeys(problems))}")
@@ -202,11 +207,6 @@ def write_report(file: Path, text: str) -> None:
             stream.write(text)
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
-
-
-def _q_values(network: QNetwork, values: ActionValues, device: torch.device) -> QValues:
-    network.place(device).requires_grad_(False)
-    return lambda state: values.q(network(state)[0])
 
 
 def run_config(folder: Path) -> Config:

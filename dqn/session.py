@@ -15,11 +15,11 @@ import torch
 from tqdm import tqdm
 
 from dqn.about import check_about, device_name, in_words, make_about, versions, warn_of_differences
-from dqn.agent import make_agent
 from dqn.checkpoint import Checkpoints
 from dqn.config import Config, ConfigError
 from dqn.curves import draw_curves
 from dqn.evaluate import evaluate, held_out_states, mean_greatest_q, protocol_name
+from dqn.method import Agent, AnyLearner
 from dqn.metrics import Metrics
 from dqn.render import render_evaluation
 from dqn.run import Clock
@@ -49,10 +49,15 @@ class Session:
     """
 
     def __init__(
-        self, config: Config, folder: Path, device: torch.device, stop: Callable[[], bool]
+        self,
+        config: Config,
+        agent: Agent[AnyLearner],
+        folder: Path,
+        device: torch.device,
+        stop: Callable[[], bool],
     ) -> None:
         self.config = config
-        self.agent = make_agent(config, device)
+        self.agent = agent
         self.step = 0
         spec = self.agent.environment.spec
         self._about = make_about(config, spec, device)
@@ -61,6 +66,7 @@ class Session:
         self._device = device
         self._stop = stop
         self._evaluated = 0  # the step of the last evaluation
+        self._converged = False  # by the checkpoint that is continued from
         self._checkpoints = Checkpoints(folder, config.keep)
         self._clock = Clock(config.checkpoint_minutes)
         self._failed_saves = 0  # in a row
@@ -105,8 +111,14 @@ class Session:
 
     @property
     def finished(self) -> bool:
-        """Whether every step is made and the last network evaluated."""
-        return self.step >= self.config.total_steps and self._evaluated == self.step
+        """Whether every step is made, or nothing is left to learn, and the last network
+        evaluated."""
+        return self._at_end and self._evaluated == self.step
+
+    @property
+    def _at_end(self) -> bool:
+        converged = self._converged or self.agent.learner.converged
+        return self.step >= self.config.total_steps or converged
 
     def go_on(self) -> bool:
         """Between two steps: evaluate and save if it is time; then whether there is a next one.
@@ -114,7 +126,7 @@ class Session:
         The step of the last evaluation is part of a checkpoint, so an evaluation that was due
         or under way when the run was stopped is made when it goes on.
         """
-        at_end = self.step >= self.config.total_steps
+        at_end = self._at_end
         if due(self._evaluated, self.step, self.config.evaluate_period) or (
             at_end and not self.finished
         ):
@@ -143,16 +155,18 @@ class Session:
         if not self._checkpoints.newest_first():
             self.save()  # so a best model without a checkpoint is what somebody left of a run
         began = time.monotonic()
-        learner = self.agent.learner
-        result = evaluate(learner.q_values, self.config, self._device, self.step, stop=self._stop)
+        model = self.agent.model
+        result = evaluate(model.player, self.config, self.step, stop=self._stop)
         if result is None:
             return
-        held_out_q = mean_greatest_q(learner.q_values, self._held_out, self._device)
+        held_out_q = None
+        if model.q_values:
+            held_out_q = mean_greatest_q(model.q_values, self._held_out, self._device)
         seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
         if self.metrics.evaluated(result, held_out_q, stack, seconds):
-            model = {name: value.clone() for name, value in learner.online.state_dict().items()}
-            self._best = model, self.about | result.as_json()
+            best = {name: value.clone() for name, value in model.state_dict().items()}
+            self._best = best, self.about | result.as_json()
             try:
                 self._write_best()
             except OSError as error:
@@ -208,13 +222,15 @@ class Session:
                 meta = read_meta(folder)
                 check_about(folder, meta, self.about)
                 self.step, self._evaluated = meta["step"], meta["state"].get("evaluated", -1)
+                self._converged = _has_converged(meta["state"])
                 if self.finished:
+                    more = "a larger --total-steps extends it"
                     log.info(
-                        "%s is finished at step %s; a larger --total-steps extends it.",
-                        self._folder, f"{self.step:,}",
+                        "%s is finished at step %s; %s.", self._folder, f"{self.step:,}",
+                        "nothing was left to learn" if self._converged else more,
                     )  # fmt: skip
                     return
-                state = self._checkpoints.load(folder, meta, self.agent.replay)
+                state = self._checkpoints.load(folder, meta, self.agent.replay, self.agent.learner)
             except Damaged as damage:
                 damages.append((folder, str(damage)))
                 continue
@@ -248,7 +264,7 @@ class Session:
                 f"{self._folder} has a best model and no checkpoint to continue from; --fresh "
                 "moves it aside and starts anew"
             )
-        self.step = self._evaluated = 0
+        self.step, self._evaluated, self._converged = 0, 0, False
         self._announce("Starting")
         if self.config.total_steps <= self.config.learning_starts:
             log.warning("Nothing will be learned: total_steps end before learning_starts.")
@@ -319,14 +335,14 @@ class Session:
         title = f"{spec.game}, {self._folder.name}, {protocol_name(self.config, spec.atari)}"
         try:
             draw_curves(self._folder, title, spec.game)
+            self.agent.model.draw(self._folder)
         except (OSError, ValueError, KeyError) as error:  # full disk; lines that are none
             log.warning("No curves.png this time: %s.", error)
         if not self.config.render:
             return
         record = render_evaluation(
-            self.agent.learner.q_values,
+            self.agent.model.player,
             self.config,
-            self._device,
             self.step,
             self._folder,
             index,
@@ -337,3 +353,9 @@ class Session:
                 "step %s: eval_%03d shows an episode of %s steps with a return of %g",
                 f"{self.step:,}", index, f"{record.length:,}", record.return_,
             )  # fmt: skip
+
+
+def _has_converged(state: dict[str, Any]) -> bool:
+    """Whether a checkpoint's state, not yet checked, says that its learner was done."""
+    learner = state.get("learner")
+    return isinstance(learner, dict) and learner.get("converged") is True

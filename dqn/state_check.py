@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from dqn.layers import SINGULAR_VECTOR
-from dqn.learner import MEASURES
+from dqn.learner import MEASURES, Learner
+from dqn.method import AnyLearner
 from dqn.networks import CENTER
 from dqn.replay import Replay
 from dqn.sealed import Damaged
@@ -40,8 +41,11 @@ class _Array(NamedTuple):
         )
 
 
-def check_state(folder: str, state: State, meta: dict[str, Any], replay: Replay) -> None:
-    """Compare a state with what ``meta`` (of this game) says, and with the replay's dimensions.
+def check_state(
+    folder: str, state: State, meta: dict[str, Any], replay: Replay, learner: AnyLearner
+) -> None:
+    """Compare a state with what ``meta`` (of this game) says, with the replay's dimensions, and
+    with a learner of its method.
 
     Raises:
         Damaged: it says where they differ.
@@ -64,7 +68,8 @@ def check_state(folder: str, state: State, meta: dict[str, Any], replay: Replay)
         "timestep": timestep, "lives": numbers, "count": numbers, "seed": numbers, "age": numbers,
         "actions": _Array(np.ndarray, str(np.min_scalar_type(meta["num_actions"] - 1)), (None, n)),
     }  # fmt: skip
-    learner = {
+    deep = isinstance(learner, Learner)
+    deep_learner = {
         "online": _is_mapping, "target": _is_mapping, "optimizer": _is_mapping,
         "sums": _Array(torch.Tensor, "float32", (len(MEASURES),)),
         "draws": _is_generator, "updates": count, "summed": count,
@@ -77,12 +82,12 @@ def check_state(folder: str, state: State, meta: dict[str, Any], replay: Replay)
     rules = {
         "environment": environment,
         "replay": {"time": lambda time: count(time) and time * n == step, "sampler": _is_mapping},
-        "learner": learner,
+        "learner": deep_learner if deep else _like(learner.state_dict()),
         "actor": _is_mapping,
         "metrics": metrics,
         "evaluated": count,
     }
-    wrong = _wrong(rules, state) or _wrong_learner(state["learner"])
+    wrong = _wrong(rules, state) or (_wrong_learner(state["learner"]) if deep else "")
     wrong = wrong or _wrong_masses(state, replay)
     if wrong:
         raise Damaged(f"{folder}/meta.json: the state's {wrong} is not what this run's would be")
@@ -100,6 +105,23 @@ def _wrong(rules: Any, value: Any, path: str = "") -> str:
         ).lstrip("/")
     right = rules.fits(value) if isinstance(rules, _Array) else rules(value)
     return "" if right else path
+
+
+def _like(state: State) -> Any:
+    """Rules that the state of another such object keeps: arrays of its types and shapes, numbers
+    of its kinds, none below 0 where it has none."""
+
+    def rule(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: rule(inner) for key, inner in value.items()}
+        if isinstance(value, torch.Tensor):
+            dtype = str(value.dtype).removeprefix("torch.")
+            return _Array(torch.Tensor, dtype, tuple(value.shape))
+        if type(value) is float:
+            return lambda other: _are_numbers([other])
+        return lambda other: type(other) is type(value) and 0 <= other < 2**63
+
+    return rule(state)
 
 
 def _wrong_learner(learner: State) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from dqn.about import versions
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.files import replace_file
+from dqn.method import Agent, AnyLearner
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
 from dqn.schedule import due
@@ -50,10 +52,14 @@ def loop(session: Session) -> None:
             session.report()
 
 
-def train(config: Config, name: str, fresh: bool) -> int:
+MakeAgent = Callable[[Config, torch.device], Agent[AnyLearner]]
+
+
+def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
     """Train, or continue, the run of a config; returns the exit status.
 
-    ``name`` is the preset's, for the run's folder; ``fresh`` moves an old run aside.
+    ``make_agent`` is that of the config's method; ``name`` is the preset's, for the run's folder;
+    ``fresh`` moves an old run aside.
 
     Raises:
         ConfigError: what was typed or configured is wrong, or the folder is another run's.
@@ -72,7 +78,7 @@ def train(config: Config, name: str, fresh: bool) -> int:
     try:
         if not fresh:
             _check_identity(config, folder.path)
-        return _run(config, folder, device, fresh)
+        return _run(make_agent, config, folder, device, fresh)
     except ConfigError:  # refused: nothing was changed, and nothing is written here either
         raise
     except RunStopped as error:
@@ -91,10 +97,12 @@ def train(config: Config, name: str, fresh: bool) -> int:
     return 1
 
 
-def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -> int:
+def _run(
+    make_agent: MakeAgent, config: Config, folder: RunFolder, device: torch.device, fresh: bool
+) -> int:
     """From the first checkpoint or the newest to the end, or until told to stop."""
     with StopSignals() as stop:
-        session = Session(config, folder.path, device, stop)
+        session = Session(config, make_agent(config, device), folder.path, device, stop)
         aside = folder.set_aside() if fresh else None
         try:
             session.begin()

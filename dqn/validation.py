@@ -3,6 +3,7 @@
 import math
 
 from dqn.config import Config, ConfigError, NetworkConfig, flatten
+from dqn.method_check import check_method
 
 INFINITY = math.inf
 _RANGES: dict[str, tuple[float, float]] = {
@@ -17,6 +18,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "report_period": (1, INFINITY),
     "env.frame_size": (12, 210),
     "env.max_episode_frames": (4, 2**31 - 1),
+    "env.max_episode_steps": (1, 2**31 - 1),
     "env.reseed_steps": (1, INFINITY),
     "env.threads": (0, 1024),
     "replay.capacity": (1, INFINITY),
@@ -57,6 +59,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "exploration.epsilon_end": (0, 1),
     "exploration.epsilon_decay_steps": (0, INFINITY),
     "exploration.spread": (0, INFINITY),
+    "tabular.limits": (0, INFINITY),
+    "tabular.bins": (2, 256),
+    "tabular.policy_change": (0, INFINITY),
     "evaluation.episodes": (1, 4096),
     "evaluation.epsilon": (0, 1),
     "evaluation.held_out_states": (1, 2**20),
@@ -72,6 +77,7 @@ _POSITIVE = (
     "learner.target_tau",
     "learner.max_gradient_norm",
     "learner.max_gradient_value",
+    "tabular.limits",
 )
 
 
@@ -110,6 +116,7 @@ def validate(config: Config) -> None:
 
 def _refuse_contradictions(config: Config) -> None:
     """Pairs of settings of which one would silently have no effect, or none would work."""
+    check_method(config)
     network, values = config.network, config.values
     if config.replay.device == "cuda" and config.device == "cpu":
         raise ConfigError("replay.device is cuda while device is cpu; give both the same")

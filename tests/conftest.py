@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import dqn.session
+import dqn.tabular.table
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
@@ -39,10 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_curves() -> Iterator[None]:
-    """In this process nobody looks at curves.png, half a second each time, but test_run_folder.py;
-    processes that tests start draw it."""
+    """In this process nobody looks at curves.png and table.png, half a second each time, but
+    test_run_folder.py and a test of the lessons; processes that tests start draw them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dqn.session, "draw_curves", lambda *_: None)
+        patch.setattr(dqn.tabular.table, "draw_table", lambda *_: None)
         yield
 
 

@@ -52,6 +52,33 @@ COMMAND_LINES = {
     "old id": (["--game=PongNoFrameskip-v4"], "try --game Pong"),
     "continuous actions": (["--game=Pendulum-v1"], "DQN needs a discrete one"),
     "a number is seen": (["--game=FrozenLake-v1"], "shows a number"),
+    "a number beyond a table": (
+        ["--game=CartPole-v1", "--method=sarsa", "--device=cpu"],
+        "tabular.limits must be 4, one for each number that CartPole-v1 shows, not []",
+    ),
+    "a table of pixels": (["--method=sarsa", "--device=cpu"], "no table has a row for each of"),
+    "a table on a GPU": (["--method=sarsa"], "method sarsa works on the CPU; set device to cpu"),
+    "no such method": (["--method=ppo"], "--method must be dqn, random, q_learning, sarsa, poli"),
+    "another method's field": (
+        ["--method=sarsa", "--device=cpu", "--network.dueling"],
+        "network.dueling is nothing that method sarsa looks at; leave it",
+    ),
+    "a table's field": (["--tabular.bins=7"], "nothing that method dqn looks at"),
+    "a text in a list of numbers": (["--tabular.limits=[x]"], "must be a list of numbers"),
+    "several policies at once": (
+        ["--method=reinforce", "--device=cpu"],
+        "method reinforce learns from one episode at a time",
+    ),
+    "rewards for ever": (
+        ["--method=reinforce", "--device=cpu", "--num-envs=1", "--replay.gamma=1"],
+        "method reinforce takes what lies beyond a time limit",
+    ),
+    "half at random": (["--method=random", "--device=cpu"], "always plays at random; set explor"),
+    "a pole where there is none": (
+        ["--game=Acrobot-v1", "--replay.shape-reward=cartpole"],
+        "replay.shape_reward cartpole is for CartPole, not Acrobot-v1",
+    ),
+    "another kind of time limit": (["--env.max-episode-steps=9"], "Atari's is env.max_episode_fr"),
     "game without a name": (["Pong"], "unknown command 'Pong'"),
     "misspelt command": (["evalute", "x"], "there are train, evaluate, play"),
     "a word too many": (["--game=Pong", "extra"], "unexpected 'extra'"),
@@ -192,6 +219,17 @@ def test_yaml(
     before = contents(tmp_path)
     assert expected in refusal(capfd, ["--config", "bad.yaml", *game])
     assert contents(tmp_path) == before
+
+
+def test_a_game_whose_physics_are_missing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    for module in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, module)
+    said = refusal(capfd, ["--game=LunarLander-v3", f"--checkpoints-dir={tmp_path}"])
+    assert said == ("LunarLander-v3 needs Box2D; pip install -r requirements-box2d.txt installs it")
+    assert contents(tmp_path) == {}
 
 
 def test_yaml_in_another_encoding(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 import main as program
+from dqn.agent import make_agent
 from dqn.config import Config, flatten
 from dqn.options import as_yaml, load_config, parse_training, training_parser
+from dqn.train import MakeAgent
 from main import main
 
 PRESETS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -42,7 +44,7 @@ def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFix
             default = str(list(value)) if isinstance(value, tuple) else str(value)
             assert f"(default {default.lower()})" in text.replace("_", ""), text
     assert "--config FILE A YAML file of options" in shown
-    assert "In configs/: btr, c51, data_efficient_rainbow, double, dqn, " in shown
+    assert "In configs/: btr, c51, cartpole, " in shown
     assert "--fresh Move an old run of that name aside" in shown
     assert "main.py evaluate RUN" in shown
     assert "main.py play RUN" in shown
@@ -92,7 +94,7 @@ def test_print_config_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture
     assert load_config(file) == understood(*arguments)
     assert main([f"--config={file}", "--print_config"]) == 0
     assert capsys.readouterr().out == printed.out
-    assert list(yaml.safe_load(printed.out))[:3] == ["game", "seed", "device"]
+    assert list(yaml.safe_load(printed.out))[:3] == ["game", "method", "seed"]
 
 
 def test_print_config_trains_nothing_and_needs_no_game(
@@ -235,21 +237,24 @@ def test_short_names() -> None:
     assert parse_training(training_parser(), []).fresh is False
 
 
+Calls = list[tuple[MakeAgent, Config, str, bool]]
+
+
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, str, bool]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Instead of training, note down what would be trained."""
-    calls: list[tuple[Config, str, bool]] = []
+    calls: Calls = []
     monkeypatch.setattr("dqn.train.train", lambda *arguments: calls.append(arguments) or 0)
     return calls
 
 
-def test_train_is_the_default_command(trained: list[tuple[Config, str, bool]], preset: str) -> None:
+def test_train_is_the_default_command(trained: Calls, preset: str) -> None:
     assert main(["--game=Breakout"]) == 0
     assert main(["train", "--game=Breakout"]) == 0
     assert main(["train", "--config", preset, "--fresh"]) == 0
-    assert trained[0] == trained[1] == (Config(game="Breakout"), "dqn", False)
-    assert trained[2][1:] == ("mine", True)
-    assert trained[2][0].game == "Pong"
+    assert trained[0] == trained[1] == (make_agent, Config(game="Breakout"), "dqn", False)
+    assert trained[2][2:] == ("mine", True)
+    assert trained[2][1].game == "Pong"
 
 
 TINY = [

@@ -111,8 +111,10 @@ def test_both_ends_of_a_range_are_allowed(name: str) -> None:
     if name == "optimizer.learning_rate_decay_steps":
         ends[0] = 1  # there is a learning_rate_end
     base = dataclasses.replace(ROOMY, num_envs=2) if name == "exploration.spread" else ROOMY
+    if name.startswith("tabular."):
+        base = Config(method="policy_gradient", device="cpu", num_envs=1)
     for end in ends:
-        value = (kind(end),) if name == "network.mlp_units" else kind(end)
+        value = (kind(end),) if isinstance(flatten(Config())[name], tuple) else kind(end)
         validate(with_field(base, name, value))
 
 

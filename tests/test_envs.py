@@ -744,7 +744,7 @@ def test_other_ids_keep_their_name_and_make_a_plain_folder() -> None:
 
 
 def test_engines_refuse_a_second_send() -> None:
-    engine = ClassicEngine("CartPole-v1", 1)
+    engine = ClassicEngine("CartPole-v1", 1, None)
     with pytest.raises(AssertionError, match="without send"):
         engine.receive()
     engine.send(np.zeros(1, np.int64), np.zeros(1, np.int64))

@@ -12,6 +12,7 @@ from test_resume import assert_same, newest, run_of
 import dqn.checkpoint
 import dqn.session
 import dqn.train
+from dqn.agent import make_agent
 from dqn.config import ConfigError
 from dqn.options import parse_training, training_parser
 
@@ -62,7 +63,7 @@ def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def train(folder: Path, steps: int = 90) -> int:
     config = dataclasses.replace(CONFIG, total_steps=steps, checkpoints_dir=str(folder))
     try:
-        return dqn.train.train(config, "dqn", fresh=False)
+        return dqn.train.train(make_agent, config, "dqn", fresh=False)
     except ConfigError:
         return 2
 

@@ -9,24 +9,28 @@ import numpy as np
 import pytest
 import torch
 
+from dqn.agent import make_agent
 from dqn.config import Config, EvaluationConfig, ExplorationConfig, ReplayConfig
 from dqn.train import train
 
 ROOT = Path(__file__).parent.parent
 
 FLOORS = {
-    0: ["types", "config", "schedule", "scores", "files", "journal", "yaml_files", "validation"],
+    0: [
+        *["types", "config", "schedule", "scores", "files", "journal", "yaml_files"],
+        *["validation", "method_check"],
+    ],
     1: [
         *["envs", "sampler", "frames", "replay", "layers", "torsos", "heads", "networks"],
         *["action_values", "policies", "optimizers"],
         *["device", "sinks", "board", "parser", "options"],
     ],
-    2: ["actor", "learner", "accelerate", "agent", "films"],
+    2: ["actor", "learner", "method", "accelerate", "agent", "films"],
     3: [
         *["evaluate", "render", "metrics", "curves", "about", "sealed"],
         *["state_check", "checkpoint", "run", "saved", "session"],
     ],
-    4: ["train", "peers", "bench"],
+    4: ["train", "peers", "bench", "tabular"],
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
@@ -35,7 +39,7 @@ ONLY_IN = {
     "gymnasium": {"envs"},
     "tensorboard": {"board"},
     "jsonargparse": {"parser", "options"},
-    "matplotlib": {"curves"},
+    "matplotlib": {"curves", "tabular"},
     "av": {"films"},
     "pygame": {"sinks"},
     "stable_baselines3": {"peers"},
@@ -137,5 +141,5 @@ def test_a_run_draws_from_no_global_generator(game, tmp_path):
         evaluation=EvaluationConfig(episodes=2, held_out_states=2),
     )
     before = global_states()
-    assert train(config, "test", fresh=False) == 0
+    assert train(make_agent, config, "test", fresh=False) == 0
     assert global_states() == before

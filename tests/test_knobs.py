@@ -43,6 +43,22 @@ BREAKOUT = [
     "--evaluation.epsilon=.5", "--evaluation.held-out-states=1", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 
+Q_TABLE = [
+    "--game=CartPole-v1", "--method=q_learning", "--device=cpu", "--total-steps=400",
+    "--num-envs=4", "--learning-starts=40", "--threads=1", "--replay.capacity=240",
+    "--report-period=100", "--evaluate-period=200", "--learner.update-period=1",
+    "--optimizer.learning-rate=.1", "--exploration.epsilon-decay-steps=200",
+    "--tabular.limits=[2.4,3,.2,2]", "--evaluation.episodes=2", "--evaluation.held-out-states=2",
+    "--checkpoint-minutes=1e6",
+]  # fmt: skip
+MAZE = [
+    "--game=Maze-v0", "--method=policy_gradient", "--device=cpu", "--total-steps=400",
+    "--num-envs=1", "--learning-starts=2", "--threads=1", "--replay.capacity=400",
+    "--report-period=10", "--evaluate-period=400", "--learner.update-period=1",
+    "--optimizer.learning-rate=1", "--exploration.epsilon-start=0", "--exploration.epsilon-end=0",
+    "--evaluation.episodes=1", "--evaluation.epsilon=0", "--checkpoint-minutes=1e6",
+]  # fmt: skip
+
 IMPALA = [*BREAKOUT, "--network.torso=impala"]
 NOISY = [*CARTPOLE, "--network.noisy=true"]
 C51 = [*CARTPOLE, "--learner.loss=huber", "--values.kind=categorical"]
@@ -58,6 +74,7 @@ EVALUATIONS, TRAINING = "evaluations.jsonl", "training.jsonl"
 
 CASES: dict[str, tuple[list[str], str, str]] = {
     "game": (CARTPOLE, "Acrobot-v1", ROWS),
+    "method": (Q_TABLE, "sarsa", MODEL),
     "seed": (CARTPOLE, "2", ROWS),
     "num_envs": (CARTPOLE, "2", ROWS),
     "learning_starts": (CARTPOLE, "80", MODEL),
@@ -67,11 +84,13 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "env.full_action_set": (BREAKOUT, "true", ROWS),
     "env.frame_size": (BREAKOUT, "48", ROWS),
     "env.max_episode_frames": (BREAKOUT, "160", ROWS),
+    "env.max_episode_steps": (CARTPOLE, "8", ROWS),
     "env.reseed_steps": (CARTPOLE, "10", ROWS),
     "replay.capacity": (CARTPOLE, "120", MODEL),
     "replay.n_step": (CARTPOLE, "2", MODEL),
     "replay.gamma": (CARTPOLE, "0.9", MODEL),
     "replay.clip_reward": (QBERT, "false", ROWS),
+    "replay.shape_reward": (CARTPOLE, "cartpole", ROWS),
     "replay.sampler": (CARTPOLE, "prioritized", MODEL),
     "replay.alpha": (PRIORITIZED, "0.9", MODEL),
     "replay.beta_start": (PRIORITIZED, "0.1", MODEL),
@@ -118,6 +137,9 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "exploration.epsilon_end": (CARTPOLE, "0.5", ROWS),
     "exploration.epsilon_decay_steps": (CARTPOLE, "100", ROWS),
     "exploration.spread": (CARTPOLE, "7", ROWS),
+    "tabular.limits": (Q_TABLE, "[1,1,.1,1]", MODEL),
+    "tabular.bins": (Q_TABLE, "5", MODEL),
+    "tabular.policy_change": (MAZE, "10", ROWS),
     "evaluation.episodes": (CARTPOLE, "3", EVALUATIONS),
     "evaluation.epsilon": (CARTPOLE, "1.0", EVALUATIONS),
     "evaluation.held_out_states": (CARTPOLE, "16", EVALUATIONS),

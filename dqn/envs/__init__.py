@@ -1,16 +1,21 @@
 """Games: the only room that knows ale_py and gymnasium."""
 
-from dqn.config import Config
+from dqn.config import Config, ConfigError
 from dqn.envs.atari import AtariEngine
 from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Engine, Spec
 from dqn.envs.environment import Environment
+from dqn.envs.maze import MAZE
+from dqn.envs.maze import allowed as allowed_in_maze
+from dqn.envs.maze import walls as walls_of_maze
 from dqn.envs.names import atari_rom, display_name, gymnasium_id, is_atari, resolve
 from dqn.envs.screen import ScreenEnvironment
+from dqn.envs.shaping import check_cartpole, shape_cartpole
 
 __all__ = [
-    "Environment", "ScreenEnvironment", "Spec", "display_name", "gymnasium_id", "is_atari", "make",
-    "resolve",
+    "MAZE", "Environment", "ScreenEnvironment", "Spec", "allowed_in_maze", "check_cartpole",
+    "display_name", "gymnasium_id", "is_atari", "make", "resolve", "shape_cartpole",
+    "walls_of_maze",
 ]  # fmt: skip
 
 
@@ -18,15 +23,20 @@ def make(config: Config, num_envs: int) -> Environment:
     """N environments of the config's game, under its protocol, not yet reset.
 
     Raises:
-        ConfigError: unknown game, or one without discrete actions.
+        ConfigError: unknown game, one without discrete actions, or another kind's time limit.
     """
     game = resolve(config.game)
     rom = atari_rom(game)
     engine: Engine
     if rom:
+        if config.env.max_episode_steps is not None:
+            raise ConfigError(
+                f"env.max_episode_steps is for other games than {display_name(game)}; Atari's is "
+                "env.max_episode_frames"
+            )
         engine = AtariEngine(rom, display_name(game), num_envs, config.env)
     else:
-        engine = ClassicEngine(game, num_envs)
+        engine = ClassicEngine(game, num_envs, config.env.max_episode_steps)
     return Environment(
         engine,
         life_loss_is_terminal=config.env.protocol == "classic",

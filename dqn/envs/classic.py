@@ -13,6 +13,9 @@ from dqn.config import ConfigError
 from dqn.envs.engine import Arrival, Spec
 from dqn.types import I64
 
+BOX2D = "pip install -r requirements-box2d.txt"
+"""Brings the physics of LunarLander and its kin."""
+
 
 def spec_of(game: str, env: gymnasium.Env[Any, Any]) -> Spec:
     """The Spec of a Gymnasium environment.
@@ -38,17 +41,21 @@ def spec_of(game: str, env: gymnasium.Env[Any, Any]) -> Spec:
     )
 
 
-def make_one(game: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    """One Gymnasium environment.
+def make_one(
+    game: str, max_episode_steps: int | None, render_mode: str | None = None
+) -> gymnasium.Env[Any, Any]:
+    """One Gymnasium environment, with its own time limit if there is no other.
 
     Raises:
         ConfigError: it needs a library that is not here.
     """
     try:
         if render_mode is None:  # else even None reaches the environment's own constructor
-            return gymnasium.make(game)
-        return gymnasium.make(game, render_mode=render_mode)
+            return gymnasium.make(game, max_episode_steps)
+        return gymnasium.make(game, max_episode_steps, render_mode=render_mode)
     except (gymnasium.error.Error, ImportError) as error:  # Box2D, MuJoCo, jax, ... is missing
+        if "box2d" in str(gymnasium.registry[game].entry_point).lower():
+            raise ConfigError(f"{game} needs Box2D; {BOX2D} installs it") from error
         reason = " ".join(str(error).split())
         raise ConfigError(f"{game} cannot be made: {reason}") from error
 
@@ -56,9 +63,9 @@ def make_one(game: str, render_mode: str | None = None) -> gymnasium.Env[Any, An
 class ClassicEngine:
     """N copies of one Gymnasium environment, stepped in turn."""
 
-    def __init__(self, game: str, num_envs: int) -> None:
+    def __init__(self, game: str, num_envs: int, max_episode_steps: int | None) -> None:
         self.num_envs = num_envs
-        self._envs = [make_one(game) for _ in range(num_envs)]
+        self._envs = [make_one(game, max_episode_steps) for _ in range(num_envs)]
         self.spec = spec_of(game, self._envs[0])
         self._first_action = int(self._envs[0].action_space.start)  # type: ignore[attr-defined]
         self._ended = np.ones(num_envs, bool)

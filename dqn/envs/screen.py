@@ -40,7 +40,7 @@ class ScreenEnvironment:
         if rom:
             self._engine = _atari(rom, display_name(game), config.env, noop_max)
         else:
-            self._engine = _other(game)
+            self._engine = _other(game, config.env.max_episode_steps)
         self._environment = Environment(
             self._engine,
             life_loss_is_terminal=config.env.protocol == "classic",
@@ -176,14 +176,14 @@ def _atari(rom: str, game: str, config: EnvConfig, noop_max: int) -> _ScreenEngi
     return _ScreenEngine(env, spec, 0, ATARI_FRAMES_PER_SECOND // FRAME_SKIP)
 
 
-def _other(game: str) -> _ScreenEngine:
+def _other(game: str, max_episode_steps: int | None) -> _ScreenEngine:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # Gymnasium paints with pygame
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # else SDL complains
-    with make_one(game) as trial:
+    with make_one(game, max_episode_steps) as trial:
         spec, modes = spec_of(game, trial), trial.metadata.get("render_modes") or []
     if "rgb_array" not in modes:
         raise ConfigError(f"{game} cannot be drawn: it has no rgb_array among its render modes")
-    env = make_one(game, "rgb_array")
+    env = make_one(game, max_episode_steps, "rgb_array")
     first_action = int(env.action_space.start)  # type: ignore[attr-defined]
     engine = _ScreenEngine(env, spec, first_action, int(env.metadata.get("render_fps") or 30))
     engine.reset(np.zeros(1, np.int64))

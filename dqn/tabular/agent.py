@@ -1,0 +1,66 @@
+"""From a config to the parts of a small method, which stand where DQN's stand in a run."""
+
+import torch
+
+from dqn import envs
+from dqn.actor import Player
+from dqn.agent import make_q_network, make_replay
+from dqn.config import Config
+from dqn.method import Agent, Model
+from dqn.replay import Replay
+from dqn.schedule import numpy_generator, torch_generator
+from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
+from dqn.tabular.learner import SmallLearner
+from dqn.tabular.players import Softmax
+from dqn.tabular.policy_gradient import PolicyGradientLearner
+from dqn.tabular.reinforce import PolicyNetwork, ReinforceLearner
+from dqn.tabular.states import make_states, one_state
+from dqn.tabular.table import PolicyTable, Table
+
+
+def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model:  # noqa: ARG001
+    """The model of a config for a game, before anything was learned; on the CPU, wherever else
+    others are.
+
+    Raises:
+        ConfigError: no such table can be made of the game.
+    """
+    if config.method == "reinforce":
+        return PolicyNetwork(make_q_network(config, spec)[0])
+    if config.method == "random":
+        return Table(one_state(spec))
+    states = make_states(config.tabular, spec)
+    return PolicyTable(states) if config.method == "policy_gradient" else Table(states)
+
+
+def make_agent(config: Config, device: torch.device) -> Agent[SmallLearner]:
+    """Every part of a config, at the beginning of a run.
+
+    Raises:
+        ConfigError: no such table can be made of the game.
+    """
+    environment = envs.make(config, config.num_envs)
+    model = make_model(config, environment.spec, device)
+    draws = torch_generator(config.seed, "replay")
+    replay = make_replay(config, environment.spec, draws)
+    learner = make_learner(config, model, replay)
+    generator = numpy_generator(config.seed, "actor")
+    actor: Player
+    if isinstance(model, PolicyTable | PolicyNetwork):
+        actor = Softmax(model.preferences, generator)
+    else:
+        actor = model.player(generator)
+    return Agent(environment, replay, model, learner, actor, learner.learn)
+
+
+def make_learner(config: Config, model: Model, replay: Replay) -> SmallLearner:
+    """The learner of a config's method, for its model."""
+    rate, gamma = config.optimizer.learning_rate, config.replay.gamma
+    if isinstance(model, PolicyNetwork):
+        return ReinforceLearner(model, replay, gamma, config.optimizer)
+    if isinstance(model, PolicyTable):
+        return PolicyGradientLearner(model, replay, rate, config.tabular.policy_change)
+    if isinstance(model, Table) and config.method != "random":
+        next_value = best_value if config.method == "q_learning" else chosen_value
+        return ActionTableLearner(model, replay, next_value, gamma, rate)
+    return SmallLearner(model, (), rate)

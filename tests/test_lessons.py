@@ -1,0 +1,142 @@
+"""The lessons reach what they promise, and stop, go on, play and evaluate as any other run."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from test_resume import assert_same, checkpoints
+
+from dqn.curves import read_lines
+from dqn.envs.maze import allowed
+from dqn.tabular.pictures import draw_table
+from dqn.tabular.states import States
+from dqn.tabular.table import PolicyTable
+from main import main
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+LESSONS = {
+    "maze_random": 60, "maze_q_learning": 300, "maze_sarsa": 300, "maze_policy_gradient": 300,
+    "cartpole_q_table": 800, "cartpole_random": 60, "cartpole_reinforce": 300,
+    "cartpole": 1100, "cartpole_shaped": 1100,
+}  # fmt: skip
+"""And a number of steps in which each has done what it does."""
+
+BEST_PATH = {0: 1, 1: 1, 2: 2, 5: 3, 4: 2, 7: 1}
+"""Cell and action: S0 S1 S2 S5 S4 S7 S8."""
+
+
+def trained(folder: Path, preset: str, *options: str) -> Path:
+    """Train by a preset; returns the run's folder."""
+    config = f"--config={CONFIGS / preset}.yaml"
+    assert main([config, f"--checkpoints-dir={folder}", *options]) == 0
+    (run,) = folder.glob(f"*/{preset}-seed*")
+    return run
+
+
+def scored(run: Path, tmp_path: Path) -> float:
+    """Mean of 100 episodes that nobody met before, by the best checkpoint."""
+    report = tmp_path / "scores.json"
+    command = ["evaluate", str(run), "--checkpoint=best", "--episodes=100", "--seed=1000"]
+    assert main([*command, f"--json={report}"]) == 0
+    return float(json.loads(report.read_text())["mean"])
+
+
+def table_of(run: Path) -> torch.Tensor:
+    """What the last checkpoint's table holds."""
+    return safetensors.torch.load_file(checkpoints(run)[-1] / "model.safetensors")["table"]
+
+
+@pytest.mark.parametrize("preset", ["maze_q_learning", "maze_sarsa"])
+def test_a_table_finds_the_path(preset: str, tmp_path: Path) -> None:
+    run = trained(tmp_path, preset, "--total-steps=2000", "--evaluate-period=1000")
+    assert read_lines(run / "evaluations.jsonl")[-1]["mean"] == -6
+    q = np.where(allowed(), table_of(run).numpy(), -np.inf)
+    assert {cell: int(q[cell].argmax()) for cell in BEST_PATH} == BEST_PATH
+
+
+def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6")
+    policy = PolicyTable(States(lambda stack: stack[:, -1].argmax(1), allowed()))
+    policy.load_state_dict({"table": table_of(run)})
+    chances = policy.chances()
+    assert min(chances[cell, action] for cell, action in BEST_PATH.items()) > 0.98
+    step = read_lines(run / "evaluations.jsonl")[-1]["step"]
+    assert 1000 < step < 50_000
+    trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6", "--total-steps=1e6")
+    assert f"{run} is finished at step {step:,}; nothing was left" in capfd.readouterr().err
+
+
+def test_a_table_holds_the_pole(tmp_path: Path) -> None:
+    run = trained(tmp_path, "cartpole_q_table", "--total-steps=50_000")
+    assert scored(run, tmp_path) >= 195
+
+
+def test_a_random_player_scores_as_one(tmp_path: Path) -> None:
+    run = trained(tmp_path, "cartpole_random", "--total-steps=500", "--evaluate-period=500")
+    assert 15 < scored(run, tmp_path) < 30
+
+
+@pytest.mark.parametrize("preset", LESSONS)
+def test_a_lesson_goes_on_to_the_same_bits(preset: str, tmp_path: Path) -> None:
+    steps = LESSONS[preset]
+    options = [
+        "--evaluation.episodes=2", "--evaluation.held-out-states=4", "--checkpoint-minutes=1e6",
+        f"--evaluate-period={steps // 2}",
+    ]  # fmt: skip
+    whole = trained(tmp_path / "whole", preset, *options, f"--total-steps={steps}")
+    trained(tmp_path / "parts", preset, *options, f"--total-steps={steps // 3}")
+    parts = trained(tmp_path / "parts", preset, *options, f"--total-steps={steps}")
+    ours, theirs = (
+        safetensors.torch.load_file(checkpoints(run)[-1] / "model.safetensors")
+        for run in (parts, whole)
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_lesson_that_lost_its_newest_checkpoints_ends_with_the_same_files(tmp_path: Path) -> None:
+    """They are damaged, so it goes on from one before them."""
+    options = ["--evaluate-period=60", "--evaluation.episodes=2"]
+    never, always = "--checkpoint-minutes=1e6", "--checkpoint-minutes=1e-9"
+    whole = trained(tmp_path / "whole", "maze_sarsa", *options, "--total-steps=120", never)
+    parts = tmp_path / "parts"
+    run = trained(parts, "maze_sarsa", *options, "--total-steps=80", always, "--keep=20")
+    for late in checkpoints(run)[-10:]:
+        (late / "meta.json").write_text("{}")
+    trained(parts, "maze_sarsa", *options, "--total-steps=120", never)
+    assert_same(run, whole)
+
+
+def test_a_forged_table_is_not_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its shape is looked at before anything is copied into ours."""
+    run = trained(tmp_path, "maze_sarsa", "--total-steps=40")
+    capfd.readouterr()
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("method: sarsa", "method: reinforce"))
+    assert main(["evaluate", str(run), "--episodes=1"]) == 2
+    assert "does not fit" in capfd.readouterr().err
+
+
+def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dqn.tabular.table.draw_table", draw_table)
+    run = trained(tmp_path, "maze_q_learning", "--total-steps=300")
+    table = cv2.imread(str(run / "table.png"))
+    assert table.shape[0] > 300 and table.std() > 10
+    gif, video = tmp_path / "maze.gif", tmp_path / "maze.mp4"
+    assert main(["play", str(run), f"--gif={gif}", f"--video={video}"]) == 0
+    assert gif.stat().st_size > 500 and video.stat().st_size > 500
+
+
+def test_a_shaped_run_reports_the_score_itself(tmp_path: Path) -> None:
+    """One for each step, whatever is learned from."""
+    run = trained(tmp_path, "cartpole_shaped", "--total-steps=1100")
+    lines = read_lines(run / "evaluations.jsonl")
+    assert lines[-1]["returns"] == lines[-1]["lengths"]
+    returns = [line["mean_return"] for line in read_lines(run / "training.jsonl")]
+    assert all(value > 5 for value in returns if value is not None)
