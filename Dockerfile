@@ -19,7 +19,7 @@ RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dqn \
 ARG PIP_EXTRA_INDEX_URL
 
 # The packages come before the code: a change of code builds in a second.
-COPY requirements.txt ./
+COPY requirements.txt requirements-box2d.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
     -r requirements.txt
 

@@ -52,10 +52,13 @@ def draw_shaped(checkpoints: Path) -> None:
             axes.plot(
                 [e["step"] for e in lines], [e["mean"] for e in lines], color=color, alpha=0.35
             )
-        if curves:
-            means = np.mean([[e["mean"] for e in lines] for lines in curves], axis=0)
-            name = f"{preset}.yaml, {len(curves)} seeds and their mean"
-            axes.plot([e["step"] for e in curves[0]], means, color=color, linewidth=2, label=name)
+        if not curves:
+            sys.exit(f"there is no run of {preset}.yaml in {checkpoints}")
+        common = range(min(map(len, curves)))
+        means = [np.mean([lines[i]["mean"] for lines in curves]) for i in common]
+        steps = [curves[0][i]["step"] for i in common]
+        name = f"{preset}.yaml, {len(curves)} seeds and their mean"
+        axes.plot(steps, means, color=color, linewidth=2, label=name)
     axes.set_xlabel("step")
     axes.set_ylabel("score (unshaped)")
     axes.legend()

@@ -80,7 +80,7 @@ class NetworkConfig:
     """Network"""
 
     torso: Literal["auto", "nature", "nips", "data_efficient", "patches", "impala", "mlp"] = "auto"
-    """What sees the frames (auto: nature for pictures, else mlp)."""
+    """What sees the frames (auto: nature for pictures of 36x36 or more, else mlp)."""
     hidden_units: int = 512
     """Width of the layer between torso and action values; with mlp it is the last of mlp_units."""
     mlp_units: tuple[int, ...] = (128, 128)
@@ -95,8 +95,8 @@ class NetworkConfig:
     """Subtract from what is seen the mean of what a random player sees: a game's background goes,
     and what moves remains."""
     layer_norm: bool = False
-    """Numbers of mean 0 and variance 1 go into the ReLU of each hidden layer, with impala into
-    those behind its blocks alone: large steps do less harm."""
+    """Numbers of mean 0 and variance 1 go into the ReLU of each hidden layer (of impala, into those
+    behind its blocks; not into IQN's embedding): large steps do less harm."""
     dueling: bool = False
     """Two streams, the state's value and the actions' advantages."""
     noisy: bool = False

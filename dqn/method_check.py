@@ -32,12 +32,18 @@ def check_method(config: Config) -> None:
             raise ConfigError(f"{name} is nothing that method {method} looks at; leave it")
     if method == "dqn":
         return
-    if config.device != "cpu" or config.replay.device == "cuda":
+    if config.device != "cpu":
         raise ConfigError(f"method {method} works on the CPU; set device to cpu")
     if method in ("policy_gradient", "reinforce") and config.num_envs != 1:
         raise ConfigError(
             f"method {method} learns from one episode at a time, played by one policy; set "
             "num_envs to 1"
+        )
+    explores = config.exploration.epsilon_start, config.exploration.epsilon_end
+    if method in ("policy_gradient", "reinforce") and explores != (0, 0):
+        raise ConfigError(
+            f"method {method} learns of the policy that plays, which explores by itself; set "
+            "exploration.epsilon_start and epsilon_end to 0"
         )
     if method == "random":
         _check_random(config)

@@ -337,7 +337,7 @@ class Session:
             draw_curves(self._folder, title, spec.game)
             self.agent.model.draw(self._folder)
         except (OSError, ValueError, KeyError) as error:  # full disk; lines that are none
-            log.warning("No curves.png this time: %s.", error)
+            log.warning("Not all pictures of the run could be drawn: %s.", error)
         if not self.config.render:
             return
         record = render_evaluation(

@@ -33,6 +33,15 @@ from dqn.validation import validate
 CPU = torch.device("cpu")
 
 
+aten = torch.ops.aten
+WAITING = {
+    aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default,
+    aten.equal.default, aten._unique2.default,
+}  # fmt: skip
+"""Operations whose result's size or value has to come back from a GPU."""
+INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+
+
 class Tape(TorchDispatchMode):
     """Operations and the tensors they read and wrote."""
 
@@ -43,7 +52,9 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        assert func is not torch.ops.aten._local_scalar_dense.default, "waits for the device"
+        assert func not in WAITING, "waits for the device"
+        for index in args[1] if func in INDEXING else ():
+            assert index is None or index.dtype != torch.bool, "counts what is true: waits"
         result = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, result))
         return result

@@ -41,6 +41,7 @@ def refusal(capfd: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     return printed.err.removeprefix("error: ").rstrip()
 
 
+NO_CHANCE = ["--exploration.epsilon-start=0", "--exploration.epsilon-end=0"]
 COMMAND_LINES = {
     "no game": ([], "no game given; try --game Breakout"),
     "empty game": (["--game="], "--game needs a value: a text"),
@@ -70,13 +71,30 @@ COMMAND_LINES = {
         "method reinforce learns from one episode at a time",
     ),
     "rewards for ever": (
-        ["--method=reinforce", "--device=cpu", "--num-envs=1", "--replay.gamma=1"],
+        ["--method=reinforce", "--device=cpu", "--num-envs=1", "--replay.gamma=1", *NO_CHANCE],
         "method reinforce takes what lies beyond a time limit",
     ),
     "half at random": (["--method=random", "--device=cpu"], "always plays at random; set explor"),
     "a pole where there is none": (
         ["--game=Acrobot-v1", "--replay.shape-reward=cartpole"],
         "replay.shape_reward cartpole is for CartPole, not Acrobot-v1",
+    ),
+    "the screen's joystick": (
+        ["--game=CartPole-v1", "--env.full-action-set"],
+        "env.full_action_set is for Atari games, and CartPole-v1 is none",
+    ),
+    "a policy of stacks": (
+        ["--method=reinforce", "--device=cpu", "--num-envs=1", *NO_CHANCE],
+        "method reinforce looks at one frame at a time",
+    ),
+    "a policy that is not played": (
+        ["--game=CartPole-v1", "--method=reinforce", "--device=cpu", "--num-envs=1"],
+        "which explores by itself; set exploration.epsilon_start",
+    ),
+    "no goal to walk to": (
+        ["--game=CartPole-v1", "--method=policy_gradient", "--device=cpu", "--num-envs=1",
+         *NO_CHANCE, "--tabular.limits=[1,1,1,1]"],
+        "takes every end for the goal, which those of CartPole-v1 are not",
     ),
     "another kind of time limit": (["--env.max-episode-steps=9"], "Atari's is env.max_episode_fr"),
     "game without a name": (["Pong"], "unknown command 'Pong'"),

@@ -1,6 +1,6 @@
 """Games: the only room that knows ale_py and gymnasium."""
 
-from dqn.config import Config, ConfigError
+from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs.atari import AtariEngine
 from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Engine, Spec
@@ -19,11 +19,14 @@ __all__ = [
 ]  # fmt: skip
 
 
+_ATARIS = ("protocol", "full_action_set", "frame_size", "max_episode_frames")
+
+
 def make(config: Config, num_envs: int) -> Environment:
     """N environments of the config's game, under its protocol, not yet reset.
 
     Raises:
-        ConfigError: unknown game, one without discrete actions, or another kind's time limit.
+        ConfigError: unknown game, one without discrete actions, or a setting of the other kind's.
     """
     game = resolve(config.game)
     rom = atari_rom(game)
@@ -36,9 +39,16 @@ def make(config: Config, num_envs: int) -> Environment:
             )
         engine = AtariEngine(rom, display_name(game), num_envs, config.env)
     else:
+        _refuse_what_is_ataris(config.env, game)
         engine = ClassicEngine(game, num_envs, config.env.max_episode_steps)
     return Environment(
         engine,
         life_loss_is_terminal=config.env.protocol == "classic",
         reseed_steps=config.env.reseed_steps,
     )
+
+
+def _refuse_what_is_ataris(config: EnvConfig, game: str) -> None:
+    for name in _ATARIS:
+        if getattr(config, name) != getattr(EnvConfig, name):
+            raise ConfigError(f"env.{name} is for Atari games, and {game} is none; leave it")

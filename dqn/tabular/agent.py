@@ -5,7 +5,7 @@ import torch
 from dqn import envs
 from dqn.actor import Player
 from dqn.agent import make_q_network, make_replay
-from dqn.config import Config
+from dqn.config import Config, ConfigError
 from dqn.method import Agent, Model
 from dqn.replay import Replay
 from dqn.schedule import numpy_generator, torch_generator
@@ -26,11 +26,23 @@ def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model: 
         ConfigError: no such table can be made of the game.
     """
     if config.method == "reinforce":
+        if spec.stack != 1:
+            raise ConfigError(
+                f"method reinforce looks at one frame at a time, and {spec.game} is shown in stacks "
+                f"of {spec.stack}; use --method dqn"
+            )
         return PolicyNetwork(make_q_network(config, spec)[0])
     if config.method == "random":
         return Table(one_state(spec))
     states = make_states(config.tabular, spec)
-    return PolicyTable(states) if config.method == "policy_gradient" else Table(states)
+    if config.method == "q_learning" or config.method == "sarsa":
+        return Table(states)
+    if spec.game != envs.MAZE:
+        raise ConfigError(
+            f"method policy_gradient takes every end for the goal, which those of {spec.game} are "
+            "not; use --method reinforce"
+        )
+    return PolicyTable(states)
 
 
 def make_agent(config: Config, device: torch.device) -> Agent[SmallLearner]:

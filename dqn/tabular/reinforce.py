@@ -73,7 +73,7 @@ def normalised(returns: F64) -> F64:
 
 
 class ReinforceLearner(SmallLearner):
-    """Williams 1992, equation 11: ``- log pi(a|s) * return to go``, summed over an episode; a step
+    """Williams 1992, equation 11: ``- log pi(a|s) * return to go``, averaged over an episode; a step
     of the optimiser for each episode. The returns are normalised, which is a baseline and a scale.
     """
 

@@ -55,7 +55,8 @@ class Episode(NamedTuple):
 class Episodes:
     """The episodes of one environment, each handed over once, when it has ended.
 
-    Of one that is longer than the memory the newest part is handed over.
+    Of one that is longer than the memory the newest part is handed over; one of which the last row
+    alone is left is not.
     """
 
     def __init__(self, replay: Replay) -> None:
@@ -72,7 +73,7 @@ class Episodes:
         for first, last in zip(new.first[:, 0], new.last[:, 0], strict=True):
             if first:
                 self._begin = at
-            if last:
+            if last and at > max(self._begin, self._replay.time - self._replay.length):
                 yield self._episode(at)
             at += 1
 
