@@ -143,6 +143,16 @@ def test_each_episode_is_handed_over_once_and_whole() -> None:
         np.testing.assert_array_equal(episode.action, seen % 2)
 
 
+def test_of_an_episode_all_but_forgotten_nothing_is_handed_over() -> None:
+    """Learning begins late, and of the first episode the last row alone is left, where nothing was
+    chosen."""
+    replay = remembered(capacity=12)
+    for t in range(14):
+        replay.add(moment(t, t, t in (0, 3), t in (2, 13), t in (2, 13)), np.array([0]))
+    (episode,) = Episodes(replay).ended()
+    assert len(episode.action) == 10
+
+
 def test_bins() -> None:
     limits = np.array([2.0, 1.0])
     seen = np.array([[-9, -9], [-2, -1], [-0.1, 0.1], [1.9, 0.9], [9, 9]])
