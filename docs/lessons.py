@@ -1,8 +1,8 @@
 """Run lessons with several seeds, and score each once: the rows of docs/results/classic.md.
 
 ``python docs/lessons.py cartpole cartpole_reinforce --seeds 1 2 3 4 5`` trains each preset with
-each seed (a run that is there goes on, a finished one is left as it is), plays 100 episodes of seeds
-that no run has met by its best checkpoint, and prints a row of the table.
+each seed (a run that is there goes on, a finished one is left as it is), plays 100 episodes of
+seeds that no run has met by its best checkpoint, and prints a row of the table.
 """
 
 import argparse
