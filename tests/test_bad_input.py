@@ -92,8 +92,14 @@ COMMAND_LINES = {
         "which explores by itself; set exploration.epsilon_start",
     ),
     "no goal to walk to": (
-        ["--game=CartPole-v1", "--method=policy_gradient", "--device=cpu", "--num-envs=1",
-         *NO_CHANCE, "--tabular.limits=[1,1,1,1]"],
+        [
+            "--game=CartPole-v1",
+            "--method=policy_gradient",
+            "--device=cpu",
+            "--num-envs=1",
+            *NO_CHANCE,
+            "--tabular.limits=[1,1,1,1]",
+        ],
         "takes every end for the goal, which those of CartPole-v1 are not",
     ),
     "another kind of time limit": (["--env.max-episode-steps=9"], "Atari's is env.max_episode_fr"),

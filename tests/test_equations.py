@@ -475,7 +475,7 @@ def test_shapes_of_the_mlp_and_of_other_settings() -> None:
     assert [tuple(p.shape) for p in linear.parameters()] == [(2, 3), (2,)]
     assert nature(hidden_units=10).head.advantage[2].in_features == 10
     assert isinstance(nature(torso="mlp", mlp_units=(3, 2)).torso[0], nn.Linear)
-    with pytest.raises(ConfigError, match=r"network\.torso nature needs 84x84"):
+    with pytest.raises(ConfigError, match=r"network\.torso nature needs pictures"):
         made(NetworkConfig(torso="nature"), (1, 4), 2, 1, generator())
 
 

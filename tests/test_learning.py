@@ -184,6 +184,7 @@ def final_mean(run: Path) -> float:
 
 
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if load_config(path).game is None)
+PRESETS.remove("gpu")  # dqn.yaml with more environments
 
 
 def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
@@ -207,6 +208,8 @@ def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
             dueling=theirs.network.dueling,
             noisy=theirs.network.noisy,
             noisy_sigma=theirs.network.noisy_sigma,
+            center=theirs.network.center,
+            layer_norm=theirs.network.layer_norm,
         ),
         values=dataclasses.replace(
             theirs.values, atoms=21, v_min=-2, v_max=2, quantiles=16, samples=8, policy_samples=8

@@ -51,6 +51,8 @@ def test_a_signal_finishes_the_step_saves_and_ends_with_its_status(sent, status,
     assert process.returncode == status, said
     (checkpoint,) = (tmp_path / "Pong" / "dqn-seed1").glob("step_*")
     assert (checkpoint / "meta.json").exists()
+    if len(sent) == 2 or sent == [signal.SIGHUP]:
+        return  # going on is going on
     step = int(checkpoint.name[5:])
     again = subprocess.run(  # another spelling of the same game is the same run
         command(tmp_path, "--game=ALE/Pong-v5", f"--total-steps={step + 1}"),

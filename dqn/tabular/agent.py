@@ -28,8 +28,8 @@ def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model: 
     if config.method == "reinforce":
         if spec.stack != 1:
             raise ConfigError(
-                f"method reinforce looks at one frame at a time, and {spec.game} is shown in stacks "
-                f"of {spec.stack}; use --method dqn"
+                f"method reinforce looks at one frame at a time, and {spec.game} is shown in "
+                f"stacks of {spec.stack}; use --method dqn"
             )
         return PolicyNetwork(make_q_network(config, spec)[0])
     if config.method == "random":

@@ -73,8 +73,8 @@ def normalised(returns: F64) -> F64:
 
 
 class ReinforceLearner(SmallLearner):
-    """Williams 1992, equation 11: ``- log pi(a|s) * return to go``, averaged over an episode; a step
-    of the optimiser for each episode. The returns are normalised, which is a baseline and a scale.
+    """Williams 1992, equation 11: ``- log pi(a|s) * return to go``, averaged over an episode, and
+    a step of the optimiser for each. The returns are normalised, which is a baseline and a scale.
     """
 
     def __init__(
