@@ -45,13 +45,28 @@ MakePlayer = Callable[[np.random.Generator], Player]
 """Makes somebody who plays by what is learned at that moment, with such a generator."""
 
 
-class Actor:
-    """Epsilon-greedy in N environments at once, with a generator of its own."""
+class WithGenerator:
+    """What a player remembers: a generator of its own."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._generator = generator
+
+    def state_dict(self) -> State:
+        """The generator's state."""
+        return {"generator": self._generator.bit_generator.state}
+
+    def load_state_dict(self, state: State) -> None:
+        """The counterpart of ``state_dict``."""
+        self._generator.bit_generator.state = state["generator"]
+
+
+class Actor(WithGenerator):
+    """Epsilon-greedy in N environments at once."""
 
     def __init__(self, greedy: Greedy, num_actions: int, generator: np.random.Generator) -> None:
+        super().__init__(generator)
         self._greedy = greedy
         self._num_actions = num_actions
-        self._generator = generator
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
         """Actions ``[N]`` on ``stack [N, S, *frame]``, each random with probability ``epsilon``,
@@ -65,11 +80,3 @@ class Actor:
         if not explore.all():
             action = np.where(explore, action, self._greedy(stack))
         return action
-
-    def state_dict(self) -> State:
-        """The generator's state."""
-        return {"generator": self._generator.bit_generator.state}
-
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
-        self._generator.bit_generator.state = state["generator"]

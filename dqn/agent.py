@@ -26,12 +26,12 @@ log = logging.getLogger("dqn")
 
 
 class DeepModel:
-    """A Q-network, and what its numbers mean."""
+    """A Q-network on its device, and what its numbers mean."""
 
     def __init__(
         self, network: QNetwork, values: ActionValues, num_actions: int, device: torch.device
     ) -> None:
-        self._network = network.place(device)
+        self._network = network
         self._values = values
         self._num_actions = num_actions
         self._device = device
@@ -59,7 +59,7 @@ class DeepModel:
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> DeepModel:
     """The model of a config for a game, before anything was learned."""
     network, values = make_q_network(config, spec)
-    return DeepModel(network, values, spec.num_actions, device)
+    return DeepModel(network.place(device), values, spec.num_actions, device)
 
 
 def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ActionValues]:

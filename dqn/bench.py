@@ -94,7 +94,7 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
             agent.learner.update(next(batches))
         update_flop = counter.get_total_flops()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            agent.learner.q_values(torch.from_numpy(stack).to(device))
+            agent.learner.acting_q_values(torch.from_numpy(stack).to(device))
     step_flop = update_flop / config.learner.update_period + counter.get_total_flops() / n
     left = torch.ones(2048, 2048, device=device)
     products = 2 * 2048**3 * rate(waiting(lambda: left @ left, device), seconds)

@@ -55,13 +55,9 @@ class Learner:
         """A network is never done."""
         return False
 
-    def q_values(self, state: torch.Tensor) -> torch.Tensor:
-        """``[B, A]`` by the online network without noise, for evaluation."""
-        z, _ = self.online(state)
-        return self._values.q(z)
-
     def acting_q_values(self, state: torch.Tensor) -> torch.Tensor:
-        """The same for acting in training: if the network has noise, it is there to explore."""
+        """``[B, A]`` by the online network, for acting in training: if it has noise, that is there
+        to explore."""
         z, _ = self.online(state, self._draws if self.online.noisy else None)
         return self._values.q(z)
 

@@ -63,7 +63,7 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
         for agent in (plain, captured):
             for _ in range(updates):
                 agent.learn(1)
-        ours, theirs = (agent.learner.q_values(states) for agent in (captured, plain))
+        ours, theirs = (agent.model.q_values(states) for agent in (captured, plain))
         assert (ours - theirs).norm() <= tolerance * theirs.norm()
     assert captured.learner.updates == plain.learner.updates == 100 + WARM_UPS
     assert (captured.actor.act(stack, 0.0) == plain.actor.act(stack, 0.0)).mean() >= 0.75

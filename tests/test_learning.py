@@ -175,7 +175,7 @@ def learned(config: Config, folder: Path, enough: float = np.inf) -> Session:
 def q_of(session: Session, *observations: list[float]) -> Any:
     """q-values ``[B, A]`` of a stack of one observation each."""
     with torch.no_grad():
-        return session.agent.learner.q_values(torch.tensor(observations)[:, None]).numpy()
+        return session.agent.model.q_values(torch.tensor(observations)[:, None]).numpy()
 
 
 def final_mean(run: Path) -> float:

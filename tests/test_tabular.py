@@ -13,7 +13,7 @@ from dqn.tabular.policy_gradient import gradient
 from dqn.tabular.reinforce import normalised, returns_to_go
 from dqn.tabular.rows import Episode, Episodes
 from dqn.tabular.states import States, bins_of
-from dqn.tabular.table import PolicyTable, Table
+from dqn.tabular.table import PolicyTable, ValueTable
 from dqn.types import TimeStep
 
 
@@ -44,7 +44,7 @@ def after_one_episode(next_value: object, terminal: bool, forbidden: bool = Fals
     """States 0, 1, 2 by actions 0, 1, rewards 3 and 5, gamma .5, rate .1; what is there already:
     q(1, .) = 10, 20 and q(2, .) = 40, 80."""
     replay = remembered()
-    table = Table(states(3, *([(2, 1)] if forbidden else [])))
+    table = ValueTable(states(3, *([(2, 1)] if forbidden else [])))
     table.numbers[1], table.numbers[2] = (10, 20), (40, 80)
     learner = ActionTableLearner(table, replay, next_value, gamma=0.5, learning_rate=0.1)
     replay.add(moment(0, 0, True, False, False), np.array([0]))
@@ -84,7 +84,7 @@ def test_learning_late_is_learning_the_same() -> None:
     tables = []
     for period in (1, 3):
         replay, generator = remembered(), np.random.default_rng(1)
-        table = Table(states(4))
+        table = ValueTable(states(4))
         learner = ActionTableLearner(table, replay, best_value, 0.9, 0.5)
         last = True
         for t in range(1, 31):

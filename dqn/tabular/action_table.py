@@ -11,7 +11,7 @@ import numpy as np
 from dqn.replay import Replay
 from dqn.tabular.learner import SmallLearner
 from dqn.tabular.rows import read
-from dqn.tabular.table import Table
+from dqn.tabular.table import ValueTable
 from dqn.types import F64, State
 
 NextValue = Callable[[F64, int], float]
@@ -35,7 +35,7 @@ class ActionTableLearner(SmallLearner):
 
     def __init__(
         self,
-        table: Table,
+        table: ValueTable,
         replay: Replay,
         next_value: NextValue,
         gamma: float,

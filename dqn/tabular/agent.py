@@ -15,7 +15,7 @@ from dqn.tabular.players import Softmax
 from dqn.tabular.policy_gradient import PolicyGradientLearner
 from dqn.tabular.reinforce import PolicyNetwork, ReinforceLearner
 from dqn.tabular.states import make_states, one_state
-from dqn.tabular.table import PolicyTable, Table
+from dqn.tabular.table import PolicyTable, ValueTable
 
 
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model:  # noqa: ARG001
@@ -33,10 +33,10 @@ def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model: 
             )
         return PolicyNetwork(make_q_network(config, spec)[0])
     if config.method == "random":
-        return Table(one_state(spec))
+        return ValueTable(one_state(spec))
     states = make_states(config.tabular, spec)
     if config.method == "q_learning" or config.method == "sarsa":
-        return Table(states)
+        return ValueTable(states)
     if spec.game != envs.MAZE:
         raise ConfigError(
             f"method policy_gradient takes every end for the goal, which those of {spec.game} are "
@@ -72,7 +72,7 @@ def make_learner(config: Config, model: Model, replay: Replay) -> SmallLearner:
         return ReinforceLearner(model, replay, gamma, config.optimizer)
     if isinstance(model, PolicyTable):
         return PolicyGradientLearner(model, replay, rate, config.tabular.policy_change)
-    if isinstance(model, Table) and config.method != "random":
+    if isinstance(model, ValueTable) and config.method != "random":
         next_value = best_value if config.method == "q_learning" else chosen_value
         return ActionTableLearner(model, replay, next_value, gamma, rate)
     return SmallLearner(model, (), rate)

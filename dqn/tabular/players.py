@@ -7,19 +7,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dqn.types import F64, I64, Array, State
+from dqn.actor import WithGenerator
+from dqn.types import F64, I64, Array
 
 Preferences = Callable[[Array], F64]
 """``stack [N, S, *frame]`` -> ``[N, A]``."""
 
 
-class EpsilonGreedy:
+class EpsilonGreedy(WithGenerator):
     """The greatest preference, any of them where there are several, or any action at all with
     probability epsilon: Sutton and Barto 2018, section 2.2."""
 
     def __init__(self, preferences: Preferences, generator: np.random.Generator) -> None:
+        super().__init__(generator)
         self._preferences = preferences
-        self._generator = generator
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
         """Actions ``[N]``."""
@@ -31,16 +32,8 @@ class EpsilonGreedy:
         action: I64 = np.where(candidates, lots, -1).argmax(1)
         return action
 
-    def state_dict(self) -> State:
-        """The generator's state."""
-        return {"generator": self._generator.bit_generator.state}
 
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
-        self._generator.bit_generator.state = state["generator"]
-
-
-class Softmax:
+class Softmax(WithGenerator):
     """Each action with the chance ``exp(preference) / sum of all``, or any with probability
     epsilon.
 
@@ -49,8 +42,8 @@ class Softmax:
     """
 
     def __init__(self, preferences: Preferences, generator: np.random.Generator) -> None:
+        super().__init__(generator)
         self._preferences = preferences
-        self._generator = generator
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
         """Actions ``[N]``."""
@@ -60,11 +53,3 @@ class Softmax:
         noise = self._generator.gumbel(size=preferences.shape)
         action: I64 = (np.where(explore[:, None], even, preferences) + noise).argmax(1)
         return action
-
-    def state_dict(self) -> State:
-        """The generator's state."""
-        return {"generator": self._generator.bit_generator.state}
-
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
-        self._generator.bit_generator.state = state["generator"]

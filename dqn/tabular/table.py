@@ -13,7 +13,7 @@ from dqn.types import F64, Array
 
 
 class Table:
-    """Action values ``[S, A]``, 0 at first."""
+    """Numbers ``[S, A]``, 0 at first: what its two kinds have in common."""
 
     def __init__(self, states: States) -> None:
         self.states = states
@@ -27,21 +27,9 @@ class Table:
         """The same by the states' numbers ``[...]``: ``[..., A]``."""
         return np.where(self.states.allowed[state], self.numbers[state], -np.inf)
 
-    def q_values(self, state: torch.Tensor) -> torch.Tensor:
-        """``[B, A]``."""
-        return torch.from_numpy(self.preferences(state.numpy()))
-
     def player(self, generator: np.random.Generator) -> Player:
         """Epsilon-greedy, between equals by lot."""
         return EpsilonGreedy(self.preferences, generator)
-
-    def draw(self, folder: Path) -> None:
-        """Write ``table.png``.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        draw_table(folder, self.numbers, self.states.allowed, "value")
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The numbers."""
@@ -52,10 +40,27 @@ class Table:
         self.numbers[:] = state["table"].numpy()
 
 
-class PolicyTable(Table):
-    """Preferences ``[S, A]``, 0 at first, of which a softmax makes chances."""
+class ValueTable(Table):
+    """Action values."""
 
-    q_values = None  # type: ignore[assignment]  # a preference says nothing of the return
+    def q_values(self, state: torch.Tensor) -> torch.Tensor:
+        """``[B, A]``."""
+        return torch.from_numpy(self.preferences(state.numpy()))
+
+    def draw(self, folder: Path) -> None:
+        """Write ``table.png``.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        draw_table(folder, self.numbers, self.states.allowed, "value")
+
+
+class PolicyTable(Table):
+    """Preferences, of which a softmax makes chances."""
+
+    q_values = None
+    """A preference says nothing of the return."""
 
     def chances(self) -> F64:
         """The policy ``[S, A]``, 0 where an action is not allowed."""
