@@ -3,6 +3,8 @@ start gives the undisturbed result."""
 
 import dataclasses
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ import dqn.checkpoint
 import dqn.session
 import dqn.train
 from dqn.agent import make_agent
-from dqn.config import ConfigError
-from dqn.options import parse_training, training_parser
+from dqn.config import Config, ConfigError
+from dqn.options import load_config, parse_training, training_parser
 
 OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
@@ -27,6 +29,23 @@ OPTIONS = [
 CONFIG = parse_training(training_parser(), OPTIONS).config
 
 SAVED_AT = (64, 78)
+
+
+MEMORY = Path("/dev/shm")
+"""Where there is such a disk, these are its tests too: tens of thousands of files come and go."""
+
+
+@pytest.fixture(scope="module")
+def folders() -> Iterator[Path]:
+    """A place for folders."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def tmp_path(folders: Path) -> Path:
+    """Each test's own, as pytest's."""
+    return Path(tempfile.mkdtemp(dir=folders))
 
 
 class Bell:
@@ -42,9 +61,21 @@ class Bell:
         return Bell.session.step in SAVED_AT and Bell.session.step != Bell.begun
 
 
+CONFIGS: dict[bytes, Config] = {}
+
+
+def load_once(path: Path) -> Config:
+    """To read a config takes twice as long as these runs."""
+    text = path.read_bytes()
+    if text not in CONFIGS:
+        CONFIGS[text] = load_config(path)
+    return CONFIGS[text]
+
+
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """Pieces of replay so small that checkpoints share some."""
     patch.setattr(dqn.checkpoint, "PIECE_ROWS", 16)
+    patch.setattr(dqn.train, "load_config", load_once)
 
 
 @pytest.fixture(autouse=True)
@@ -69,21 +100,20 @@ def train(folder: Path, steps: int = 90) -> int:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def begun(folders: Path) -> Path:
     """A run that was stopped at step 50, with its checkpoint there."""
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
         patch.setattr(dqn.session.Session, "finished", property(lambda session: session.step >= 50))
-        folder = tmp_path_factory.mktemp("begun")
+        folder = folders / "begun"
         assert train(folder, 50) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def undisturbed(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(begun: Path, folders: Path) -> Path:
     """The same run without a fault, and without a checkpoint on the way."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "checkpoints"
-    shutil.copytree(begun, folder)
+    folder = shutil.copytree(begun, folders / "undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
         assert train(folder) == 0
@@ -109,7 +139,7 @@ def test_the_operations_are_found(
     for step in (*SAVED_AT, 90):
         for what in ("mkdir", "open", "write", "sync", "rename"):
             assert any(f"{what} " in line and f"step_{step:09d}" in line for line in operations)
-    assert len(operations) > 120, operations
+    assert len(operations) > 150, operations
     kinds = {line.split()[0] for line in operations}
     assert kinds >= {"open", "write", "sync", "mkdir", "rename", "link", "unlink", "rmdir"}
 

@@ -127,7 +127,7 @@ def content(checkpoint: Path) -> dict[str, bytes]:
     """The bytes of its arrays, pieces of replay decompressed, by file; and what meta.json says of
     the state."""
     unpack = zstandard.ZstdDecompressor()
-    files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    files = {path.name: path.read_bytes() for path in sorted(checkpoint.iterdir())}
     meta = json.loads(files.pop("meta.json"))
     assert set(files) == set(meta["files"]) >= {"model.safetensors", "state.safetensors"}
     for name in [name for name in files if name.endswith(".zst")]:

@@ -1,9 +1,11 @@
 """Signals to a real training process, and the same command again."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +26,17 @@ def command(folder, *more):
     return [sys.executable, str(ROOT / "main.py"), *OPTIONS, f"--checkpoints-dir={folder}", *more]
 
 
-def started(folder, *more):
-    """A process in its loop."""
-    process = subprocess.Popen(command(folder, *more), stderr=subprocess.PIPE, text=True)
-    line = process.stderr.readline()
-    assert line.startswith("Starting"), line + process.stderr.read()
-    time.sleep(0.3)
-    return process
+@contextlib.contextmanager
+def started(folder, *more) -> "Iterator[subprocess.Popen[str]]":
+    """A process in its loop; none outlives its test."""
+    with subprocess.Popen(command(folder, *more), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stderr.readline()
+            assert line.startswith("Starting"), line + process.stderr.read()
+            time.sleep(0.3)
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -44,10 +50,10 @@ def started(folder, *more):
     ],
 )
 def test_a_signal_finishes_the_step_saves_and_ends_with_its_status(sent, status, tmp_path):
-    process = started(tmp_path, "--game=Pong")
-    for number in sent:
-        process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    with started(tmp_path, "--game=Pong") as process:
+        for number in sent:
+            process.send_signal(number)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == status, said
     (checkpoint,) = (tmp_path / "Pong" / "dqn-seed1").glob("step_*")
     assert (checkpoint / "meta.json").exists()
