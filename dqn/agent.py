@@ -20,7 +20,7 @@ from dqn.learner import Learner
 from dqn.method import Agent
 from dqn.networks import QNetwork, make_network
 from dqn.replay import Replay, ShapedReplay
-from dqn.schedule import numpy_generator, torch_generator
+from dqn.seeds import numpy_generator, torch_generator
 
 log = logging.getLogger("dqn")
 

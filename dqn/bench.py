@@ -31,7 +31,7 @@ from dqn.learner import Learner
 from dqn.method import Agent
 from dqn.peers import check_peers, measure_peers
 from dqn.saved import write_report
-from dqn.schedule import numpy_generator
+from dqn.seeds import numpy_generator
 from dqn.session import Session
 from dqn.train import loop
 

@@ -16,7 +16,7 @@ from dqn import envs, scores
 from dqn.actor import MakePlayer
 from dqn.config import Config, EnvConfig
 from dqn.method import QValues
-from dqn.schedule import numpy_generator
+from dqn.seeds import numpy_generator
 from dqn.types import Array
 
 

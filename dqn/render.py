@@ -13,7 +13,7 @@ from dqn.actor import MakePlayer
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
 from dqn.films import Video
-from dqn.schedule import numpy_generator
+from dqn.seeds import numpy_generator
 from dqn.sinks import PngFolder, Sink
 from dqn.types import I64, Array
 

@@ -26,8 +26,8 @@ from dqn.films import Gif, Video
 from dqn.method import MakeModel, Model
 from dqn.options import load_config
 from dqn.render import play_episode
-from dqn.schedule import numpy_generator
 from dqn.sealed import Damaged, read_meta, read_tensors
+from dqn.seeds import numpy_generator
 from dqn.sinks import PngFolder, Sink, Window
 from dqn.validation import validate
 from dqn.yaml_files import NUMBER, number

@@ -1,18 +1,13 @@
-"""Time and chance: what is due when, and who draws which random numbers.
+"""Time: what is due when.
 
 Cadences and schedules are arithmetic on the step counter. Nothing "advances", so nothing needs
 saving, and no schedule reads ``total_steps``, so an extended run equals a long one.
-
-Every random draw has an owner with a generator of its own, derived from the run's one seed and the
-owner's name. Owners never share a stream, and runs with neighbouring seeds have nothing in common.
 """
 
-import zlib
-
 import numpy as np
-import torch
 
-from dqn.types import F64, I64
+from dqn.config import Config
+from dqn.types import F64
 
 
 def due(before: int, after: int, period: int) -> int:
@@ -38,33 +33,28 @@ def spread_epsilon(epsilon: float, num_envs: int, spread: float) -> F64:
     return np.float64(epsilon) ** (1 + spread * np.arange(num_envs) / max(num_envs - 1, 1))
 
 
-def seed_sequence(seed: int, owner: str, *numbers: int) -> np.random.SeedSequence:
-    """The entropy of one named owner; ``numbers`` tell apart its instances (a step, a count)."""
-    return np.random.SeedSequence(entropy=seed, spawn_key=(zlib.crc32(owner.encode()), *numbers))
+def epsilons(config: Config, step: int) -> F64:
+    """Probability of a random action in each environment, ``[N]``."""
+    return spread_epsilon(epsilon(config, step), config.num_envs, config.exploration.spread)
 
 
-def numpy_generator(seed: int, owner: str, *numbers: int) -> np.random.Generator:
-    """A numpy generator for one named owner."""
-    return np.random.Generator(np.random.PCG64(seed_sequence(seed, owner, *numbers)))
+def epsilon(config: Config, step: int) -> float:
+    """The same in the first one."""
+    exploration = config.exploration
+    start, end = exploration.epsilon_start, exploration.epsilon_end
+    return linear(step, start, end, config.learning_starts, exploration.epsilon_decay_steps)
 
 
-def torch_generator(
-    seed: int, owner: str, *numbers: int, device: str | torch.device = "cpu"
-) -> torch.Generator:
-    """A torch generator for one named owner, on the device where it draws."""
-    word = int(seed_sequence(seed, owner, *numbers).generate_state(1, np.uint64)[0])
-    return torch.Generator(device=device).manual_seed(word >> 1)  # torch wants a signed 64-bit seed
+def learning_rate(config: Config, step: int) -> float:
+    """Step size of the optimiser."""
+    optimizer = config.optimizer
+    start, end = optimizer.learning_rate, optimizer.learning_rate_end
+    if end is None:
+        return start
+    return linear(step, start, end, config.learning_starts, optimizer.learning_rate_decay_steps)
 
 
-def environment_seeds(seed: int, owner: str, environments: I64, counts: I64) -> I64:
-    """Emulator seeds ``[N]`` in [0, 2^31): one for each environment and how often it was seeded.
-
-    ALE takes 32 bits and reads a negative one as "unseeded", silently.
-    """
-    return np.array(
-        [
-            seed_sequence(seed, owner, int(environment), int(count)).generate_state(1)[0] >> 1
-            for environment, count in zip(environments, counts, strict=True)
-        ],
-        dtype=np.int64,
-    )
+def updates_due(config: Config, before: int, after: int) -> int:
+    """Updates between two values of the counter: none before ``learning_starts``."""
+    starts = config.learning_starts
+    return due(max(before, starts), max(after, starts), config.learner.update_period)

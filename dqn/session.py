@@ -23,9 +23,8 @@ from dqn.method import Agent, AnyLearner
 from dqn.metrics import Metrics
 from dqn.render import render_evaluation
 from dqn.run import Clock
-from dqn.schedule import due, linear, spread_epsilon
+from dqn.schedule import due, epsilon
 from dqn.sealed import Damaged, read_meta, write_batch, write_model
-from dqn.types import F64
 
 log = logging.getLogger("dqn")
 
@@ -82,33 +81,6 @@ class Session:
         """States that a random player meets, ``[M, S, *frame]``."""
         return held_out_states(self.config)
 
-    def epsilons(self, step: int) -> F64:
-        """Probability of a random action in each environment, ``[N]``."""
-        return spread_epsilon(
-            self.epsilon(step), self.config.num_envs, self.config.exploration.spread
-        )
-
-    def epsilon(self, step: int) -> float:
-        """The same in the first one."""
-        exploration = self.config.exploration
-        start, end = exploration.epsilon_start, exploration.epsilon_end
-        begin = self.config.learning_starts
-        return linear(step, start, end, begin, exploration.epsilon_decay_steps)
-
-    def learning_rate(self, step: int) -> float:
-        """Step size of the optimiser."""
-        optimizer = self.config.optimizer
-        start, end = optimizer.learning_rate, optimizer.learning_rate_end
-        if end is None:
-            return start
-        begin = self.config.learning_starts
-        return linear(step, start, end, begin, optimizer.learning_rate_decay_steps)
-
-    def updates_due(self, before: int, after: int) -> int:
-        """Updates between two values of the counter: none before ``learning_starts``."""
-        starts = self.config.learning_starts
-        return due(max(before, starts), max(after, starts), self.config.learner.update_period)
-
     @property
     def finished(self) -> bool:
         """Whether every step is made, or nothing is left to learn, and the last network
@@ -142,8 +114,8 @@ class Session:
             RunStopped: one of them is none.
         """
         self._check_finite()
-        agent = self.agent
-        self.metrics.report(self.step, self.epsilon(self.step), agent.replay.fill, agent.learner)
+        fill, learner = self.agent.replay.fill, self.agent.learner
+        self.metrics.report(self.step, epsilon(self.config, self.step), fill, learner)
 
     def evaluate(self) -> None:
         """Play the evaluation's episodes, write them down, keep the model if it is the best.
@@ -224,35 +196,53 @@ class Session:
                 self.step, self._evaluated = meta["step"], meta["state"].get("evaluated", -1)
                 self._converged = _has_converged(meta["state"])
                 if self.finished:
-                    more = "a larger --total-steps extends it"
-                    log.info(
-                        "%s is finished at step %s; %s.", self._folder, f"{self.step:,}",
-                        "nothing was left to learn" if self._converged else more,
-                    )  # fmt: skip
+                    self._say_finished()
                     return
                 state = self._checkpoints.load(folder, meta, self.agent.replay, self.agent.learner)
             except Damaged as damage:
                 damages.append((folder, str(damage)))
                 continue
-            self._announce("Continuing")
-            for _, reason in damages:
-                log.warning("%s: continuing from the checkpoint before it.", reason)
-            warn_of_differences(meta, self.about)
-            try:
-                self._restore(state)
-            except StoppedEarly:
-                raise
-            except Exception as error:  # whatever a state that is none makes fail
-                raise ConfigError(
-                    f"{folder} cannot be continued ({error}); it was saved with "
-                    f"{in_words(meta['versions'])}, this is {in_words(versions())}; --fresh "
-                    "moves the run aside and starts anew"
-                ) from error
-            for damaged, _ in damages:
-                log.warning("%s is kept as %s.", damaged, self._checkpoints.set_aside(damaged).name)
-            self._checkpoints.tidy()
-            self.metrics.cut(meta["lengths"])
+            self._continue(folder, meta, state, damages)
             return
+        self._refuse_remains(damages)
+        self._start()
+
+    def _say_finished(self) -> None:
+        more = "a larger --total-steps extends it"
+        log.info(
+            "%s is finished at step %s; %s.", self._folder, f"{self.step:,}",
+            "nothing was left to learn" if self._converged else more,
+        )  # fmt: skip
+
+    def _continue(
+        self,
+        folder: Path,
+        meta: dict[str, Any],
+        state: dict[str, Any],
+        damages: list[tuple[Path, str]],
+    ) -> None:
+        """From this whole checkpoint. The damaged ones are kept, under another name."""
+        self._announce("Continuing")
+        for _, reason in damages:
+            log.warning("%s: continuing from the checkpoint before it.", reason)
+        warn_of_differences(meta, self.about)
+        try:
+            self._restore(state)
+        except StoppedEarly:
+            raise
+        except Exception as error:  # whatever a state that is none makes fail
+            raise ConfigError(
+                f"{folder} cannot be continued ({error}); it was saved with "
+                f"{in_words(meta['versions'])}, this is {in_words(versions())}; --fresh "
+                "moves the run aside and starts anew"
+            ) from error
+        for damaged, _ in damages:
+            log.warning("%s is kept as %s.", damaged, self._checkpoints.set_aside(damaged).name)
+        self._checkpoints.tidy()
+        self.metrics.cut(meta["lengths"])
+
+    def _refuse_remains(self, damages: list[tuple[Path, str]]) -> None:
+        """What is left of a run that cannot be continued is not started over."""
         if damages:
             reasons = "; ".join(reason for _, reason in damages)
             raise ConfigError(
@@ -264,6 +254,9 @@ class Session:
                 f"{self._folder} has a best model and no checkpoint to continue from; --fresh "
                 "moves it aside and starts anew"
             )
+
+    def _start(self) -> None:
+        """With the first episodes."""
         self.step, self._evaluated, self._converged = 0, 0, False
         self._announce("Starting")
         if self.config.total_steps <= self.config.learning_starts:

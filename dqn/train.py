@@ -15,7 +15,7 @@ from dqn.files import replace_file
 from dqn.method import Agent, AnyLearner
 from dqn.options import as_yaml, load_config
 from dqn.run import RunFolder, StopSignals, log_to_file
-from dqn.schedule import due
+from dqn.schedule import due, epsilon, epsilons, learning_rate, updates_due
 from dqn.session import RunStopped, Session, StoppedEarly
 
 log = logging.getLogger("dqn")
@@ -38,16 +38,16 @@ def loop(session: Session) -> None:
     timestep = environment.timestep
     while session.go_on():
         before, after = session.step, session.step + config.num_envs
-        action = actor.act(timestep.stack, session.epsilons(before))
+        action = actor.act(timestep.stack, epsilons(config, before))
         environment.send(action)
         replay.add(timestep, action)
-        learner.learning_rate = session.learning_rate(before)
-        agent.learn(session.updates_due(before, after))
+        learner.learning_rate = learning_rate(config, before)
+        agent.learn(updates_due(config, before, after))
         timestep = environment.receive()
         session.step = after
         for _ in range(due(before, after, config.learner.target_period)):
             learner.sync_target()
-        metrics.count(timestep, after, session.epsilon(after))
+        metrics.count(timestep, after, epsilon(config, after))
         if due(before, after, config.report_period):
             session.report()
 

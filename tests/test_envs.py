@@ -20,7 +20,7 @@ from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Arrival, Spec
 from dqn.envs.environment import ActionRecord
 from dqn.envs.names import atari_rom
-from dqn.schedule import environment_seeds
+from dqn.seeds import environment_seeds
 from dqn.types import I64, State, TimeStep
 
 NEVER = 10**9

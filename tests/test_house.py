@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS = {
     0: [
-        *["types", "config", "schedule", "scores", "files", "journal", "yaml_files"],
+        *["types", "config", "schedule", "seeds", "scores", "files", "journal", "yaml_files"],
         *["validation", "method_check"],
     ],
     1: [

@@ -8,9 +8,8 @@ import pytest
 
 from dqn.accelerate import Repeated
 from dqn.agent import learn_once
-from dqn.config import Config, LearnerConfig
-from dqn.schedule import due
-from dqn.session import Session
+from dqn.config import Config, ExplorationConfig, LearnerConfig, OptimizerConfig
+from dqn.schedule import due, epsilon, learning_rate
 from dqn.train import loop
 from dqn.types import TimeStep
 
@@ -40,23 +39,12 @@ class Tape:
         once = functools.partial(learn_once, self.agent.replay, self.agent.learner, 7)
         self.agent.learn = Repeated(once)
 
-    updates_due = Session.updates_due
-
-    def epsilon(self, step):
-        return step / 1000
-
-    def epsilons(self, step):
-        return np.full(self.config.num_envs, step / 1000)
-
-    def learning_rate(self, step):
-        return step / 100
-
     def go_on(self):
         self.calls.append(f"go on? {self.step}")
         return self.step < self.config.total_steps
 
-    def _act(self, stack, epsilon):
-        self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * epsilon[-1])}")
+    def _act(self, stack, probabilities):
+        self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * probabilities[-1])}")
         return np.full(self.config.num_envs, self._time)
 
     def _add(self, timestep, action):
@@ -75,7 +63,8 @@ class Tape:
         return SimpleNamespace(index="index")
 
     def _update(self, batch):
-        assert self.agent.learner.learning_rate == self.step / 100, "the rate is the step's"
+        rate = learning_rate(self.config, self.step)
+        assert self.agent.learner.learning_rate == rate, "the rate is the step's"
         self.calls.append("update")
         return "priority"
 
@@ -86,8 +75,8 @@ class Tape:
     def _sync(self):
         self.calls.append("sync")
 
-    def _count(self, timestep, step, epsilon):
-        assert epsilon == step / 1000
+    def _count(self, timestep, step, probability):
+        assert probability == epsilon(self.config, step)
         self.calls.append(f"count {timestep.stack[0, 0, 0]} at {step}")
 
     def report(self):
@@ -96,7 +85,9 @@ class Tape:
 
 def tape_of(**changes):
     learner = LearnerConfig(batch_size=7, update_period=4, target_period=6)
-    tape = Tape(Config(learner=learner, **changes))
+    exploration = ExplorationConfig(epsilon_end=0, epsilon_decay_steps=1000)
+    optimizer = OptimizerConfig("adam", 1.0, learning_rate_end=0.0, learning_rate_decay_steps=1000)
+    tape = Tape(Config(learner=learner, exploration=exploration, optimizer=optimizer, **changes))
     loop(tape)
     return tape.calls
 
@@ -106,7 +97,12 @@ def test_the_loop_of_one_environment_call_by_call():
     learn = ["sample 7", "update", "priorities"]
     expected = []
     for t in range(6):
-        expected += [f"go on? {t}", f"act on {t} at {t}", f"send {t}", f"add {t} with {t}"]
+        expected += [
+            f"go on? {t}",
+            f"act on {t} at {1000 - max(t - 3, 0)}",
+            f"send {t}",
+            f"add {t} with {t}",
+        ]
         expected += learn if t + 1 == 4 else []
         expected += [f"receive {t + 1}"]
         expected += ["sync"] if t + 1 == 6 else []
@@ -119,9 +115,9 @@ def test_the_loop_of_eight_environments_call_by_call():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=16, report_period=5)
     learn = ["sample 7", "update", "priorities"]
     assert calls == [
-        *["go on? 0", "act on 0 at 0", "send 0", "add 0 with 0"],
+        *["go on? 0", "act on 0 at 1000", "send 0", "add 0 with 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
-        *["go on? 8", "act on 1 at 8", "send 1", "add 1 with 1", *learn, *learn],
+        *["go on? 8", "act on 1 at 1000", "send 1", "add 1 with 1", *learn, *learn],
         *["receive 2", "sync", "count 2 at 16", "report 16", "go on? 16"],
     ]
 

@@ -8,15 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqn.schedule import (
-    due,
-    environment_seeds,
-    linear,
-    numpy_generator,
-    seed_sequence,
-    spread_epsilon,
-    torch_generator,
-)
+from dqn.schedule import due, linear, spread_epsilon
+from dqn.seeds import environment_seeds, numpy_generator, seed_sequence, torch_generator
 
 
 @given(before=st.integers(0, 500), jump=st.integers(0, 100), period=st.integers(1, 60))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from dqn.envs.engine import Arrival, Engine
-from dqn.schedule import environment_seeds
+from dqn.seeds import environment_seeds
 from dqn.types import I64, Array, Bool, State, TimeStep
 
 Progress = Callable[[Iterable[int]], Iterable[int]]

@@ -8,7 +8,7 @@ from dqn.agent import make_q_network, make_replay
 from dqn.config import Config, ConfigError
 from dqn.method import Agent, Model
 from dqn.replay import Replay
-from dqn.schedule import numpy_generator, torch_generator
+from dqn.seeds import numpy_generator, torch_generator
 from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
 from dqn.tabular.learner import SmallLearner
 from dqn.tabular.players import Softmax
