@@ -1,7 +1,8 @@
-"""The two pictures of the lessons that no run draws by itself.
+"""The pictures of the lessons that no run draws by itself.
 
 ``python docs/pictures.py checkpoints`` reads the runs of cartpole.yaml and cartpole_shaped.yaml
-there (every seed that is found) and writes into docs/pictures/.
+there, and those beside them that the guide's commands make (every seed that is found), and writes
+into docs/pictures/.
 """
 
 import sys
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from dqn.curves import read_lines
 
 HERE = Path(__file__).parent / "pictures"
+COLORS = ("tab:blue", "tab:orange", "tab:green")
 
 
 def draw_huber() -> None:
@@ -41,31 +43,52 @@ def draw_huber() -> None:
     figure.savefig(HERE / "huber.png", dpi=80)
 
 
-def draw_shaped(checkpoints: Path) -> None:
-    """Evaluations of plain and shaped runs, in the same unshaped score."""
+COMPARED = {
+    "shaped": {
+        "one for each step": "CartPole-v1/cartpole-seed*",
+        "shaped reward": "CartPole-v1/cartpole_shaped-seed*",
+    },
+    "memory": {
+        "30,000 rows": "CartPole-v1/cartpole-seed*",
+        "30,000 rows, prioritised": "prioritized/CartPole-v1/cartpole-seed*",
+        "200 rows": "short/CartPole-v1/cartpole-seed*",
+    },
+    "target": {
+        "a second network, soft": "CartPole-v1/cartpole-seed*",
+        "a second network, hard": "hard/CartPole-v1/cartpole-seed*",
+        "none": "none/CartPole-v1/cartpole-seed*",
+    },
+    "loss": {
+        "Huber": "CartPole-v1/cartpole-seed*",
+        "squared": "mse/CartPole-v1/cartpole-seed*",
+    },
+}
+"""Pictures of CartPole: the name of each group of runs, and where in the checkpoints folder they
+are."""
+
+
+def draw_compared(checkpoints: Path, name: str) -> None:
+    """Evaluations of groups of runs over the steps: each run's, and the mean of a group."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for preset, color in (("cartpole", "tab:blue"), ("cartpole_shaped", "tab:orange")):
-        runs = sorted((checkpoints / "CartPole-v1").glob(f"{preset}-seed*/evaluations.jsonl"))
-        curves = [read_lines(run) for run in runs]
-        for lines in curves:
-            axes.plot(
-                [e["step"] for e in lines], [e["mean"] for e in lines], color=color, alpha=0.35
-            )
+    for color, (label, pattern) in zip(COLORS, COMPARED[name].items(), strict=False):
+        curves = [read_lines(run / "evaluations.jsonl") for run in checkpoints.glob(pattern)]
         if not curves:
-            sys.exit(f"there is no run of {preset}.yaml in {checkpoints}")
+            sys.exit(f"there is no run {checkpoints / pattern}")
         common = range(min(map(len, curves)))
-        means = [np.mean([lines[i]["mean"] for lines in curves]) for i in common]
         steps = [curves[0][i]["step"] for i in common]
-        name = f"{preset}.yaml, {len(curves)} seeds and their mean"
-        axes.plot(steps, means, color=color, linewidth=2, label=name)
+        scores = np.array([[lines[i]["mean"] for i in common] for lines in curves])
+        axes.plot(steps, scores.T, color=color, alpha=0.3, linewidth=1)
+        seeds = f"{len(curves)} seeds and their mean" if len(curves) > 1 else "one seed"
+        axes.plot(steps, scores.mean(0), color=color, linewidth=2, label=f"{label}: {seeds}")
     axes.set_xlabel("step")
-    axes.set_ylabel("score (unshaped)")
+    axes.set_ylabel("score of an evaluation")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(HERE / "cartpole_shaped.png", dpi=80)
+    figure.savefig(HERE / f"cartpole_{name}.png", dpi=80)
 
 
 if __name__ == "__main__":
     draw_huber()
-    draw_shaped(Path(sys.argv[1]))
+    for name in COMPARED:
+        draw_compared(Path(sys.argv[1]), name)

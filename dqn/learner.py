@@ -41,6 +41,10 @@ class Learner:
         self._values = values
         self.online = network.place(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        # Looked up once: to walk a small network takes longer than to move it.
+        self._parameters = list(self.online.parameters())
+        ours, theirs = self.target.state_dict().values(), self.online.state_dict().values()
+        self._followed = list(zip(ours, theirs, strict=True))
         self._optimizer = make_optimizer(optimizer, self.online)
         # All that an update changes is on the device, so that it can be captured there.
         self._rate = torch.full((), optimizer.learning_rate, device=device)
@@ -94,7 +98,8 @@ class Learner:
         z, fractions = self.online.judge(seen, self._draws)
         loss, priority = self._values.loss(z, fractions, batch.action, target)
         mean_loss = (batch.weight * loss).mean()
-        self.online.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None
         mean_loss.backward()
         norm = self._limit_gradient()
         self._optimizer.step(self._rate)
@@ -137,14 +142,13 @@ class Learner:
 
     def finite(self) -> bool:
         """Whether every loss, gradient and weight was a number so far; waits for the device."""
-        weights = (parameter.isfinite().all() for parameter in self.online.parameters())
+        weights = (parameter.isfinite().all() for parameter in self._parameters)
         return not self.first_bad.seen and all(weights)
 
     def sync_target(self) -> None:
         """Move the target network towards the online one; all the way if ``target_tau`` is 1."""
         with torch.no_grad():
-            ours, theirs = self.target.state_dict(), self.online.state_dict()
-            for target, online in zip(ours.values(), theirs.values(), strict=True):
+            for target, online in self._followed:
                 if self._config.target_tau == 1:
                     target.copy_(online)
                 else:
@@ -174,13 +178,12 @@ class Learner:
 
     def _limit_gradient(self) -> torch.Tensor:
         """Clip the gradient as configured; returns its norm before that."""
-        parameters = list(self.online.parameters())
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if self._config.max_gradient_value is not None:
-            nn.utils.clip_grad_value_(parameters, self._config.max_gradient_value)
+            nn.utils.clip_grad_value_(self._parameters, self._config.max_gradient_value)
         if self._config.max_gradient_norm is not None:
-            nn.utils.clip_grads_with_norm_(parameters, self._config.max_gradient_norm, norm)
+            nn.utils.clip_grads_with_norm_(self._parameters, self._config.max_gradient_norm, norm)
         return norm
 
 

@@ -36,11 +36,8 @@ class QNetwork(nn.Module):
         self.register_buffer(CENTER, center)  # saved with the weights
         self.head = head
         self._samples = samples
-
-    @property
-    def noisy(self) -> list[NoisyLinear]:
+        self.noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
         """The layers with noise."""
-        return [module for module in self.modules() if isinstance(module, NoisyLinear)]
 
     def forward(
         self, state: torch.Tensor, draws: torch.Generator | None = None

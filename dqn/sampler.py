@@ -2,8 +2,8 @@
 
 Every row has a mass, 0 while it may not start a transition, and a draw takes a row in proportion
 to its mass: there is no searching for a valid row, and no row is left out. Masses are whole
-numbers, so their sums are exact in whatever order they are taken. Sums are kept per block of about
-a thousand rows and taken anew whenever a row of the block is touched: no tree, and no drift. A draw
+numbers, so their sums are exact in whatever order they are taken. Sums are kept per block of some
+hundred rows and taken anew whenever a row of the block is touched: no tree, and no drift. A draw
 looks for its block among the block sums, then for its row inside the block.
 """
 
@@ -15,7 +15,7 @@ from dqn.config import ReplayConfig
 from dqn.schedule import linear
 from dqn.types import State
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 128  # of a million rows 8,000 sums: to look among them costs as much as in 32 blocks
 
 
 class Sampler(Protocol):
@@ -69,9 +69,10 @@ class Masses:
         self._times_per_block = max(1, _BLOCK_ROWS // num_envs)
         blocks = -(-time_rows // self._times_per_block)
         padded = blocks * self._times_per_block
-        self.mass = torch.zeros(padded, num_envs, dtype=dtype, device=device)  # [T, N]
-        self.flat = self.mass.flatten()
-        self._by_block = self.mass.view(blocks, self._times_per_block * num_envs)
+        mass = torch.zeros(padded, num_envs, dtype=dtype, device=device)
+        self.mass = mass[:time_rows]  # [T, N]; behind it the last block is filled up
+        self.flat = mass.flatten()
+        self._by_block = mass.view(blocks, self._times_per_block * num_envs)
         self._sums = torch.zeros(blocks, dtype=torch.int64, device=device)
 
     def at(self, uniform: torch.Tensor) -> torch.Tensor:

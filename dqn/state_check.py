@@ -155,7 +155,7 @@ def _wrong_masses(state: State, replay: Replay) -> str:
     """No row may be drawn that was never written, nor the newest, which nothing follows; and after
     the first draw there is always one that may."""
     mass, time = state["replay"]["sampler"].get("mass"), state["replay"]["time"]
-    if not isinstance(mass, torch.Tensor) or mass.ndim != 2 or len(mass) < replay.length:
+    if not isinstance(mass, torch.Tensor) or mass.ndim != 2 or len(mass) != replay.length:
         return "replay/sampler"
     nowhere = mass[min(time, replay.length) :].any()
     newest = time > 0 and mass[(time - 1) % replay.length].any()

@@ -21,11 +21,10 @@ from dqn.config import (
     OptimizerConfig,
     ReplayConfig,
 )
-from dqn.curves import read_lines
 from dqn.evaluate import evaluate
 from dqn.options import load_config
 from dqn.session import Session
-from dqn.train import loop, train
+from dqn.train import loop
 
 CPU = torch.device("cpu")
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -178,11 +177,6 @@ def q_of(session: Session, *observations: list[float]) -> Any:
         return session.agent.model.q_values(torch.tensor(observations)[:, None]).numpy()
 
 
-def final_mean(run: Path) -> float:
-    """Mean of the last evaluation that a run wrote down."""
-    return float(read_lines(run / "evaluations.jsonl")[-1]["mean"])
-
-
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if load_config(path).game is None)
 PRESETS.remove("gpu")  # dqn.yaml with more environments
 
@@ -199,7 +193,7 @@ def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
         seed=seed,
         total_steps=6000,
         num_envs=8,
-        evaluate_period=500,
+        evaluate_period=200,
         replay=dataclasses.replace(
             theirs.replay, capacity=20_000, n_step=min(theirs.replay.n_step, 3), gamma=0.99
         ),
@@ -298,20 +292,3 @@ def test_the_finite_sum_where_the_clock_is_seen(tmp_path: Path) -> None:
     ahead = 8 - np.arange(8)
     expected = (1 - GAMMA**ahead) / (1 - GAMMA)
     np.testing.assert_allclose(q, np.stack([expected, expected], axis=1), rtol=0.1)
-
-
-def test_cartpole_improves_on_random(tmp_path: Path) -> None:
-    """By a factor of 3: a random player holds the pole for about 22 steps."""
-    config = small(
-        "CartPole-v1",
-        tmp_path,
-        total_steps=5000,
-        learning_starts=500,
-        network=NetworkConfig(mlp_units=(128,)),
-        optimizer=OptimizerConfig(learning_rate=2.5e-3),
-        learner=LearnerConfig(target_period=400, update_period=2, loss="mse"),
-        exploration=ExplorationConfig(epsilon_end=0.05, epsilon_decay_steps=2000),
-        evaluation=EvaluationConfig(episodes=10, epsilon=0.05, held_out_states=2),
-    )
-    assert train(make_agent, config, "test", fresh=False) == 0
-    assert final_mean(tmp_path / "CartPole-v1" / "test-seed1") > 66

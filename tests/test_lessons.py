@@ -83,6 +83,23 @@ def test_a_table_holds_the_pole(tmp_path: Path) -> None:
     assert scored(run, tmp_path) >= 195
 
 
+@pytest.mark.parametrize(
+    "preset, seed, steps",
+    [("cartpole", 3, 7_500), ("cartpole_shaped", 1, 7_500), ("cartpole_reinforce", 2, 25_000)],
+)
+def test_a_network_holds_the_pole(preset: str, seed: int, steps: int, tmp_path: Path) -> None:
+    """By the presets as they are; each with a seed that is quick (docs/results/classic.md)."""
+    run = trained(
+        tmp_path,
+        preset,
+        f"--seed={seed}",
+        f"--total-steps={steps}",
+        f"--evaluate-period={steps}",
+        "--evaluation.episodes=5",
+    )
+    assert scored(run, tmp_path) >= 475
+
+
 def test_a_random_player_scores_as_one(tmp_path: Path) -> None:
     run = trained(tmp_path, "cartpole_random", "--total-steps=500", "--evaluate-period=500")
     assert 15 < scored(run, tmp_path) < 30
