@@ -27,12 +27,16 @@ VIDEO_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "1"}
 """crf: x264's quality, 0 (lossless) to 51; 23 is its default, and screens this small can have
 better. One thread: for frames this small more only cost time, and the film comes out larger."""
 
+HELD_SECONDS = 1
+"""How long the screen that an episode ended with is shown."""
+
 
 class Video(Sink):
     """An H.264 film in an mp4 that every browser and player takes."""
 
     def __init__(self, path: str | Path, frames_per_second: int = FRAMES_PER_SECOND) -> None:
         self._film = _Film(path, "mp4", VIDEO_ENCODER, "yuv420p", Fraction(1, frames_per_second))
+        self._frames_per_second = frames_per_second
         self._converter: VideoReformatter | None = None  # kept: to make one costs more than its use
 
     def add(self, screen: Array) -> None:
@@ -51,6 +55,11 @@ class Video(Sink):
             planes.reshape(height * SCALE * 3 // 2, width * SCALE), format="yuv420p"
         )
         self._film.add(frame, self._film.count)
+
+    def end(self, screen: Array) -> None:
+        """Show it for a while."""
+        for _ in range(HELD_SECONDS * self._frames_per_second):
+            self.add(screen)
 
     def close(self) -> None:
         """Finish the film."""
@@ -79,6 +88,10 @@ class Gif(Sink):
         """Keep it until ``close``, which takes 1 ms for each."""
         self._shape = screen.shape[:2]
         self._waiting.append(zlib.compress(self._palette.index(screen).tobytes(), level=1))
+
+    def end(self, screen: Array) -> None:
+        """The last frame, which a GIF shows for HELD_SECONDS."""
+        self.add(screen)
 
     def close(self) -> None:
         """Encode all and finish the film."""
@@ -159,8 +172,10 @@ class _Film:
     def _open(self, width: int, height: int) -> None:
         import av
 
-        self._file = av.open(str(self._part), "w", format=self._container)
-        options = VIDEO_OPTIONS if self._encoder == VIDEO_ENCODER else {}
+        is_gif = self._container == "gif"
+        held = {"final_delay": str(100 * HELD_SECONDS)} if is_gif else {}
+        self._file = av.open(str(self._part), "w", format=self._container, container_options=held)
+        options = {} if is_gif else VIDEO_OPTIONS
         stream = self._file.add_stream(self._encoder, rate=1 / self._tick, options=options)
         assert isinstance(stream, av.VideoStream), stream
         stream.width, stream.height, stream.pix_fmt = width, height, self._pixels

@@ -243,11 +243,9 @@ class Metrics:
         self._pace.append((now, step))
         then, step_then = self._pace[0]
         rate = (step - step_then) / max(now - then, 1e-9)
-        words = [
-            f"{rate:,.0f} steps/s",
-            f"{_span((self._total_steps - step) / max(rate, 1e-9))} left",
-            f"epsilon {self._epsilon:.3f}",
-        ]
+        words = [f"{rate:,.0f} steps/s", f"epsilon {self._epsilon:.3f}"]
+        if self._loss is not None:  # before it learns it is faster, and would promise too much
+            words.insert(1, f"{_span((self._total_steps - step) / max(rate, 1e-9))} left")
         if self._recent:
             words.append(f"return {np.mean(self._recent):.1f} (last {len(self._recent)})")
         if self._loss is not None:

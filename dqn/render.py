@@ -26,7 +26,7 @@ class EpisodeRecord(NamedTuple):
     return_: float
     """Sum of the raw rewards."""
     length: int
-    """Steps, and screens handed to each sink: one for each decision."""
+    """Steps, and screens handed to each sink: one for each decision, the end apart."""
 
 
 def never() -> bool:
@@ -42,7 +42,8 @@ def play_episode(
     sinks: Sequence[Sink],
     stop: Callable[[], bool] = never,
 ) -> EpisodeRecord:
-    """Play one whole episode (the game, not a life) and show each sink what each decision saw.
+    """Play one whole episode (the game, not a life) and show each sink what each decision saw, and
+    the end.
 
     The environment is reset here with ``seed`` and ``owner``, so the same two show the same game.
     ``choose`` takes a stack ``[1, S, *frame]`` and returns an action ``[1]``. ``stop`` is asked
@@ -57,6 +58,9 @@ def play_episode(
         timestep = environment.step(choose(timestep.stack))
         total += float(timestep.reward[0])
         length += 1
+    if timestep.last[0]:
+        for sink in sinks:
+            sink.end(environment.screen())
     return EpisodeRecord(total, length)
 
 
@@ -121,6 +125,11 @@ class _Spared(Sink):
         with self._spare():
             if self._sink:
                 self._sink.add(screen)
+
+    def end(self, screen: Array) -> None:
+        with self._spare():
+            if self._sink:
+                self._sink.end(screen)
 
     def close(self) -> None:
         with self._spare():

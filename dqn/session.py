@@ -309,15 +309,15 @@ class Session:
 
     def _progress(self, steps: Iterable[int]) -> Iterator[int]:
         """Show how far the emulators' return is; it takes a while, so it may be stopped too."""
-        what = "bringing the emulators back"
-        for step in tqdm(steps, desc=what, unit="step", leave=False, disable=None):
+        log.info("Bringing the emulators back, by their recorded actions.")
+        for step in tqdm(steps, unit="step", leave=False, disable=None):
             if self._stop():
                 raise StoppedEarly
             yield step
 
     def _announce(self, what: str) -> None:
         log.info(
-            "%s %s at step %s of %s, on %s, %d threads.",
+            "%s %s at step %s of %s, on %s, threads: %d.",
             what, self._folder, f"{self.step:,}", f"{self.config.total_steps:,}",
             device_name(self._device), torch.get_num_threads(),
         )  # fmt: skip

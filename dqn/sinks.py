@@ -41,6 +41,10 @@ class Sink(ABC):
         """Take the next screen."""
 
     @abstractmethod
+    def end(self, screen: Array) -> None:
+        """Take the screen that the episode ended with, on which nothing is decided any more."""
+
+    @abstractmethod
     def close(self) -> None:
         """Finish and put the result under its final name; nothing is left if this fails, or if
         there was no screen."""
@@ -96,6 +100,9 @@ class PngFolder(Sink):
         with open(self._part / f"{self._count:06d}.png", "wb") as file:
             file.write(png.tobytes())
         self._count += 1
+
+    def end(self, screen: Array) -> None:
+        """No picture: there is one for each decision."""
 
     def close(self) -> None:
         """Rename the folder."""
@@ -162,6 +169,10 @@ class Window(Sink):
             escape = event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE
             self._closed |= escape or event.type == pygame.QUIT
         self._clock.tick(self._frames_per_second)
+
+    def end(self, screen: Array) -> None:
+        """Show the last one too."""
+        self.add(screen)
 
     def close(self) -> None:
         """Take it from the desktop."""

@@ -119,12 +119,9 @@ def test_where_there_is_room_again_it_goes_on_as_if_nothing_had_been(
     monkeypatch.setattr(disk, "_happens", happens)
     with monkeypatch.context() as patch:
         disk.install(patch)
-        assert main([*SHORT, "--checkpoint-minutes=0.001", f"--checkpoints-dir={tmp_path}"]) in (
-            0,
-            1,
-        )
+        status = main([*SHORT, "--checkpoint-minutes=0.001", f"--checkpoints-dir={tmp_path}"])
     disk.close()
-    assert len(failed) == len(full)
+    assert failed and (status == 1 or len(failed) == len(full)), "1: stopped while it was full"
     train(tmp_path, SHORT, NEVER)
     assert_same(run_of(tmp_path), undisturbed)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image, ImageSequence
 from test_resume import assert_same, checkpoints
 
 from dqn.curves import read_lines
@@ -150,12 +151,17 @@ def test_a_forged_table_is_not_read(tmp_path: Path, capfd: pytest.CaptureFixture
 
 def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dqn.tabular.table.draw_table", draw_table)
-    run = trained(tmp_path, "maze_q_learning", "--total-steps=300")
+    run = trained(tmp_path, "maze_q_learning", "--total-steps=1000", "--evaluate-period=1000")
     table = cv2.imread(str(run / "table.png"))
     assert table.shape[0] > 300 and table.std() > 10
     gif, video = tmp_path / "maze.gif", tmp_path / "maze.mp4"
     assert main(["play", str(run), f"--gif={gif}", f"--video={video}"]) == 0
-    assert gif.stat().st_size > 500 and video.stat().st_size > 500
+    assert video.stat().st_size > 500
+    with Image.open(gif) as film:
+        shown = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
+        assert film.info["duration"] >= 900, "the arrival is held for a second"
+    assert len({frame.tobytes() for frame in shown}) == len(shown), "each move is seen"
+    assert 1 + len(BEST_PATH) == len(shown)
 
 
 def test_a_shaped_run_reports_the_score_itself(tmp_path: Path) -> None:

@@ -28,9 +28,14 @@ class Kept(Sink):
 
     def __init__(self):
         self.screens = []
+        self.last = None
 
     def add(self, screen):
+        assert self.last is None, "nothing comes after the end"
         self.screens.append(screen)
+
+    def end(self, screen):
+        self.last = screen
 
     def close(self):
         pass
@@ -55,11 +60,11 @@ def random_player(environment):
 
 
 def play(environment, *sinks, **options):
-    """The record of a short episode and its screens."""
+    """The record of a short episode and its screens, the last one apart where it ended."""
     kept = Kept()
     choose = random_player(environment)
     record = play_episode(environment, choose, 1, "test", [kept, *sinks], **options)
-    return record, kept.screens
+    return record, kept.screens, kept.last
 
 
 def screens_of(count=3, shape=(210, 160)):
@@ -93,7 +98,7 @@ def largest_file(size):
 
 def test_pictures_are_the_screens(environment, tmp_path):
     with PngFolder(tmp_path / "new" / "pictures") as folder:
-        record, screens = play(environment, folder)
+        record, screens, _ = play(environment, folder)
         assert names(tmp_path / "new") == ["pictures.part"]
     assert record.length == len(screens) > 40
     assert names(tmp_path / "new") == ["pictures"]
@@ -106,7 +111,7 @@ def test_pictures_are_the_screens(environment, tmp_path):
 
 def test_video_has_every_screen(environment, tmp_path):
     with Video(tmp_path / "game.mp4") as video:
-        record, screens = play(environment, video)
+        record, screens, last = play(environment, video)
         assert names(tmp_path) == ["game.mp4.part"]
     assert names(tmp_path) == ["game.mp4"]
     with av.open(str(tmp_path / "game.mp4")) as file:
@@ -114,26 +119,26 @@ def test_video_has_every_screen(environment, tmp_path):
         frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
         assert stream.codec_context.name == "h264" and stream.pix_fmt == "yuv420p"
         assert stream.average_rate == 15
-    assert len(frames) == record.length
-    for frame, screen in zip(frames, screens, strict=True):
+    assert len(frames) == record.length + 15, "the end, held for a second"
+    for frame, screen in zip(frames, screens + [last] * 15, strict=True):
         assert frame.shape == (420, 320, 3)
         assert np.abs(frame[::2, ::2].astype(int) - screen).mean() < 2
 
 
 def test_gif_has_every_screen_in_its_own_colors(environment, tmp_path):
     with Gif(tmp_path / "game.gif") as gif:
-        record, screens = play(environment, gif)
+        record, screens, last = play(environment, gif)
     assert names(tmp_path) == ["game.gif"]
     with Image.open(tmp_path / "game.gif") as picture:
-        assert picture.is_animated and picture.n_frames == record.length
+        assert picture.is_animated and picture.n_frames == record.length + 1
         assert picture.size == (320, 420) and picture.info["loop"] == 0
         seconds = 0.0
-        for i, screen in enumerate(screens):
+        for i, screen in enumerate([*screens, last]):
             picture.seek(i)
             seconds += picture.info["duration"] / 1000
             frame = np.asarray(picture.convert("RGB"))
             np.testing.assert_array_equal(frame, screen.repeat(2, axis=0).repeat(2, axis=1))
-    assert seconds == pytest.approx(len(screens) / 15, abs=0.1)
+    assert seconds == pytest.approx(len(screens) / 15 + 1, abs=0.1)
     assert (tmp_path / "game.gif").stat().st_size < 100_000
 
 
@@ -237,15 +242,15 @@ def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, make):
 
 def test_an_episode_ends_where_it_is_told(breakout):
     left = iter([False] * 5 + [True])
-    record, screens = play(breakout, stop=lambda: next(left))
-    assert record.length == len(screens) == 5
+    record, screens, last = play(breakout, stop=lambda: next(left))
+    assert record.length == len(screens) == 5 and last is None
 
 
 def test_an_episode_is_a_whole_game_not_a_life():
     breakout = ScreenEnvironment(Config(game="Breakout"))
-    record, _ = play(breakout)
+    record, *_ = play(breakout)
     assert record.length > 100 and record.return_ == int(record.return_) >= 0
-    again, _ = play(breakout)
+    again, *_ = play(breakout)
     assert again == record
 
 
@@ -267,7 +272,7 @@ def test_evaluation_pictures(tmp_path, caplog):
     assert names(tmp_path) == ["eval_001", "eval_001.mp4"]
     assert len(names(tmp_path / "eval_001")) == record.length
     with av.open(str(tmp_path / "eval_001.mp4")) as file:
-        assert sum(1 for _ in file.decode(video=0)) == record.length
+        assert sum(1 for _ in file.decode(video=0)) == record.length + 15
     assert not caplog.records
 
 
@@ -376,11 +381,11 @@ def test_no_window_without_pygame(monkeypatch):
 def test_window_shows_the_screen_and_its_closing_ends_the_play(breakout, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with Window("DQN", frames_per_second=1000) as window:
-        record, screens = play(breakout, window, stop=window.closed)
+        record, _, last = play(breakout, window, stop=window.closed)
         assert record.length > 40 and not window.closed()
         shown = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
-        np.testing.assert_array_equal(shown[::4, ::4], screens[-1])
+        np.testing.assert_array_equal(shown[::4, ::4], last)
         pygame.event.post(pygame.event.Event(pygame.QUIT))
-        record, _ = play(breakout, window, stop=window.closed)
+        record, *_ = play(breakout, window, stop=window.closed)
         assert record.length == 1 and window.closed()
     assert not pygame.display.get_init()
