@@ -1,8 +1,8 @@
 """The pictures of the lessons that no run draws by itself.
 
 ``python docs/pictures.py checkpoints`` reads the runs of cartpole.yaml and cartpole_shaped.yaml
-there, and those beside them that the guide's commands make (every seed that is found), and writes
-into docs/pictures/.
+there, and those beside them that the guide's commands make (every seed that is found), and draws
+what it has the runs for into docs/pictures/.
 """
 
 import sys
@@ -69,12 +69,14 @@ are."""
 
 def draw_compared(checkpoints: Path, name: str) -> None:
     """Evaluations of groups of runs over the steps: each run's, and the mean of a group."""
+    groups = {label: list(checkpoints.glob(runs)) for label, runs in COMPARED[name].items()}
+    if not all(groups.values()):
+        print(f"cartpole_{name}.png is not drawn: it needs {', '.join(COMPARED[name].values())}")
+        return
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for color, (label, pattern) in zip(COLORS, COMPARED[name].items(), strict=False):
-        curves = [read_lines(run / "evaluations.jsonl") for run in checkpoints.glob(pattern)]
-        if not curves:
-            sys.exit(f"there is no run {checkpoints / pattern}")
+    for color, (label, runs) in zip(COLORS, groups.items(), strict=False):
+        curves = [read_lines(run / "evaluations.jsonl") for run in runs]
         common = range(min(map(len, curves)))
         steps = [curves[0][i]["step"] for i in common]
         scores = np.array([[lines[i]["mean"] for i in common] for lines in curves])
