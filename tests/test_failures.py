@@ -105,6 +105,16 @@ def test_where_there_is_room_again_it_goes_on_as_if_nothing_had_been(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full for all of some twenty operations in a row, somewhere in the run."""
+    calls = itertools.count(1)
+
+    class Bell:  # a clock that rings at the same steps however busy the machine is
+        def __init__(self, minutes: float) -> None:
+            pass
+
+        def rings(self) -> bool:
+            return next(calls) % 20 == 0
+
+    monkeypatch.setattr("dqn.session.Clock", Bell)
     disk = FaultyDisk(tmp_path, "fail")
     full = range(60, 80)
     failed: list[str] = []
@@ -119,9 +129,9 @@ def test_where_there_is_room_again_it_goes_on_as_if_nothing_had_been(
     monkeypatch.setattr(disk, "_happens", happens)
     with monkeypatch.context() as patch:
         disk.install(patch)
-        status = main([*SHORT, "--checkpoint-minutes=0.001", f"--checkpoints-dir={tmp_path}"])
+        assert main([*SHORT, f"--checkpoints-dir={tmp_path}"]) in (0, 1)
     disk.close()
-    assert failed and (status == 1 or len(failed) == len(full)), "1: stopped while it was full"
+    assert len(failed) == len(full)
     train(tmp_path, SHORT, NEVER)
     assert_same(run_of(tmp_path), undisturbed)
 
