@@ -73,9 +73,15 @@ class NormalisedReLU(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """``[B, ...]`` -> the same shape, channels innermost if it has places."""
         if features.ndim == 2:
-            return F.layer_norm(features, features.shape[1:]).relu_()
+            return self._normalise(features).relu_()
         places = features.permute(0, 2, 3, 1)  # in the order they have in memory
-        return F.layer_norm(places, places.shape[1:]).relu_().permute(0, 3, 1, 2)
+        return self._normalise(places).relu_().permute(0, 3, 1, 2)
+
+    def _normalise(self, features: torch.Tensor) -> torch.Tensor:
+        shape = features.shape[1:]
+        # A gain of 1 and a bias of 0, as torch's loop for none of either takes twice the time.
+        gain, bias = features.new_ones(shape), features.new_zeros(shape)
+        return F.layer_norm(features, shape, gain, bias)
 
 
 class BlockConvolution(nn.Conv2d):
