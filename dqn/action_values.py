@@ -44,6 +44,15 @@ class ActionValues(Protocol):
         """Expected returns ``[B, A]`` of ``z [B, A, K]``."""
         ...
 
+    def to_learn(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
+        """The fractions ``[B, N]`` to ask the online network for, if it takes any."""
+        ...
+
+    def to_bootstrap(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
+        """Those ``[B, M]`` to ask the target network for, on the next state: ``q`` and ``target``
+        are of the answer."""
+        ...
+
     def target(self, after: After) -> torch.Tensor:
         """What ``z`` at the action should be: ``[B, ...]``."""
         ...
@@ -65,11 +74,22 @@ def make_values(values: ValuesConfig, learner: LearnerConfig) -> ActionValues:
         return Expected(learner.loss)
     if values.kind == "categorical":
         return Categorical(values.atoms, values.v_min, values.v_max)
-    outputs = values.quantiles if values.kind == "quantile" else 1
-    return Quantile(outputs, values.kappa)
+    if values.kind == "quantile":
+        return Quantile(values.quantiles, values.kappa)
+    return ImplicitQuantile(values.samples, values.policy_samples, values.kappa)
 
 
-class Expected:
+class WithoutFractions:
+    """What networks are asked for that take no fractions: all that they say."""
+
+    def to_learn(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
+        """None."""
+
+    def to_bootstrap(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
+        """None."""
+
+
+class Expected(WithoutFractions):
     """One number per action, the expected return: plain DQN, Mnih et al. 2015."""
 
     num_outputs = 1
@@ -110,7 +130,7 @@ class Expected:
         return 0.5 * F.mse_loss(chosen, target, reduction="none"), error
 
 
-class Categorical:
+class Categorical(WithoutFractions):
     """The chances of K fixed returns: C51, Bellemare et al. 2017 (arXiv 1707.06887).
 
     ``z`` are their logits; the returns lie evenly from ``v_min`` to ``v_max``.
@@ -124,6 +144,7 @@ class Categorical:
 
     def q(self, z: torch.Tensor) -> torch.Tensor:
         """Expected returns ``[B, A]`` of the logits ``z [B, A, K]``."""
+        assert z.ndim == 3 and z.shape[2] == self.num_outputs, z.shape
         return (z.softmax(2) * self._atoms(z)).sum(2)
 
     def target(self, after: After) -> torch.Tensor:
@@ -158,16 +179,17 @@ class Categorical:
         return torch.linspace(self._v_min, self._v_max, self.num_outputs, device=like.device)
 
 
-class Quantile:
-    """Returns at K fractions of the distribution: at fixed ones QR-DQN, Dabney et al. 2017 (arXiv
-    1710.10044), at drawn ones IQN, Dabney et al. 2018 (arXiv 1806.06923)."""
+class Quantile(WithoutFractions):
+    """Returns at the middles of K equal parts of the distribution: QR-DQN, Dabney et al. 2017
+    (arXiv 1710.10044)."""
 
     def __init__(self, num_outputs: int, kappa: float) -> None:
         self.num_outputs = num_outputs
         self._kappa = kappa
 
     def q(self, z: torch.Tensor) -> torch.Tensor:
-        """Expected returns ``[B, A]``: the mean of ``z [B, A, K]``."""
+        """Expected returns ``[B, A]``: the mean of ``z [B, A, K]`` (section 4.1)."""
+        assert z.ndim == 3 and z.shape[2] == self.num_outputs, z.shape
         return z.mean(2)
 
     def target(self, after: After) -> torch.Tensor:
@@ -185,16 +207,56 @@ class Quantile:
         target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Quantile Huber loss ``[B]``: summed over the K fractions of ``z``, mean over the target's
-        (QR-DQN's equation 10, IQN's equation 3). Priority: the mean absolute difference."""
+        (QR-DQN's equation 10 by kappa, as IQN's equation 3 has it).
+
+        Priority: the mean absolute difference, as Clark et al. 2024 (arXiv 2411.03820); of a
+        distribution with any width it is not 0 at the optimum.
+        """
         chosen = _at(z, action)[:, 0]  # [B, K]
         if fractions is None:
-            fractions = midpoints(chosen.shape[1], chosen.device).expand_as(chosen)
+            fractions = midpoints(self.num_outputs, chosen.device).expand(len(chosen), -1)
         assert fractions.shape == chosen.shape, (fractions.shape, chosen.shape)
+        assert target.ndim == 2 and len(target) == len(chosen), (target.shape, chosen.shape)
         error = target[:, None, :] - chosen[:, :, None]  # [B, K, K of the target]
         weight = (fractions[:, :, None] - (error.detach() < 0).float()).abs()
         huber = F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=self._kappa)
         loss = (weight * huber / self._kappa).mean(2).sum(1)
         return loss, error.detach().abs().mean((1, 2))
+
+
+class ImplicitQuantile(Quantile):
+    """Returns at any fractions: IQN, Dabney et al. 2018 (arXiv 1806.06923).
+
+    It learns at N drawn ones, and chooses by K fixed ones, the middles of equal parts (the paper
+    draws those too), so that no action is chosen for draws that came out high. On the next state
+    ``z [B, A, N + K]`` holds both in this order.
+    """
+
+    def __init__(self, samples: int, policy_samples: int, kappa: float) -> None:
+        super().__init__(1, kappa)
+        self._samples = samples
+        self._policy_samples = policy_samples
+
+    def to_learn(self, batch_size: int, draws: torch.Generator) -> torch.Tensor:
+        """``[B, N]``, uniform (equation 3)."""
+        shape = batch_size, self._samples
+        return torch.rand(shape, device=draws.device, generator=draws)
+
+    def to_bootstrap(self, batch_size: int, draws: torch.Generator) -> torch.Tensor:
+        """``[B, N + K]``: others such, and the middles."""
+        middles = midpoints(self._policy_samples, draws.device).expand(batch_size, -1)
+        return torch.cat([self.to_learn(batch_size, draws), middles], 1)
+
+    def q(self, z: torch.Tensor) -> torch.Tensor:
+        """Expected returns ``[B, A]``: the mean of the last K of ``z [B, A, N + K]`` or ``[B, A,
+        K]``."""
+        counts = self._policy_samples, self._samples + self._policy_samples
+        assert z.ndim == 3 and z.shape[2] in counts, z.shape
+        return z[:, :, -self._policy_samples :].mean(2)
+
+    def target(self, after: After) -> torch.Tensor:
+        """Returns ``[B, N]`` of ``after.z [B, A, N + K]``, as at fixed fractions."""
+        return super().target(after._replace(z=after.z[:, :, : self._samples]))
 
 
 def _at(z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

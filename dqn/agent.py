@@ -38,7 +38,7 @@ class DeepModel:
 
     def q_values(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, A]`` without noise."""
-        return self._values.q(self._network(state)[0])
+        return self._values.q(self._network(state))
 
     def player(self, generator: np.random.Generator) -> Actor:
         """Epsilon-greedy on the q-values."""

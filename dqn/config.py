@@ -186,6 +186,8 @@ class ExplorationConfig:
     """Its final value."""
     epsilon_decay_steps: int = 1_000_000
     """Steps of the straight line between the two."""
+    epsilon_off_step: int | None = None
+    """From this step on it is 0 (null: never)."""
     spread: float = 0.0
     """Environment i of N has epsilon to the power 1 + spread * i / (N - 1), as Ape-X's actors do
     with an epsilon of .4 and a spread of 7 (0: all explore alike)."""

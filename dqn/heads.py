@@ -63,14 +63,24 @@ class FractionHead(nn.Module):
     ``[B, features]``, fractions ``[B, K]`` -> ``[B, A, K]``.
     """
 
-    def __init__(self, features: int, cosines: int, head: Head, linear: LinearLayer) -> None:
+    def __init__(
+        self, features: int, cosines: int, policy_samples: int, head: Head, linear: LinearLayer
+    ) -> None:
+        """``policy_samples``: how many equal parts an action is chosen by."""
         super().__init__()
         self.embedding = nn.Sequential(linear(cosines, features), nn.ReLU(inplace=True))
         self.head = head
         self._cosines = cosines
+        self._policy_samples = policy_samples
 
-    def forward(self, features: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
-        """Each fraction of each state goes through the head by itself."""
+    def forward(
+        self, features: torch.Tensor, fractions: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Each fraction of each state goes through the head by itself; without any, the middles of
+        equal parts do."""
+        if fractions is None:
+            middles = midpoints(self._policy_samples, features.device)
+            fractions = middles.expand(len(features), -1)
         waves = torch.arange(self._cosines, device=features.device) * math.pi
         cosines = torch.cos(fractions[..., None] * waves)  # [B, K, cosines]
         embedded = self.embedding(cosines.flatten(0, 1))  # [B K, features]

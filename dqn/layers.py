@@ -130,21 +130,28 @@ class SpectralConvolution(nn.Conv2d):
         self.register_buffer(SINGULAR_VECTOR, vector)  # travels with the weights
         self.left: torch.Tensor
 
+    @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
-        """Begin with a random direction."""
+        """Begin near the largest singular value of the weight as it is: by 15 rounds from a random
+        direction, as torch's own. By one, its estimate is a fifth too small, and a copy whose
+        rounds stand still is another function until it is renewed."""
         self.left.normal_(generator=generator)
-        self.left /= self.left.norm()
+        for _ in range(15):
+            self.left.copy_(self._round(self.weight.flatten(1))[0])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """As ``nn.Conv2d``."""
         matrix = self.weight.flatten(1)  # [out, in]
         with torch.no_grad():
-            right = F.normalize(matrix.t() @ self.left, dim=0)
-            left = F.normalize(matrix @ right, dim=0)
+            left, right = self._round(matrix)
         if torch.is_grad_enabled():
             self.left.copy_(left)
         largest = left @ (matrix @ right)
         return F.conv2d(features, self.weight / largest, self.bias, self.stride, self.padding)
+
+    def _round(self, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        right = F.normalize(matrix.t() @ self.left, dim=0)
+        return F.normalize(matrix @ right, dim=0), right
 
 
 class Linear(nn.Linear):

@@ -62,8 +62,7 @@ class Learner:
     def acting_q_values(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, A]`` by the online network, for acting in training: if it has noise, that is there
         to explore."""
-        z, _ = self.online(state, self._draws if self.online.noisy else None)
-        return self._values.q(z)
+        return self._values.q(self.online(state, self._draws))
 
     @property
     def updates(self) -> int:
@@ -95,7 +94,8 @@ class Learner:
         with torch.no_grad():
             seen = self.online.see(batch.state)
             target = self._target(batch, seen)
-        z, fractions = self.online.judge(seen, self._draws)
+        fractions = self._values.to_learn(len(batch.action), self._draws)
+        z = self.online.judge(seen, self._draws, fractions)
         loss, priority = self._values.loss(z, fractions, batch.action, target)
         mean_loss = (batch.weight * loss).mean()
         for parameter in self._parameters:
@@ -116,16 +116,16 @@ class Learner:
         ``seen`` is what the networks see of ``batch.state``.
         """
         next_seen = self.online.see(batch.next_state)
-        next_z, _ = self.target.judge(next_seen, self._draws)  # [B, A, K]
+        fractions = self._values.to_bootstrap(len(batch.action), self._draws)
+        next_z = self.target.judge(next_seen, self._draws, fractions)  # [B, A, K]
         next_q = self._values.q(next_z)  # [B, A]
         reward, bonus = batch.reward, torch.zeros_like(next_q)
         if self._config.policy == "munchausen":
-            z, _ = self.target.judge(seen, self._draws)
-            reward = reward + self._munchausen.reward(self._values.q(z), batch.action)
+            q = self._values.q(self.target.judge(seen, self._draws))
+            reward = reward + self._munchausen.reward(q, batch.action)
             policy, bonus = self._munchausen.policy(next_q)
         elif self._config.policy == "double":
-            online_z, _ = self.online.judge(next_seen, self._draws)
-            policy = greedy(self._values.q(online_z))
+            policy = greedy(self._values.q(self.online.judge(next_seen, self._draws)))
         else:
             policy = greedy(next_q)
         return self._values.target(After(reward, batch.discount, next_z, policy, bonus))

@@ -45,6 +45,11 @@ def check_method(config: Config) -> None:
             f"method {method} learns of the policy that plays, which explores by itself; set "
             "exploration.epsilon_start and epsilon_end to 0"
         )
+    if method in ("q_learning", "sarsa") and config.optimizer.learning_rate > 1:
+        raise ConfigError(
+            f"optimizer.learning_rate of {config.optimizer.learning_rate:g} moves a table beyond "
+            f"what was seen, and away for ever; method {method} needs 1 or less"
+        )
     if method == "random":
         _check_random(config)
     if method == "reinforce":

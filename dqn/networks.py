@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dqn.config import NetworkConfig, ValuesConfig
-from dqn.heads import FractionHead, Head, LinearLayer, midpoints
+from dqn.heads import FractionHead, Head, LinearLayer
 from dqn.layers import Activation, Linear, NoisyLinear, NormalisedReLU, SpectralConvolution
 from dqn.torsos import Torso, make_torso, torso_name
 
@@ -18,32 +18,27 @@ CENTER = "center"
 
 
 class QNetwork(nn.Module):
-    """Stack of frames -> ``z [B, A, K]``, and the fractions ``[B, K]`` where it draws them."""
+    """Stack of frames -> ``z [B, A, K]``."""
 
     def __init__(
         self,
         torso: Torso,
         head: Head | FractionHead,
-        samples: tuple[int, int],
         center: torch.Tensor | None,
     ) -> None:
-        """``samples``: fractions to draw, and to take the middles of where none are drawn;
-        ``center``: zeros in the shape of what is seen of one stack, if it is to have one."""
+        """``center``: zeros in the shape of what is seen of one stack, if it is to have one."""
         super().__init__()
         self._arrange = torso.see
         self.torso = torso.layers
         self.center: torch.Tensor | None
         self.register_buffer(CENTER, center)  # saved with the weights
         self.head = head
-        self._samples = samples
         self.noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
         """The layers with noise."""
 
-    def forward(
-        self, state: torch.Tensor, draws: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, state: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
         """``judge`` on ``state [B, S, *frame]``."""
-        return self.judge(self.see(state), draws)
+        return self.judge(self.see(state), noise)
 
     def see(self, state: torch.Tensor) -> torch.Tensor:
         """Stack of frames -> what ``judge`` works on, made once for all networks that look at it;
@@ -57,25 +52,21 @@ class QNetwork(nn.Module):
         self.center.copy_(self._arrange(states).mean(0, keepdim=True))
 
     def judge(
-        self, seen: torch.Tensor, draws: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``z [B, A, K]`` of what was ``seen``, and the fractions drawn, if it has any.
-
-        With ``draws`` noise and fractions come from that generator; without there is no noise, and
-        the fractions are the middles of equal parts.
-        """
+        self,
+        seen: torch.Tensor,
+        noise: torch.Generator | None = None,
+        fractions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """``z [B, A, K]`` of what was ``seen``: of a head for fractions at ``fractions [B, K]``,
+        or, without any, at those it chooses actions by. Without ``noise`` there is none."""
         for layer in self.noisy:
-            layer.noise = draws
+            layer.noise = noise
         features = self.torso(seen)  # [B, features]
-        if isinstance(self.head, Head):
-            return self.head(features), None
-        drawn, fixed = self._samples
-        if draws is None:
-            fractions = midpoints(fixed, features.device).expand(len(features), fixed)
+        if fractions is None:
+            z: torch.Tensor = self.head(features)
         else:
-            shape = len(features), drawn
-            fractions = torch.rand(shape, device=features.device, generator=draws)
-        return self.head(features, fractions), fractions
+            z = self.head(features, fractions)
+        return z
 
     def place(self, device: torch.device) -> "QNetwork":
         """Move to a device, with the channels innermost: the faster layout on both kinds."""
@@ -113,9 +104,9 @@ def make_network(
         torso.features, hidden, num_actions, num_outputs, config.dueling, in_head, activation
     )
     if values.kind == "implicit_quantile":
-        head = FractionHead(torso.features, values.cosines, head, linear)
+        head = FractionHead(torso.features, values.cosines, values.policy_samples, head, linear)
     center = torso.see(torch.zeros(1, *stack_shape)) if config.center else None
-    network = QNetwork(torso, head, (values.samples, values.policy_samples), center)
+    network = QNetwork(torso, head, center)
     _give_memory(network)
     _initialise(network, generator)
     return network

@@ -30,6 +30,7 @@ class Munchausen(NamedTuple):
     def reward(self, q: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Added to the reward ``[B]``: alpha times the clipped log-policy of ``action [B]`` under
         ``q [B, A]`` of the same state."""
+        assert q.ndim == 2 and action.shape == q.shape[:1], (q.shape, action.shape)
         log_policy = self._log_policy(q).gather(1, action[:, None]).squeeze(1)
         return self.alpha * (self.temperature * log_policy).clamp(self.low, 0)
 

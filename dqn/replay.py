@@ -101,7 +101,7 @@ class Replay:
         self._sampler.anneal(self.time * self.num_envs)
 
     def sample(self, batch_size: int) -> Batch:
-        """Draw ``batch_size`` transitions, independently, from all that are whole."""
+        """Draw ``batch_size`` transitions from all that are whole, as the sampler does."""
         index, weight = self._sampler.draw(batch_size)
         slot, env = index // self.num_envs, index % self.num_envs
         ahead = self._flat_index(slot[:, None] + self._ahead, env)  # [B, n]

@@ -37,6 +37,7 @@ class RunFolder:
             ConfigError: it cannot be written, or another process trains in it.
         """
         self.path = path
+        self._made: list[Path] = []
         self._lock = self._locked()
 
     def set_aside(self) -> Path | None:
@@ -55,6 +56,7 @@ class RunFolder:
     def _locked(self) -> IO[str]:
         elsewhere = "--checkpoints-dir names another place"
         try:
+            self._made += [place for place in (self.path, *self.path.parents) if not place.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             links = [entry.name for entry in self.path.iterdir() if entry.is_symlink()]
             if links:  # what is written through one changes a file of somebody else's
@@ -86,11 +88,13 @@ class RunFolder:
         return lock
 
     def close(self) -> None:
-        """Let another process train here; a folder in which nothing came about goes again."""
+        """Let another process train here; a folder in which nothing came about goes again,
+        and those above it that were made for it."""
         if [entry.name for entry in self.path.iterdir()] == [".lock"]:
             (self.path / ".lock").unlink()
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
+            with contextlib.suppress(OSError):  # another's run is in it meanwhile
+                for folder in self._made:
+                    folder.rmdir()
         self._lock.close()
 
 

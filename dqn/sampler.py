@@ -81,7 +81,8 @@ class Masses:
         Float64 tells apart all of a total below 2^53.
         """
         cumulative = self._sums.cumsum(0)
-        place = (uniform * cumulative[-1]).long()
+        # a stratum's fraction just below 1 may round to 1
+        place = (uniform * cumulative[-1]).long().clamp(max=cumulative[-1] - 1)
         block = torch.searchsorted(cumulative, place, right=True)
         place -= cumulative[block] - self._sums[block]
         inside = self._by_block[block].cumsum(1, dtype=torch.int64)  # [B, rows of a block]

@@ -41,6 +41,8 @@ def epsilons(config: Config, step: int) -> F64:
 def epsilon(config: Config, step: int) -> float:
     """The same in the first one."""
     exploration = config.exploration
+    if exploration.epsilon_off_step is not None and step >= exploration.epsilon_off_step:
+        return 0.0
     start, end = exploration.epsilon_start, exploration.epsilon_end
     return linear(step, start, end, config.learning_starts, exploration.epsilon_decay_steps)
 

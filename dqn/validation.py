@@ -2,8 +2,9 @@
 
 import math
 
-from dqn.config import Config, ConfigError, NetworkConfig, flatten
+from dqn.config import Config, ConfigError, flatten
 from dqn.method_check import check_method
+from dqn.part_check import check_parts
 
 INFINITY = math.inf
 _RANGES: dict[str, tuple[float, float]] = {
@@ -33,7 +34,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "network.width": (1, 64),
     "network.pool": (0, 11),
     "network.noisy_sigma": (0, INFINITY),
-    "values.atoms": (2, 10_000),
+    "values.atoms": (2, 1_000),
     "values.v_min": (-1e9, 1e9),
     "values.v_max": (-1e9, 1e9),
     "values.quantiles": (1, 10_000),
@@ -58,6 +59,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "exploration.epsilon_start": (0, 1),
     "exploration.epsilon_end": (0, 1),
     "exploration.epsilon_decay_steps": (0, INFINITY),
+    "exploration.epsilon_off_step": (1, INFINITY),
     "exploration.spread": (0, INFINITY),
     "tabular.limits": (0, INFINITY),
     "tabular.bins": (2, 256),
@@ -66,7 +68,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "evaluation.epsilon": (0, 1),
     "evaluation.held_out_states": (1, 2**20),
 }
-"""The values a number may take, both ends included; one that may not be 0 is checked below."""
+"""The values a number may take, both ends included."""
 
 _POSITIVE = (
     "values.kappa",
@@ -79,6 +81,7 @@ _POSITIVE = (
     "learner.max_gradient_value",
     "tabular.limits",
 )
+"""Of those the ones that may not be the least of them, 0."""
 
 
 def validate(config: Config) -> None:
@@ -93,11 +96,9 @@ def validate(config: Config) -> None:
         for value in values:
             if isinstance(value, str) or value is None:
                 continue
-            if not low <= value <= high or not math.isfinite(value):
-                limit = "or more" if high == INFINITY else f"to {high:,}"
-                raise ConfigError(f"{name} must be {low:,} {limit}, not {value}")
-            if value == 0 and name in _POSITIVE:
-                raise ConfigError(f"{name} must be more than 0")
+            enough = value > low if name in _POSITIVE else value >= low
+            if not (enough and value <= high and math.isfinite(value)):
+                raise ConfigError(f"{name} must be {_range(name)}, not {value}")
     rows, stack = config.replay.capacity // config.num_envs, 4
     if rows < config.replay.n_step + stack + 1:
         raise ConfigError(
@@ -114,10 +115,17 @@ def validate(config: Config) -> None:
     _refuse_contradictions(config)
 
 
+def _range(name: str) -> str:
+    low, high = _RANGES[name]
+    if high != INFINITY:
+        return f"{'more than ' * (name in _POSITIVE)}{low:,} to {high:,}"
+    return f"more than {low:,}" if name in _POSITIVE else f"{low:,} or more"
+
+
 def _refuse_contradictions(config: Config) -> None:
     """Pairs of settings of which one would silently have no effect, or none would work."""
     check_method(config)
-    network, values = config.network, config.values
+    check_parts(config)
     if config.replay.device == "cuda" and config.device == "cpu":
         raise ConfigError("replay.device is cuda while device is cpu; give both the same")
     if config.cuda_graphs is True and "cpu" in (config.device, config.replay.device):
@@ -130,17 +138,13 @@ def _refuse_contradictions(config: Config) -> None:
             "replay.storage compressed works on the CPU only; set replay.device to cpu, or "
             "replay.storage to plain"
         )
-    if values.v_min >= values.v_max:
-        raise ConfigError(f"values.v_min {values.v_min:g} must be below v_max {values.v_max:g}")
-    for name in ("width", "pool", "spectral_norm"):
-        if network.torso != "impala" and getattr(network, name) != getattr(NetworkConfig, name):
-            raise ConfigError(
-                f"network.{name} is the impala torso's; set network.torso to impala, or leave it"
-            )
-    if values.kind != "expected" and config.learner.loss != "huber":
+    low, high = config.values.v_min, config.values.v_max
+    if low >= high:
+        raise ConfigError(f"values.v_min {low:g} must be below v_max {high:g}")
+    if config.replay.beta_start > config.replay.beta_end:
         raise ConfigError(
-            f"learner.loss {config.learner.loss} is for expected action values; {values.kind} ones "
-            "have a loss of their own"
+            f"replay.beta_start {config.replay.beta_start:g} must not be above beta_end "
+            f"{config.replay.beta_end:g}"
         )
     optimizer = config.optimizer
     if (optimizer.learning_rate_end is None) != (optimizer.learning_rate_decay_steps == 0):

@@ -20,11 +20,11 @@ TINY = [
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder: each file's bytes by its path."""
+    """Everything in a folder: each file's bytes by its path; of a folder in it, none."""
     return {
-        str(path.relative_to(folder)): path.read_bytes()
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
+        if path.name != ".lock"
     }
 
 
@@ -51,8 +51,25 @@ COMMAND_LINES = {
     "no game at all like it": (["--game=xyzzyxyzzy"], "unknown game 'xyzzyxyzzy'"),
     "line break in a game": (["--game=a\nb"], "unknown game"),
     "old id": (["--game=PongNoFrameskip-v4"], "try --game Pong"),
-    "continuous actions": (["--game=Pendulum-v1"], "DQN needs a discrete one"),
-    "a number is seen": (["--game=FrozenLake-v1"], "shows a number"),
+    "continuous actions": (["--game=Pendulum-v1"], "every method here needs a discrete one"),
+    "a table's rate beyond 1": (
+        ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--optimizer.learning-rate=5"],
+        "learning_rate of 5 moves a table beyond what was seen",
+    ),
+    "bins of nothing": (
+        ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--tabular.bins=7"],
+        "tabular.bins needs tabular.limits to cut",
+    ),
+    "too many bins": (
+        [
+            "--game=CartPole-v1",
+            "--method=sarsa",
+            "--device=cpu",
+            "--tabular.limits=[1,1,1,1]",
+            "--tabular.bins=60",
+        ],
+        "tabular.bins of 60 for each of 4 numbers are 12,960,000 states, more than 10,000,000",
+    ),
     "a number beyond a table": (
         ["--game=CartPole-v1", "--method=sarsa", "--device=cpu"],
         "tabular.limits must be 4, one for each number that CartPole-v1 shows, not []",
@@ -133,7 +150,7 @@ COMMAND_LINES = {
     "text in a list": (["--network.mlp-units=[1,a]"], "must be a list of whole numbers"),
     "0 in a list": (["--network.mlp-units=[0]"], "network.mlp_units must be 1 to"),
     "not a number": (["--replay.gamma=.nan"], "replay.gamma must be 0 to 1, not nan"),
-    "infinity": (["--checkpoint-minutes=.inf"], "checkpoint_minutes must be 0 or more, not inf"),
+    "infinity": (["--checkpoint-minutes=.inf"], "checkpoint_minutes must be more than 0, not"),
     "infinite whole number": (["--total-steps=1e400"], "--total-steps must be a whole number"),
     "negative seed": (["--seed", "-1"], "seed must be 0 to 9,223,372,036,854,775,807, not -1"),
     "seed beyond 63 bits": (["--seed=1e30"], "seed must be 0 to"),
@@ -153,7 +170,7 @@ COMMAND_LINES = {
         ["--exploration.spread=7", "--num-envs=1"],
         "exploration.spread tells environments apart",
     ),
-    "negative rate": (["--optimizer.learning-rate=-1e-3"], "must be 0 or more, not -0.001"),
+    "negative rate": (["--optimizer.learning-rate=-1e-3"], "rate must be more than 0, not -0.001"),
     "no time": (["--checkpoint-minutes=0"], "checkpoint_minutes must be more than 0"),
     "nothing kept": (["--keep=0"], "keep must be 1 or more, not 0"),
     "half an episode": (["--env.max-episode-frames=3"], "env.max_episode_frames must be 4 to"),
@@ -161,6 +178,14 @@ COMMAND_LINES = {
     "too small a memory": (["--replay.capacity=40"], "replay.capacity of 40 leaves 5 rows"),
     "too large a memory": (["--replay.capacity=1e15"], "GB, more than cpu can give"),
     "learning too early": (["--learning-starts=0"], "learning_starts of 0 comes before"),
+    "beta backwards": (
+        ["--replay.sampler=prioritized", "--replay.beta-start=.9", "--replay.beta-end=.5"],
+        "replay.beta_start 0.9 must not be above beta_end 0.5",
+    ),
+    "returns upside down": (
+        ["--values.kind=categorical", "--values.v-min=3", "--values.v-max=2"],
+        "values.v_min 3 must be below v_max 2",
+    ),
     "contradictory devices": (["--device=cpu", "--replay.device=cuda"], "give both the same"),
     "no preset": (
         ["--config=nope.yaml"],
@@ -215,7 +240,7 @@ YAML = {
     "a fraction kept": ("keep: 1.5\n", "keep must be a whole number or all, not 1.5 (in bad.yaml)"),
     "out of range": ("replay:\n  gamma: 2\n", "replay.gamma must be 0 to 1, not 2.0 (in bad.yaml)"),
     "not a number": ("replay:\n  gamma: .nan\n", "must be 0 to 1, not nan (in bad.yaml)"),
-    "infinite": ("checkpoint_minutes: .inf\n", "must be 0 or more, not inf (in bad.yaml)"),
+    "infinite": ("checkpoint_minutes: .inf\n", "more than 0, not inf (in bad.yaml)"),
     "unknown game": ("game: Brekout\n", "unknown game 'Brekout'; did you mean Breakout"),
     "a list": ("- seed\n", "bad.yaml holds a list, not a mapping of options, such as seed: 1"),
     "a text": ("seed\n", "bad.yaml holds a single value, not a mapping of options"),

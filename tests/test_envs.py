@@ -691,8 +691,6 @@ def test_a_missing_library_is_one_sentence_for_pictures_too(registered: None) ->
 @pytest.mark.parametrize(
     "game, word",
     [
-        ("FrozenLake-v1", "not an array"),
-        ("Blackjack-v1", "array"),
         ("Pendulum-v1", "discrete"),
         ("MountainCarContinuous-v0", "discrete"),
         ("Broken-v0", "no module named box"),
@@ -754,3 +752,21 @@ def test_engines_refuse_a_second_send() -> None:
     engine.send(np.zeros(1, np.int64), np.zeros(1, np.int64))
     with pytest.raises(AssertionError, match="twice"):
         engine.send(np.zeros(1, np.int64), np.zeros(1, np.int64))
+
+
+# ------------------------------------------------------------------------------ states with names
+
+
+def test_a_number_is_shown_as_a_vector_with_a_single_one() -> None:
+    """As any network and table takes it; several numbers lie behind each other."""
+    environment = make(Config(game="FrozenLake-v1"), 2)
+    first = environment.reset(1, "x")
+    spec = environment.spec
+    assert spec.one_hot and spec.frame_shape == (16,) and spec.frame_dtype == "float32"
+    assert first.stack.shape == (2, 1, 16) and first.stack.dtype == np.float32
+    assert first.stack[:, 0].argmax(1).tolist() == [0, 0] and first.stack.sum() == 2
+    environment.send(np.array([1, 1]))
+    assert environment.receive().stack.sum() == 2
+    cards = make(Config(game="Blackjack-v1"), 1)
+    assert not cards.spec.one_hot and cards.spec.frame_shape == (32 + 11 + 2,)
+    assert cards.reset(1, "x").stack.sum() == 3

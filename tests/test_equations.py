@@ -219,7 +219,7 @@ def test_an_optimisers_state_goes_by_the_parameters_names(name: Any) -> None:
     def step(network: QNetwork, optimizer: Optimizer, seed: int) -> None:
         state = torch.rand(2, 4, 84, 84, generator=generator(seed))
         network.zero_grad()
-        network(state)[0].square().sum().backward()
+        network(state).square().sum().backward()
         optimizer.step(torch.tensor(0.01))
 
     (ours, first), (theirs, second) = make(1), make(2)
@@ -457,7 +457,7 @@ def test_shapes_and_parameters_of_the_nature_torso() -> None:
         for module in network.torso
         if not isinstance(module, nn.ReLU)
     ]
-    z, _ = network(torch.zeros(2, 4, 84, 84, dtype=torch.uint8))
+    z = network(torch.zeros(2, 4, 84, 84, dtype=torch.uint8))
     assert z.shape == (2, 6, 1)
     assert shapes == [(32, 20, 20), (64, 9, 9), (64, 7, 7), (3136,)]
     assert len(hooks) == 4
@@ -470,7 +470,7 @@ def test_shapes_and_parameters_of_the_nature_torso() -> None:
 def test_shapes_of_the_mlp_and_of_other_settings() -> None:
     mlp = made(NetworkConfig(mlp_units=(7, 5)), (1, 3, 2), 4, 2, generator())
     assert [tuple(p.shape) for p in mlp.parameters()] == [(7, 6), (7,), (5, 7), (5,), (8, 5), (8,)]
-    assert mlp(torch.zeros(9, 1, 3, 2))[0].shape == (9, 4, 2)
+    assert mlp(torch.zeros(9, 1, 3, 2)).shape == (9, 4, 2)
     linear = made(NetworkConfig(mlp_units=()), (1, 3), 2, 1, generator())
     assert [tuple(p.shape) for p in linear.parameters()] == [(2, 3), (2,)]
     assert nature(hidden_units=10).head.advantage[2].in_features == 10
@@ -484,18 +484,16 @@ def test_pixels_are_divided_by_255_exactly_once(shape: tuple[int, ...]) -> None:
     network = made(NetworkConfig(), shape, 3, 1, generator()).place(CPU)
     pixels = torch.randint(256, (5, *shape), dtype=torch.uint8, generator=generator())
     untouched = pixels.clone()
-    torch.testing.assert_close(
-        network(pixels)[0], network(pixels.float() / 255)[0], rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(network(pixels), network(pixels.float() / 255), rtol=0, atol=1e-6)
     assert torch.equal(pixels, untouched)
-    assert not torch.allclose(network(pixels)[0], network(pixels.float())[0], rtol=0.1)
+    assert not torch.allclose(network(pixels), network(pixels.float()), rtol=0.1)
 
 
 def test_other_numbers_are_taken_as_they_are() -> None:
     network = made(NetworkConfig(), (1, 5), 3, 1, generator())
     state = torch.randn(4, 1, 5, generator=generator(), dtype=torch.float64)
-    torch.testing.assert_close(network(state)[0], network(state.float())[0])
-    assert network(torch.randint(9, (4, 1, 5), generator=generator()))[0].dtype == torch.float32
+    torch.testing.assert_close(network(state), network(state.float()))
+    assert network(torch.randint(9, (4, 1, 5), generator=generator())).dtype == torch.float32
 
 
 def test_initial_weights_fill_kaimings_bounds_and_biases_are_zero() -> None:

@@ -1,5 +1,6 @@
 """The members of the DQN family, each against a literal restatement of its equation."""
 
+import copy
 import math
 from typing import Any
 
@@ -74,28 +75,35 @@ def test_categorical_target_by_hand(reward: float, discount: float, expected: li
     torch.testing.assert_close(values.target(after), torch.tensor([expected]))
 
 
+def algorithm_1(
+    atoms: Any, z: torch.Tensor, policy: Any, bonus: Any, reward: Any, discount: Any
+) -> Any:
+    """Row by row, of a soft policy: ``[B, K]``."""
+    chance = z.double().softmax(2).numpy()
+    batch, actions, count = chance.shape
+    expected = np.zeros((batch, count))
+    for b, a, j in np.ndindex(batch, actions, count):
+        moved = reward[b] + discount[b] * (atoms[j] + bonus[b, a])
+        place = (np.clip(moved, atoms[0], atoms[-1]) - atoms[0]) / (atoms[1] - atoms[0])
+        low, high = math.floor(place), math.ceil(place)
+        share = policy[b, a] * chance[b, a, j]
+        if low == high:
+            expected[b, low] += share
+        else:
+            expected[b, low] += share * (high - place)
+            expected[b, high] += share * (place - low)
+    return expected
+
+
 def test_categorical_target_against_algorithm_1() -> None:
     """51 atoms, soft policies and bonuses, in double precision, row by row."""
     random = np.random.default_rng(0)
     atoms = np.linspace(-10, 10, 51)
     z = torch.randn(6, 4, 51, generator=generator())
-    chance = z.double().softmax(2).numpy()
     policy = random.dirichlet(np.ones(4), 6)
     bonus = random.uniform(0, 2, (6, 4))
     reward, discount = random.uniform(-3, 3, 6), random.choice([0.99, 0.0, 0.9], 6)
-    expected = np.zeros((6, 51))
-    for b in range(6):
-        for a in range(4):
-            for j in range(51):
-                moved = np.clip(reward[b] + discount[b] * (atoms[j] + bonus[b, a]), -10, 10)
-                place = (moved + 10) / 0.4
-                low, high = math.floor(place), math.ceil(place)
-                share = policy[b, a] * chance[b, a, j]
-                if low == high:
-                    expected[b, low] += share
-                else:
-                    expected[b, low] += share * (high - place)
-                    expected[b, high] += share * (place - low)
+    expected = algorithm_1(atoms, z, policy, bonus, reward, discount)
     after = After(
         *(torch.from_numpy(x).float() for x in (reward, discount)),
         z,
@@ -213,10 +221,18 @@ def test_munchausen_against_its_equation() -> None:
 KINDS = ("expected", "categorical", "quantile", "implicit_quantile")
 
 
-def tiny(kind: str = "expected", seed: int = 1, **learner: Any) -> Learner:
-    values = ValuesConfig(kind=kind, atoms=11, v_min=-3, v_max=3, quantiles=7, samples=5)  # type: ignore[arg-type]
+def tiny(kind: str = "expected", seed: int = 1, noisy: bool = False, **learner: Any) -> Learner:
+    values = ValuesConfig(
+        kind=kind,  # type: ignore[arg-type]
+        atoms=11,
+        v_min=-3,
+        v_max=3,
+        quantiles=7,
+        samples=5,
+        policy_samples=4,
+    )
     config = LearnerConfig(**learner)
-    network = made(values=values, mlp_units=(8,))
+    network = made(values=values, mlp_units=(8,), noisy=noisy)
     adam = OptimizerConfig(learning_rate=0.01)
     return Learner(network, make_values(values, config), adam, config, generator(seed))
 
@@ -262,18 +278,94 @@ def test_policies_differ(kind: str) -> None:
         assert not torch.allclose(after[i], after[j], rtol=1e-3)
 
 
-def test_double_is_valued_by_the_target_network_at_the_online_networks_choice() -> None:
-    learner = tiny(policy="double")
-    for seed in range(20):
+def q_restated(kind: str, z: torch.Tensor) -> torch.Tensor:
+    """What ``tiny`` expects of ``z``; of the fractions of IQN, by the last four."""
+    if kind == "expected":
+        return z[:, :, 0]
+    if kind == "categorical":
+        return z.softmax(2) @ torch.linspace(-3, 3, 11)
+    return z[:, :, -4:].mean(2) if kind == "implicit_quantile" else z.mean(2)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("policy", ["greedy", "double", "munchausen"])
+def test_which_network_says_what_of_a_target(policy: str, kind: str, noisy: bool) -> None:
+    """Restated word by word, from two networks far apart, each asked with noise of its own."""
+    learner = tiny(kind, noisy=noisy, policy=policy, munchausen_temperature=0.5)
+    for seed in range(40):
         learner.update(random_batch(seed))
-    batch = random_batch(99)
+    batch, again = random_batch(99), torch.Generator()
+    again.set_state(learner._draws.get_state())
     with torch.no_grad():
-        choice = learner.online(batch.next_state)[0].squeeze(2).argmax(1)
-        worth = learner.target(batch.next_state)[0].squeeze(2)
-        expected = batch.reward + batch.discount * worth[torch.arange(16), choice]
-        assert (choice != worth.argmax(1)).any()
-        seen = learner.online.see(batch.state)
-        torch.testing.assert_close(learner._target(batch, seen), expected)
+        fractions = None
+        if kind == "implicit_quantile":
+            middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(16, 4)
+            fractions = torch.cat([torch.rand(16, 5, generator=again), middles], 1)
+        z = learner.target.judge(batch.next_state.flatten(1), again, fractions)
+        q, reward, bonus = q_restated(kind, z), batch.reward, torch.zeros(16, 3)
+        if policy == "munchausen":
+            now = q_restated(kind, learner.target.judge(batch.state.flatten(1), again))
+            log_now = 0.5 * (now / 0.5).log_softmax(1)[torch.arange(16), batch.action]
+            reward = reward + 0.9 * log_now.clamp(-1, 0)
+            weight = (q / 0.5).softmax(1)
+            bonus = -0.5 * weight.log()
+        else:
+            chosen = q
+            if policy == "double":
+                online = learner.online.judge(batch.next_state.flatten(1), again)
+                chosen = q_restated(kind, online)
+                assert (chosen.argmax(1) != q.argmax(1)).any()
+            weight = nn.functional.one_hot(chosen.argmax(1), 3).float()
+        if kind == "expected":
+            expected = reward + batch.discount * (weight * (q + bonus)).sum(1)
+        elif kind == "categorical":
+            arguments = (weight, bonus, reward, batch.discount)
+            expected = torch.from_numpy(
+                algorithm_1(np.linspace(-3, 3, 11), z, *(x.double().numpy() for x in arguments))
+            ).float()
+        else:
+            values = z[:, :, :5] if kind == "implicit_quantile" else z
+            mixed = (weight[:, :, None] * (values + bonus[:, :, None])).sum(1)
+            expected = reward[:, None] + batch.discount[:, None] * mixed
+        target = learner._target(batch, learner.online.see(batch.state))
+    torch.testing.assert_close(target, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(learner._draws.get_state(), again.get_state()), "as many draws"
+
+
+def test_the_losss_fractions_are_those_the_online_network_was_asked_for() -> None:
+    learner, heard = tiny("implicit_quantile"), []
+    before, loss, batch = copy.deepcopy(learner.online), learner._values.loss, random_batch(7)
+
+    def spy(*arguments: Any) -> Any:
+        heard.append(arguments)
+        return loss(*arguments)
+
+    learner._values.loss = spy  # type: ignore[method-assign]
+    learner.update(batch)
+    ((z, fractions, action, target),) = heard
+    assert fractions.shape == (16, 5) and target.shape == (16, 5)
+    assert torch.equal(z, before.judge(batch.state.flatten(1), None, fractions))
+    assert torch.equal(action, batch.action)
+
+
+def test_numbers_of_another_shape_are_refused() -> None:
+    one, numbers = torch.ones(5), torch.zeros(5, 3, 7)
+    action = torch.zeros(5, dtype=torch.int64)
+    for kind in KINDS[1:]:
+        values = tiny(kind)._values
+        right = {"categorical": 11, "quantile": 7, "implicit_quantile": 4}[kind]
+        assert values.q(torch.zeros(5, 3, right)).shape == (5, 3)
+        for wrong in (torch.zeros(5, 3, 1), torch.zeros(5, right), torch.zeros(5, 3, right + 1)):
+            with pytest.raises(AssertionError):
+                values.q(wrong)
+        with pytest.raises(AssertionError):
+            values.target(After(one, one, torch.zeros(5, 3, right), torch.ones(5, 4), numbers[0]))
+    for target in (torch.zeros(1, 6), torch.zeros(5), torch.zeros(1, 1)):
+        with pytest.raises(AssertionError):
+            Quantile(7, 1.0).loss(numbers, None, action, target)
+    with pytest.raises(AssertionError):
+        Munchausen(0.9, 0.03, -1.0).reward(torch.zeros(5, 3), action[:2])
 
 
 # --------------------------------------------------------------------------------------- heads
@@ -282,8 +374,8 @@ def test_double_is_valued_by_the_target_network_at_the_online_networks_choice() 
 def test_dueling_by_hand() -> None:
     network = made(dueling=True, mlp_units=(5,), values=ValuesConfig(kind="quantile", quantiles=4))
     state = torch.randn(6, 1, 2, generator=generator())
-    z, fractions = network(state)
-    assert z.shape == (6, 3, 4) and fractions is None
+    z = network(state)
+    assert z.shape == (6, 3, 4)
     features = network.torso(network.see(state))
     value = network.head.value(features).view(6, 1, 4)
     advantage = network.head.advantage(features).view(6, 3, 4)
@@ -295,8 +387,10 @@ def test_fractions_go_through_their_cosines() -> None:
     values = ValuesConfig(kind="implicit_quantile", samples=5, policy_samples=4, cosines=6)
     network = made(values=values, mlp_units=(7, 5))
     state = torch.randn(3, 1, 2, generator=generator())
-    z, fractions = network(state, generator(5))
-    assert z.shape == (3, 3, 5) and fractions is not None and fractions.shape == (3, 5)
+    fractions = make_values(values, LearnerConfig()).to_learn(3, generator(5))
+    assert fractions is not None and fractions.shape == (3, 5) and len(fractions.unique()) == 15
+    z = network.judge(network.see(state), None, fractions)
+    assert z.shape == (3, 3, 5)
     head = network.head
     features = network.torso(network.see(state))
     for b in range(3):
@@ -306,12 +400,8 @@ def test_fractions_go_through_their_cosines() -> None:
             embedded = torch.relu(linear.weight @ waves + linear.bias)
             expected = head.head((features[b] * embedded)[None])[0, :, 0]
             torch.testing.assert_close(z[b, :, k], expected)
-    fixed, middles = network(state)
-    assert middles is not None and middles[0].tolist() == [0.125, 0.375, 0.625, 0.875]
-    again, _ = network(state)
-    assert torch.equal(fixed, again)
-    other, _ = network(state, generator(6))
-    assert not torch.equal(z, other)
+    middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(3, 4)
+    torch.testing.assert_close(network(state), network.judge(network.see(state), None, middles))
 
 
 def test_noise_against_its_equation() -> None:
@@ -418,6 +508,20 @@ def test_spectral_norm() -> None:
     assert "torso.2.first.left" in network.state_dict(), "it is saved, and goes to the target"
 
 
+def test_spectral_norm_begins_where_it_is_needed() -> None:
+    """So that the target network, whose rounds stand still, is the online network at first."""
+    network = made((4, 84, 84), torso="impala", width=2, spectral_norm=True, hidden_units=8)
+    for layer in network.modules():
+        if isinstance(layer, SpectralConvolution):
+            matrix = layer.weight.detach().flatten(1)
+            assert (matrix.t() @ layer.left).norm() / torch.linalg.matrix_norm(matrix, 2) > 0.97
+    with torch.no_grad():
+        still = network(PIXELS)
+    for _ in range(20):
+        learning = network(PIXELS).detach()
+    torch.testing.assert_close(learning, still, rtol=0.3, atol=0.05)
+
+
 @pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "mlp"])
 def test_center(torso: str) -> None:
     """The mean of what it was centered on is taken off, and goes where the weights go."""
@@ -433,7 +537,7 @@ def test_center(torso: str) -> None:
     torch.testing.assert_close(seen, raw - raw.mean(0))
     other.load_state_dict(network.state_dict())
     assert torch.equal(other.see(PIXELS), seen)
-    assert torch.equal(network(PIXELS)[0], network.judge(seen)[0])
+    assert torch.equal(network(PIXELS), network.judge(seen))
 
 
 @pytest.mark.parametrize(
@@ -453,7 +557,7 @@ def test_layer_norm(torso: str, hidden: int, dueling: bool) -> None:
     inputs: list[torch.Tensor] = []
     for layer in layers:
         layer.register_forward_hook(lambda _m, args, out: inputs.extend((args[0], out)))
-    z, _ = normal(PIXELS)
+    z = normal(PIXELS)
     for before, after in zip(inputs[::2], inputs[1::2], strict=True):
         flat = before.flatten(1)
         variance, mean = torch.var_mean(flat, 1, correction=0, keepdim=True)
@@ -463,7 +567,7 @@ def test_layer_norm(torso: str, hidden: int, dueling: bool) -> None:
         for module in normal.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight *= 7
-    torch.testing.assert_close(normal(PIXELS)[0], z, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(normal(PIXELS), z, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("torso, layers", [("impala", 2), ("mlp", 2)])
@@ -471,7 +575,7 @@ def test_layer_norm_elsewhere(torso: str, layers: int) -> None:
     """impala: behind the blocks, and the hidden layer; mlp: each of its layers."""
     network = made((4, 84, 84), torso=torso, layer_norm=True, hidden_units=8, mlp_units=(9, 8))
     assert sum(isinstance(m, NormalisedReLU) for m in network.modules()) == layers
-    assert network(PIXELS)[0].isfinite().all()
+    assert network(PIXELS).isfinite().all()
 
 
 def test_torsos_for_pictures_refuse_other_frames() -> None:
@@ -489,4 +593,4 @@ def test_torsos_take_pictures_of_any_size(torso: str) -> None:
         state = torch.zeros(2, 4, height, width, dtype=torch.uint8)
         features = network.torso(network.see(state))
         assert features.shape[1] == network.head.advantage[0].in_features
-        assert network(state)[0].isfinite().all()
+        assert network(state).isfinite().all()

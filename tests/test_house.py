@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: [
         *["types", "config", "schedule", "seeds", "scores", "files", "journal", "yaml_files"],
-        *["validation", "method_check"],
+        *["validation", "method_check", "part_check"],
     ],
     1: [
         *["envs", "sampler", "frames", "replay", "layers", "torsos", "heads", "networks"],
@@ -73,6 +73,7 @@ def test_a_file_imports_from_its_own_floor_or_lower_ones(path):
         if parts[0] == "dqn" and len(parts) > 1:
             other = parts[1]
             assert FLOOR[other] <= FLOOR[room], f"{room} (floor {FLOOR[room]}) imports {other}"
+            assert other != "tabular" or room == "tabular", f"{room} needs a table"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

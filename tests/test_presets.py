@@ -2,12 +2,19 @@
 README's table of them is what they are. ``python tests/test_presets.py`` prints it.
 """
 
+import dataclasses
+import math
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from test_resume import checkpoints, content
 
 from dqn.config import Config
+from dqn.curves import read_lines
+from dqn.learner import Learner
 from dqn.options import load_config
 from main import main
 
@@ -17,33 +24,79 @@ PRESETS = [path for path in sorted(CONFIGS.glob("*.yaml")) if load_config(path).
 """Those for any Atari game; the others name their own and learn it in test_lessons.py."""
 
 SMALL = [
-    "--game=Pong", "--total-steps=192", "--num-envs=2", "--learning-starts=100", "--threads=1",
+    "--game=Pong", "--total-steps=360", "--num-envs=2", "--learning-starts=100", "--threads=1",
     "--env.threads=1", "--env.max-episode-frames=120", "--replay.capacity=1000",
-    "--report-period=100", "--evaluate-period=1e6", "--network.hidden-units=16",
-    "--learner.batch-size=4", "--learner.update-period=16", "--learner.target-period=40",
+    "--report-period=90", "--evaluate-period=1e6", "--network.hidden-units=16",
+    "--learner.batch-size=4", "--learner.target-period=40",
     "--evaluation.episodes=1", "--evaluation.held-out-states=1", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 
 
-def final_state(folder: Path, options: list[str], name: str) -> dict[str, bytes]:
-    """Train, and read what the last checkpoint holds."""
+LOADERS = {
+    f"dqn.{room}" for room in ("config", "options", "validation", "method_check", "part_check")
+}
+"""Those who read every setting, whether anything comes of it or not."""
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The settings that anybody else has asked for."""
+    names: set[str] = set()
+
+    def listen(kind: type, prefix: str) -> None:
+        fields = {field.name for field in dataclasses.fields(kind)}
+
+        def get(config: Any, name: str) -> Any:
+            if name in fields:
+                asker = sys._getframe(1).f_globals["__name__"]
+                if asker.startswith("dqn.") and asker not in LOADERS:
+                    names.add(prefix + name)
+            return object.__getattribute__(config, name)
+
+        monkeypatch.setattr(kind, "__getattribute__", get)
+
+    for field in dataclasses.fields(Config):
+        part = getattr(Config(), field.name)
+        if dataclasses.is_dataclass(part):
+            listen(type(part), f"{field.name}.")
+    listen(Config, "")
+    return names
+
+
+def settings(path: Path) -> set[str]:
+    """What a preset's file sets."""
+    names = set()
+    for key, value in yaml.safe_load(path.read_text()).items():
+        names |= {f"{key}.{name}" for name in value} if isinstance(value, dict) else {key}
+    return names
+
+
+def trained(folder: Path, options: list[str], name: str) -> Path:
     assert main([*options, f"--checkpoints-dir={folder}"]) == 0
-    return content(checkpoints(folder / "Pong" / f"{name}-seed1")[-1])
+    return folder / "Pong" / f"{name}-seed1"
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_trains(path: Path, tmp_path: Path) -> None:
-    assert final_state(tmp_path, [f"--config={path}", *SMALL], path.stem)
-
-
-@pytest.mark.parametrize("name", ["rainbow", "btr"])
-def test_what_a_preset_draws_is_saved(name: str, tmp_path: Path) -> None:
-    """Noise, fractions, priorities: the same network, optimiser and rows in one go and in two."""
-    options = [f"--config=configs/{name}.yaml", *SMALL]
-    whole = final_state(tmp_path / "whole", options, name)
-    final_state(tmp_path / "parts", [*options, "--total-steps=132"], name)
-    parts = final_state(tmp_path / "parts", options, name)
-    assert [file for file in whole if file != "state" and whole[file] != parts[file]] == []
+def test_every_preset_trains_and_goes_on(
+    path: Path, tmp_path: Path, read: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each setting it names is read, it learns as often as it says, and what it draws (noise,
+    fractions, rows) is saved: the same network, optimiser and rows in one go and in two."""
+    updates, update = [], Learner.update
+    monkeypatch.setattr(
+        Learner, "update", lambda *arguments: updates.append(1) or update(*arguments)
+    )
+    options = [f"--config={path}", *SMALL]
+    whole = trained(tmp_path / "whole", options, path.stem)
+    assert settings(path) - read == set()
+    period = load_config(path).learner.update_period
+    assert len(updates) == 360 // period - 100 // period
+    losses = [line["loss"] for line in read_lines(whole / "training.jsonl")]
+    assert losses[0] is None and losses[-1] > 0 and math.isfinite(losses[-1])
+    trained(tmp_path / "parts", [*options, "--total-steps=232"], path.stem)
+    parts = content(checkpoints(trained(tmp_path / "parts", options, path.stem))[-1])
+    files = content(checkpoints(whole)[-1])
+    assert [name for name in files if name != "state" and files[name] != parts[name]] == []
 
 
 def parts(config: Config) -> list[str]:

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqn.schedule import due, linear, spread_epsilon
+from dqn.config import Config, ExplorationConfig, OptimizerConfig
+from dqn.schedule import due, epsilon, epsilons, learning_rate, linear, spread_epsilon
 from dqn.seeds import environment_seeds, numpy_generator, seed_sequence, torch_generator
 
 
@@ -67,6 +68,42 @@ def test_spread_epsilon_by_hand() -> None:
     assert spread_epsilon(0.1, 3, 0.0).tolist() == [0.1] * 3
     assert spread_epsilon(1.0, 3, 7.0).tolist() == [1.0] * 3, "random until learning starts"
     assert spread_epsilon(0.0, 3, 7.0).tolist() == [0.0] * 3
+
+
+SCHEDULED = Config(
+    learning_starts=100,
+    num_envs=2,
+    optimizer=OptimizerConfig(
+        learning_rate=1e-3, learning_rate_end=2e-4, learning_rate_decay_steps=400
+    ),
+    exploration=ExplorationConfig(
+        epsilon_start=0.8, epsilon_end=0.4, epsilon_decay_steps=200, epsilon_off_step=900, spread=1
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "step, rate, probability",
+    [
+        (0, 1e-3, 0.8),
+        (100, 1e-3, 0.8),
+        (200, 8e-4, 0.6),
+        (300, 6e-4, 0.4),
+        (500, 2e-4, 0.4),
+        (899, 2e-4, 0.4),
+        (900, 2e-4, 0.0),
+        (10**9, 2e-4, 0.0),
+    ],
+)
+def test_a_configs_schedules_by_hand(step: int, rate: float, probability: float) -> None:
+    """Both fall from the step on from which it learns."""
+    assert learning_rate(SCHEDULED, step) == pytest.approx(rate)
+    assert epsilon(SCHEDULED, step) == pytest.approx(probability)
+    np.testing.assert_allclose(epsilons(SCHEDULED, step), [probability, probability**2])
+
+
+def test_a_rate_without_an_end_stays() -> None:
+    assert learning_rate(Config(), 10**9) == Config().optimizer.learning_rate
 
 
 def test_linear_rises_too() -> None:

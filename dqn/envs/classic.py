@@ -8,6 +8,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from dqn.config import ConfigError
 from dqn.envs.engine import Arrival, Spec
@@ -24,10 +26,10 @@ def spec_of(game: str, env: gymnasium.Env[Any, Any]) -> Spec:
         ConfigError: it has no discrete actions or no plain array as its observation.
     """
     actions, observations = env.action_space, env.observation_space
-    if not isinstance(actions, gymnasium.spaces.Discrete):
-        raise ConfigError(f"{game} has the action space {actions}; DQN needs a discrete one")
-    if isinstance(observations, gymnasium.spaces.Discrete):
-        raise ConfigError(f"{game} shows a number ({observations}), not an array")
+    if not isinstance(actions, Discrete):
+        raise ConfigError(
+            f"{game} has the action space {actions}; every method here needs a discrete one"
+        )
     if observations.shape is None or observations.dtype is None:
         raise ConfigError(f"{game} has the observation space {observations}; an array is needed")
     dtype = np.dtype(observations.dtype).name
@@ -38,26 +40,31 @@ def spec_of(game: str, env: gymnasium.Env[Any, Any]) -> Spec:
         frame_dtype="float32" if dtype == "float64" else dtype,
         stack=1,
         atari=False,
+        one_hot=isinstance(env.unwrapped.observation_space, Discrete),
     )
 
 
 def make_one(
     game: str, max_episode_steps: int | None, render_mode: str | None = None
 ) -> gymnasium.Env[Any, Any]:
-    """One Gymnasium environment, with its own time limit if there is no other.
+    """One Gymnasium environment, with its own time limit if there is no other. Of a number that
+    it shows is made a vector with a single 1, and of several numbers several behind each other.
 
     Raises:
         ConfigError: it needs a library that is not here.
     """
     try:
-        if render_mode is None:  # else even None reaches the environment's own constructor
-            return gymnasium.make(game, max_episode_steps)
-        return gymnasium.make(game, max_episode_steps, render_mode=render_mode)
+        # not even None may reach the constructor of an environment that cannot be shown
+        mode: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+        env: gymnasium.Env[Any, Any] = gymnasium.make(game, max_episode_steps, **mode)
     except (gymnasium.error.Error, ImportError) as error:  # Box2D, MuJoCo, jax, ... is missing
         if "box2d" in str(gymnasium.registry[game].entry_point).lower():
             raise ConfigError(f"{game} needs Box2D; {BOX2D} installs it") from error
         reason = " ".join(str(error).split())
         raise ConfigError(f"{game} cannot be made: {reason}") from error
+    if not isinstance(env.observation_space, Box) and env.observation_space.is_np_flattenable:
+        return DtypeObservation(FlattenObservation(env), np.float32)
+    return env
 
 
 class ClassicEngine:

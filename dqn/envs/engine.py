@@ -18,6 +18,8 @@ class Spec(NamedTuple):
     """Frames in a stack: 4 on Atari, else 1."""
     atari: bool
     """Frames are 4 a step, rewards want clipping, scores are published."""
+    one_hot: bool = False
+    """What is seen is one of so many states: a vector with a single 1."""
 
 
 class Arrival(NamedTuple):

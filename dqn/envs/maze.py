@@ -20,7 +20,7 @@ import cv2
 import gymnasium
 import numpy as np
 
-from dqn.types import F32, Array, Bool
+from dqn.types import Array, Bool
 
 MAZE = "Maze-v0"
 """Its id, and the name of its runs' folder."""
@@ -48,7 +48,7 @@ PIXELS = 96
 _BLACK = (20, 20, 20)
 _GREEN, _BLUE, _SAND = (205, 235, 205), (60, 110, 220), (240, 225, 195)
 
-Position = tuple[Array, dict[str, Any]]
+Position = tuple[int, dict[str, Any]]
 
 
 def allowed() -> Bool:
@@ -59,8 +59,8 @@ def allowed() -> Bool:
     return np.array(table)
 
 
-class Maze(gymnasium.Env[Array, int]):
-    """The maze. What is seen is the cell, as a vector with a single 1."""
+class Maze(gymnasium.Env[int, int]):
+    """The maze. What is seen is the cell's number."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's
         "render_modes": ["rgb_array"],
@@ -70,7 +70,7 @@ class Maze(gymnasium.Env[Array, int]):
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
         self.action_space = gymnasium.spaces.Discrete(len(ACTIONS))  # type: ignore[assignment]
-        self.observation_space = gymnasium.spaces.Box(0, 1, (CELLS,), np.float32)
+        self.observation_space = gymnasium.spaces.Discrete(CELLS)  # type: ignore[assignment]
         self._cell = START
 
     def reset(
@@ -82,14 +82,14 @@ class Maze(gymnasium.Env[Array, int]):
         """Go back to the start."""
         super().reset(seed=seed)
         self._cell = START
-        return self._seen(), {}
+        return self._cell, {}
 
-    def step(self, action: int) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """Walk, or stay where a wall is in the way."""
         name = list(ACTIONS)[action]
         if name in MOVES[self._cell]:
             self._cell += ACTIONS[name]
-        return self._seen(), -1.0, self._cell == GOAL, False, {}
+        return self._cell, -1.0, self._cell == GOAL, False, {}
 
     def render(self) -> Array:
         """``[H, W, 3]`` uint8: cells, walls, names, and where the walker is."""
@@ -97,11 +97,6 @@ class Maze(gymnasium.Env[Array, int]):
         x, y = _middle(self._cell)
         cv2.circle(picture, (x, y + PIXELS // 8), PIXELS // 6, _BLUE, -1, cv2.LINE_AA)
         return picture
-
-    def _seen(self) -> F32:
-        seen = np.zeros(CELLS, np.float32)
-        seen[self._cell] = 1
-        return seen
 
 
 def walls() -> list[tuple[tuple[int, int], tuple[int, int]]]:

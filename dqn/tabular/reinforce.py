@@ -32,7 +32,7 @@ class PolicyNetwork:
 
     def logits(self, stack: Array) -> torch.Tensor:
         """The same with its gradient."""
-        z: torch.Tensor = self.network(torch.from_numpy(stack))[0]  # [N, A, 1]
+        z: torch.Tensor = self.network(torch.from_numpy(stack))  # [N, A, 1]
         return z.squeeze(2)
 
     def player(self, generator: np.random.Generator) -> Player:

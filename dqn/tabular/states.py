@@ -24,13 +24,16 @@ class States:
 
 
 def make_states(config: TabularConfig, spec: envs.Spec) -> States:
-    """The states of a config for a game: bins, or what a maze shows by itself.
+    """The states of a config for a game: bins, or those that the game names by itself.
 
     Raises:
         ConfigError: the limits of the bins are not as many as the numbers that the game shows.
     """
-    if spec.game == envs.MAZE and not config.limits:
-        return States(lambda stack: stack[:, -1].argmax(1), envs.allowed_in_maze())
+    if spec.one_hot and not config.limits:
+        allowed = np.ones((spec.frame_shape[0], spec.num_actions), bool)
+        if spec.game == envs.MAZE:
+            allowed = envs.allowed_in_maze()
+        return States(lambda stack: stack[:, -1].argmax(1), allowed)
     if spec.atari or len(spec.frame_shape) != 1:
         raise ConfigError(
             f"{spec.game} shows an array of {list(spec.frame_shape)}, which no table has a row for "
@@ -45,7 +48,7 @@ def make_states(config: TabularConfig, spec: envs.Spec) -> States:
     if config.bins**numbers > MAX_STATES:
         raise ConfigError(
             f"tabular.bins of {config.bins} for each of {numbers} numbers are "
-            f"{config.bins**numbers:.0e} states, more than {MAX_STATES:,}; name fewer"
+            f"{config.bins**numbers:,} states, more than {MAX_STATES:,}; name fewer"
         )
     limits = np.array(config.limits)
 
