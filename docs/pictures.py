@@ -85,12 +85,15 @@ def draw_compared(checkpoints: Path, name: str) -> None:
         axes.plot(steps, scores.mean(0), color=color, linewidth=2, label=f"{label}: {seeds}")
     axes.set_xlabel("step")
     axes.set_ylabel("score of an evaluation")
-    axes.legend()
+    axes.set_ylim(0, 520)
+    figure.legend(loc="outside upper center", ncols=len(groups), fontsize=8)
     axes.grid(alpha=0.3)
     figure.savefig(HERE / f"cartpole_{name}.png", dpi=80)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__.splitlines()[2])
     draw_huber()
     for name in COMPARED:
         draw_compared(Path(sys.argv[1]), name)

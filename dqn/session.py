@@ -289,7 +289,7 @@ class Session:
         which = "update" if bad.seen else "an update up to"
         raise RunStopped(
             f"{which} {update:,}, before step {self.step:,}, led to numbers that are not finite; "
-            f"{batch}; {self._safe()}; is the learning rate too high, or are the rewards?"
+            f"{batch}; {self._safe()}; a lower learning rate may help, or smaller rewards"
         )
 
     def _safe(self) -> str:

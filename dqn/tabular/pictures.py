@@ -31,10 +31,10 @@ def draw_table(folder: Path, numbers: F64, allowed: Bool, what: str) -> None:
     if not numbers.any():
         return
     if np.array_equal(allowed, envs.allowed_in_maze()):
-        figure = Figure(figsize=(5.4, 5))
+        figure = Figure(figsize=(5, 5.2), layout="constrained")
         _draw_maze(figure, numbers, allowed, what)
     else:
-        figure = Figure(figsize=(9, 4))
+        figure = Figure(figsize=(9, 4), layout="constrained")
         _draw_states(figure, numbers, what)
     aside = folder / f".{TABLE}.part.png"
     figure.savefig(aside, dpi=90)
@@ -55,15 +55,24 @@ def _draw_maze(figure: "Figure", numbers: F64, allowed: Bool, what: str) -> None
                 continue
             ends = (_CORNERS[side], _CORNERS[(side + 1) % 4])
             corners = [(column, row), *((column + x, row + y) for x, y in ends)]
-            axes.fill(*zip(*corners, strict=True), color=colors(norm(value) * 0.8), ec="gray")
+            best = value == np.nanmax(values)
+            axes.fill(
+                *zip(*corners, strict=True), fc=colors(norm(value) * 0.8),
+                ec="tab:blue" if best else "gray", lw=2.5 if best else 0.5, zorder=2 if best else 1,
+            )  # fmt: skip
             x, y = (sum(end[i] for end in ends) * 0.33 for i in (0, 1))
-            axes.text(column + x, row + y, f"{value:.3f}", ha="center", va="center", fontsize=8)
-        axes.text(column - 0.45, row - 0.36, f"S{cell}", fontsize=9, weight="bold")
+            axes.text(
+                column + x, row + y, f"{value:.3f}", ha="center", va="center", fontsize=8, zorder=3
+            )
+        axes.text(
+            column, row, f"S{cell}", ha="center", va="center", fontsize=8, weight="bold", zorder=4,
+            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": "gray", "lw": 0.5},
+        )  # fmt: skip
     axes.text(2, 2, "GOAL", ha="center", va="center", weight="bold")
     for (x, y), (x2, y2) in envs.walls_of_maze():
-        axes.plot([x - 0.5, x2 - 0.5], [y - 0.5, y2 - 0.5], color="black", linewidth=3)
-    axes.plot([-0.5, 2.5, 2.5, -0.5, -0.5], [-0.5, -0.5, 2.5, 2.5, -0.5], "k", linewidth=3)
-    axes.set_title(f"{what} of each move in each cell")
+        axes.plot([x - 0.5, x2 - 0.5], [y - 0.5, y2 - 0.5], color="black", linewidth=4, zorder=5)
+    axes.plot([-0.5, 2.5, 2.5, -0.5, -0.5], [-0.5, -0.5, 2.5, 2.5, -0.5], "k", linewidth=4)
+    axes.set_title(f"{what} of each move in each cell; the best in blue", fontsize=10)
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.axis("off")
