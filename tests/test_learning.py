@@ -43,13 +43,12 @@ class Catch(gymnasium.Env[Any, int]):
     observation_space = Box(0, 1, (rows, columns), np.float32)
     action_space = Discrete(3)
 
-    def __init__(self, shuffled: bool = False, pixels: int = 0) -> None:
-        """``shuffled``: whether a ball counts as caught is drawn by lot; ``pixels``: the board is
-        shown as a picture, its places as squares with such a side."""
-        self._shuffled, self._pixels = shuffled, pixels
-        if pixels:
-            shape = self.rows * pixels, self.columns * pixels
-            self.observation_space = Box(0, 255, shape, np.uint8)
+    def __init__(self, shuffled: bool = False, pictures: bool = False) -> None:
+        """``shuffled``: whether a ball counts as caught is drawn by lot; ``pictures``: the board is
+        shown as one of 50x50, of which each torso sees all that is on the board."""
+        self._shuffled, self._pictures = shuffled, pictures
+        if pictures:
+            self.observation_space = Box(0, 255, (50, 50), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Observed:
         super().reset(seed=seed)
@@ -70,9 +69,9 @@ class Catch(gymnasium.Env[Any, int]):
         board = np.zeros((self.rows, self.columns), np.float32)
         board[tuple(self._ball)] = 1
         board[-1, self._paddle] = 1
-        if self._pixels:
-            square = np.full((self._pixels, self._pixels), 255, np.uint8)
-            return np.kron(board.astype(np.uint8), square)
+        if self._pictures:
+            shown = np.kron(board, np.full((8, 8), 255)).astype(np.uint8)
+            return np.pad(shown, ((0, 2), (0, 10)))
         return board
 
 
@@ -126,7 +125,7 @@ class Always(gymnasium.Env[Any, int]):
 GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
     "Catch-v0": (Catch, {}),
     "CatchShuffled-v0": (Catch, {"shuffled": True}),
-    "CatchPicture-v0": (Catch, {"pixels": 10}),
+    "CatchPicture-v0": (Catch, {"pictures": True}),
     "Chain-v0": (Chain, {}),
     "AlwaysCutOff-v0": (Always, {"terminal": False, "shows_time": False}),
     "AlwaysTerminal-v0": (Always, {"terminal": True, "shows_time": False}),

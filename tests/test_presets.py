@@ -125,17 +125,40 @@ def parts(config: Config) -> list[str]:
         learner.policy,
         prioritized if replay.sampler == "prioritized" else "uniform",
         str(replay.n_step),
+        f"{replay.gamma:g}",
         f"{learner.batch_size} / {learner.update_period}",
         str(config.num_envs),
         f"{config.optimizer.name} {' to '.join(f'{rate:g}' for rate in rates)}",
+        ", ".join(others(config)) or "-",
     ]
+
+
+def others(config: Config) -> list[str]:
+    """What else differs from the defaults and decides scores."""
+    default, network, learner = Config(), config.network, config.learner
+    said = []
+    if config.env.protocol != default.env.protocol:
+        said.append(config.env.protocol)
+    if config.env.frame_size != default.env.frame_size:
+        said.append(f"pictures of {config.env.frame_size}x{config.env.frame_size}")
+    if network.hidden_units != default.network.hidden_units:
+        said.append(f"{network.hidden_units} hidden units")
+    if network.pool:
+        said.append(f"{network.pool}x{network.pool} pooling")
+    if learner.target_period != default.learner.target_period:
+        said.append(f"target every {learner.target_period:,}")
+    if learner.max_gradient_norm:
+        said.append(f"gradient norm {learner.max_gradient_norm:g}")
+    if config.exploration.epsilon_end != default.exploration.epsilon_end:
+        said.append(f"epsilon to {config.exploration.epsilon_end:g}")
+    return said
 
 
 def table() -> str:
     """README's table of the presets."""
     head = [
-        "preset", "torso", "head", "values", "target's policy", "replay", "n", "batch / steps",
-        "environments", "optimiser",
+        "preset", "torso", "head", "values", "target's policy", "replay", "n", "gamma",
+        "batch / steps", "environments", "optimiser", "else",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     rows += [[f"`{path.stem}`", *parts(load_config(path))] for path in PRESETS]
