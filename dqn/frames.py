@@ -42,10 +42,16 @@ class PlainFrames:
         self._flat = torch.empty(length * num_envs + 1, *shape, dtype=dtype, device=device)
         self._flat[-1] = 0
         self._ring = self._flat[:-1].view(length, num_envs, *shape)
+        # On the CPU numpy writes: torch would share the work out and wait for its other thread,
+        # while the emulators hold every core.
+        self._array = self._ring.numpy() if device.type == "cpu" else None
 
     def write(self, slot: int, frame: Array) -> None:
         """Keep the frames ``[N, *frame]`` of one moment."""
-        self._ring[slot].copy_(torch.from_numpy(frame))
+        if self._array is None:
+            self._ring[slot].copy_(torch.from_numpy(frame))
+        else:
+            self._array[slot] = frame
 
     def read(self, row: torch.Tensor) -> torch.Tensor:
         """The frames of rows ``[M]``: ``[M, *frame]``, a copy."""

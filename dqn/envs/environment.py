@@ -46,10 +46,11 @@ class Environment:
         self._record = ActionRecord(self.num_envs, self._action_dtype)
         arrival = self._engine.reset(self._seed)
         shape = (self.num_envs, self.spec.stack, *self.spec.frame_shape)
+        first = np.ones(self.num_envs, bool)
         self.timestep = TimeStep(
-            stack=_push(np.zeros(shape, self.spec.frame_dtype), arrival.frame),
+            stack=_push(np.zeros(shape, self.spec.frame_dtype), first, arrival.frame),
             reward=arrival.reward,
-            first=np.ones(self.num_envs, bool),
+            first=first,
             last=np.zeros(self.num_envs, bool),
             terminal=np.zeros(self.num_envs, bool),
         )
@@ -81,7 +82,7 @@ class Environment:
         arrival = self._engine.receive()
         first = self.timestep.last
         self.timestep = TimeStep(
-            stack=_push(self.timestep.stack * ~_wide(first, self.timestep.stack), arrival.frame),
+            stack=_push(self.timestep.stack, first, arrival.frame),
             reward=arrival.reward,
             first=first,
             last=arrival.terminated | arrival.truncated,
@@ -183,10 +184,11 @@ class ActionRecord:
         return self._rows[self._begin : self._end]
 
 
-def _push(stack: Array, frame: Array) -> Array:
-    """Drop the oldest frame of ``[N, S, *frame]`` and append the newest, in a new array."""
-    return np.concatenate([stack[:, 1:], frame[:, None]], axis=1)
-
-
-def _wide(flag: Bool, like: Array) -> Bool:
-    return flag.reshape(-1, *[1] * (like.ndim - 1))
+def _push(stack: Array, first: Bool, frame: Array) -> Array:
+    """Drop the oldest frame of ``[N, S, *frame]`` and append the newest, in a new array; where it is
+    the ``first [N]`` of an episode the others are blank."""
+    pushed = np.empty_like(stack)
+    pushed[:, :-1] = stack[:, 1:]
+    pushed[first, :-1] = 0
+    pushed[:, -1] = frame
+    return pushed
