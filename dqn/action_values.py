@@ -71,7 +71,7 @@ class ActionValues(Protocol):
 def make_values(values: ValuesConfig, learner: LearnerConfig) -> ActionValues:
     """The meaning a config chooses."""
     if values.kind == "expected":
-        return Expected(learner.loss)
+        return Expected(learner.loss, values.kappa)
     if values.kind == "categorical":
         return Categorical(values.atoms, values.v_min, values.v_max)
     if values.kind == "quantile":
@@ -94,9 +94,10 @@ class Expected(WithoutFractions):
 
     num_outputs = 1
 
-    def __init__(self, loss: str) -> None:
+    def __init__(self, loss: str, kappa: float) -> None:
         assert loss in ("huber", "mse"), loss
         self._huber = loss == "huber"
+        self._kappa = kappa
 
     def q(self, z: torch.Tensor) -> torch.Tensor:
         """Expected returns ``[B, A]`` of ``z [B, A, 1]``."""
@@ -118,15 +119,16 @@ class Expected(WithoutFractions):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss ``[B]`` and priority ``[B]`` (the absolute error) against ``target [B]``.
 
-        Huber is d^2/2 up to |d| = 1 and |d| - 1/2 beyond: Nature's "error clipping", which bounds
-        the gradient. Squared loss is d^2/2, so that both have the gradient d near 0.
+        Huber is d^2/2 up to |d| = kappa and kappa (|d| - kappa/2) beyond, which bounds the gradient
+        by kappa: Nature's "error clipping", with 1. Squared loss is d^2/2, so that both have the
+        gradient d near 0.
         """
         assert fractions is None, "one number per action is of no fraction"
         chosen = self.q(_at(z, action))[:, 0]  # [B]
         assert chosen.shape == target.shape, (chosen.shape, target.shape)
         error = (target - chosen).detach().abs()
         if self._huber:
-            return F.smooth_l1_loss(chosen, target, reduction="none"), error
+            return F.huber_loss(chosen, target, reduction="none", delta=self._kappa), error
         return 0.5 * F.mse_loss(chosen, target, reduction="none"), error
 
 

@@ -126,7 +126,8 @@ class ValuesConfig:
     cosines: int = 64
     """Of implicit_quantile: waves that a fraction is turned into."""
     kappa: float = 1.0
-    """Of both quantile kinds: where the Huber loss turns from square to straight."""
+    """Where the Huber loss turns from square to straight, in units of the return: of expected, and
+    of both quantile kinds."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class LearnerConfig:
     update_period: int = 4
     """Steps per update."""
     loss: Literal["huber", "mse"] = "huber"
-    """Of expected action values: huber clips the gradient at 1, as Nature does."""
+    """Of expected action values: huber clips the gradient at values.kappa, with 1 as Nature."""
     policy: Literal["greedy", "double", "munchausen"] = "greedy"
     """Which next action a target looks at: the target network's best, the online network's best, or
     all by a softmax of the target network's values, with its entropy and log-policy as reward."""

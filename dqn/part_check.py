@@ -35,7 +35,6 @@ READ_WITH: dict[str, _Condition] = {
     "values.samples": _IMPLICIT,
     "values.policy_samples": _IMPLICIT,
     "values.cosines": _IMPLICIT,
-    "values.kappa": ("values.kind", ("quantile", "implicit_quantile")),
     "learner.loss": ("values.kind", ("expected",)),
     "learner.munchausen_alpha": _MUNCHAUSEN,
     "learner.munchausen_temperature": _MUNCHAUSEN,
@@ -59,5 +58,13 @@ def check_parts(config: Config) -> None:
                 f"{name} is read where {other} is {right}, and it is {str(flat[other]).lower()}; "
                 f"change that, or leave {name}"
             )
+    kind, loss = config.values.kind, config.learner.loss
+    if flat["values.kappa"] != default["values.kappa"] and (
+        kind == "categorical" or (kind == "expected" and loss == "mse")
+    ):
+        raise ConfigError(
+            "values.kappa is the Huber loss's, and there is none here; set learner.loss to huber, "
+            "with values.kind expected or a quantile kind, or leave values.kappa"
+        )
     if config.tabular.bins != default["tabular.bins"] and not config.tabular.limits:
         raise ConfigError("tabular.bins needs tabular.limits to cut; set those too, or leave it")

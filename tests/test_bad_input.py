@@ -56,6 +56,14 @@ COMMAND_LINES = {
         ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--optimizer.learning-rate=5"],
         "learning_rate of 5 moves a table beyond what was seen",
     ),
+    "a bend in what has none": (
+        ["--learner.loss=mse", "--values.kappa=2"],
+        "values.kappa is the Huber loss's, and there is none here",
+    ),
+    "a bend in chances": (
+        ["--values.kind=categorical", "--values.kappa=2"],
+        "values.kappa is the Huber loss's, and there is none here",
+    ),
     "bins of nothing": (
         ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--tabular.bins=7"],
         "tabular.bins needs tabular.limits to cut",

@@ -50,7 +50,7 @@ def made(
 
 def test_q_is_the_number_itself() -> None:
     z = torch.tensor([[[1.0], [2.0], [-3.0]]])
-    assert Expected("huber").q(z).tolist() == [[1, 2, -3]]
+    assert Expected("huber", 1.0).q(z).tolist() == [[1, 2, -3]]
 
 
 def test_target_by_hand() -> None:
@@ -63,7 +63,7 @@ def test_target_by_hand() -> None:
         bonus=torch.tensor([[9.0, 0.0], [5.0, 5.0], [1.0, 3.0]]),
     )
     expected = [1 + 0.9 * 3, -1, 0.5 + 0.81 * 5]
-    np.testing.assert_allclose(Expected("huber").target(after), expected, rtol=1e-6)
+    np.testing.assert_allclose(Expected("huber", 1.0).target(after), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_target_by_hand() -> None:
 def test_loss_by_hand(loss: str, error: float, expected: float, slope: float) -> None:
     """Of the chosen action alone; the gradient with respect to its q is the slope."""
     z = torch.tensor([[[7.0], [2.0 + error], [-9.0]]], requires_grad=True)
-    value, priority = Expected(loss).loss(z, None, torch.tensor([1]), torch.tensor([2.0]))
+    value, priority = Expected(loss, 1.0).loss(z, None, torch.tensor([1]), torch.tensor([2.0]))
     value.sum().backward()
     assert value.tolist() == pytest.approx([expected])
     assert priority.tolist() == pytest.approx([abs(error)]) and not priority.requires_grad
@@ -91,8 +91,18 @@ def test_loss_by_hand(loss: str, error: float, expected: float, slope: float) ->
     assert z.grad.flatten().tolist() == pytest.approx([0, slope, 0])
 
 
+@pytest.mark.parametrize("error, expected, slope", [(1.5, 1.125, 1.5), (-5.0, 8.0, -2.0)])
+def test_huber_may_bend_elsewhere(error: float, expected: float, slope: float) -> None:
+    """At 2: half the square below, 2 (|d| - 1) beyond."""
+    z = torch.tensor([[[2.0 + error]]], requires_grad=True)
+    value, _ = Expected("huber", 2.0).loss(z, None, torch.tensor([0]), torch.tensor([2.0]))
+    value.sum().backward()
+    assert z.grad is not None
+    assert (value.item(), z.grad.item()) == pytest.approx((expected, slope))
+
+
 def test_wrong_shapes_are_refused() -> None:
-    values, z = Expected("huber"), torch.zeros(5, 3, 1)
+    values, z = Expected("huber", 1.0), torch.zeros(5, 3, 1)
     for wrong in (torch.zeros(5, 1), torch.zeros(1), torch.zeros(4)):
         with pytest.raises(AssertionError):
             values.loss(z, None, torch.zeros(5, dtype=torch.int64), wrong)
@@ -102,7 +112,7 @@ def test_wrong_shapes_are_refused() -> None:
         with pytest.raises(AssertionError):
             values.q(wrong)
     with pytest.raises(AssertionError):
-        Expected("hubert")
+        Expected("hubert", 1.0)
 
 
 # ------------------------------------------------------------------------------------ optimisers
@@ -254,7 +264,7 @@ def tiny_learner(optimizer: OptimizerConfig = FAST, **learner: Any) -> Learner:
     """Two observations, four hidden units, three actions."""
     network = made(NetworkConfig(mlp_units=(4,)), (1, 2), 3, 1, generator())
     config = LearnerConfig(**learner)
-    return Learner(network, Expected(config.loss), optimizer, config, generator())
+    return Learner(network, Expected(config.loss, 1.0), optimizer, config, generator())
 
 
 def random_batch(seed: int, size: int = 8, scale: float = 1.0) -> Batch:
@@ -434,7 +444,7 @@ def test_a_batch_may_come_from_the_cpu_to_a_learner_on_the_gpu() -> None:
     network = made(NetworkConfig(mlp_units=(4,)), (1, 2), 3, 1, generator())
     gpu = torch.device("cuda")
     learner = Learner(
-        network, Expected("huber"), OptimizerConfig(), LearnerConfig(), torch.Generator(gpu)
+        network, Expected("huber", 1.0), OptimizerConfig(), LearnerConfig(), torch.Generator(gpu)
     )
     on_cpu = tiny_learner(OptimizerConfig())
     for step in range(5):
@@ -576,7 +586,7 @@ def test_the_fast_layers_are_the_plain_ones() -> None:
     for Adam's first steps turn the sign of a tiny gradient into a whole step."""
     fast = nature()
     ours, theirs, shuffled = (
-        Learner(network, Expected("huber"), OptimizerConfig(), LearnerConfig(), generator())
+        Learner(network, Expected("huber", 1.0), OptimizerConfig(), LearnerConfig(), generator())
         for network in (fast, plain_nature(fast), plain_nature(fast))
     )
     before = weights(ours)

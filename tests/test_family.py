@@ -435,15 +435,17 @@ def test_noise_begins_as_the_paper_says() -> None:
 
 def test_noise_explores_and_is_off_in_evaluation() -> None:
     network = made(noisy=True, mlp_units=(8,))
-    learner = Learner(network, Expected("huber"), OptimizerConfig(), LearnerConfig(), generator(2))
+    learner = Learner(
+        network, Expected("huber", 1.0), OptimizerConfig(), LearnerConfig(), generator(2)
+    )
     state = torch.randn(5, 1, 2, generator=generator())
     assert not torch.equal(learner.acting_q_values(state), learner.acting_q_values(state))
     before = learner.state_dict()["draws"].clone()
-    model = DeepModel(learner.online, Expected("huber"), 3, torch.device("cpu"))
+    model = DeepModel(learner.online, Expected("huber", 1.0), 3, torch.device("cpu"))
     assert torch.equal(model.q_values(state), model.q_values(state))
     assert torch.equal(learner.state_dict()["draws"], before), "evaluation draws nothing"
     plain = tiny()
-    quiet = DeepModel(plain.online, Expected("huber"), 3, torch.device("cpu"))
+    quiet = DeepModel(plain.online, Expected("huber", 1.0), 3, torch.device("cpu"))
     assert torch.equal(plain.acting_q_values(state), quiet.q_values(state))
 
 

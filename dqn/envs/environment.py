@@ -185,8 +185,8 @@ class ActionRecord:
 
 
 def _push(stack: Array, first: Bool, frame: Array) -> Array:
-    """Drop the oldest frame of ``[N, S, *frame]`` and append the newest, in a new array; where it is
-    the ``first [N]`` of an episode the others are blank."""
+    """Drop the oldest frame of ``[N, S, *frame]`` and append the newest, in a new array; where that
+    is the ``first [N]`` of an episode the others are blank."""
     pushed = np.empty_like(stack)
     pushed[:, :-1] = stack[:, 1:]
     pushed[first, :-1] = 0
