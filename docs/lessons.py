@@ -12,13 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-import safetensors.torch
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dqn.envs.maze import allowed
-from dqn.tabular.states import States
-from dqn.tabular.table import PolicyTable
+from dqn.saved import load_agent
+from dqn.tabular.agent import make_model
 
 ROOT = Path(__file__).parent.parent
 BEST_PATH = {0: 1, 1: 1, 2: 2, 5: 3, 4: 2, 7: 1}
@@ -66,10 +65,7 @@ def row(preset: str, seed: str, folder: str) -> str:
 
 def least_chance(run: Path) -> float:
     """Of a move on the maze's best path, by the table that the run ended with."""
-    newest = max(run.glob("step_*"))
-    policy = PolicyTable(States(lambda stack: stack[:, -1].argmax(1), allowed()))
-    policy.load_state_dict(safetensors.torch.load_file(newest / "model.safetensors"))
-    chances = policy.chances()
+    chances = load_agent(make_model, str(run), "latest", torch.device("cpu")).model.chances()
     return min(float(chances[cell, action]) for cell, action in BEST_PATH.items())
 
 

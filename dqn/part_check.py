@@ -14,34 +14,37 @@ _CATEGORICAL: _Condition = ("values.kind", ("categorical",))
 _IMPLICIT: _Condition = ("values.kind", ("implicit_quantile",))
 _MUNCHAUSEN: _Condition = ("learner.policy", ("munchausen",))
 
-READ_WITH: dict[str, _Condition] = {
-    "replay.alpha": _PRIORITIZED,
-    "replay.beta_start": _PRIORITIZED,
-    "replay.beta_end": _PRIORITIZED,
-    "replay.beta_steps": _PRIORITIZED,
+READ_WITH: dict[str, tuple[_Condition, ...]] = {
+    "replay.alpha": (_PRIORITIZED,),
+    "replay.beta_start": (_PRIORITIZED,),
+    "replay.beta_end": (_PRIORITIZED,),
+    "replay.beta_steps": (_PRIORITIZED,),
     "network.hidden_units": (
-        "network.torso",
-        ("auto", "nature", "nips", "data_efficient", "patches", "impala"),
+        ("network.torso", ("auto", "nature", "nips", "data_efficient", "patches", "impala")),
     ),
-    "network.mlp_units": ("network.torso", ("auto", "mlp")),
-    "network.width": _IMPALA,
-    "network.pool": _IMPALA,
-    "network.spectral_norm": _IMPALA,
-    "network.noisy_sigma": ("network.noisy", (True,)),
-    "values.atoms": _CATEGORICAL,
-    "values.v_min": _CATEGORICAL,
-    "values.v_max": _CATEGORICAL,
-    "values.quantiles": ("values.kind", ("quantile",)),
-    "values.samples": _IMPLICIT,
-    "values.policy_samples": _IMPLICIT,
-    "values.cosines": _IMPLICIT,
-    "learner.loss": ("values.kind", ("expected",)),
-    "learner.munchausen_alpha": _MUNCHAUSEN,
-    "learner.munchausen_temperature": _MUNCHAUSEN,
-    "learner.munchausen_low": _MUNCHAUSEN,
-    "optimizer.decay": ("optimizer.name", ("rmsprop",)),
+    "network.mlp_units": (("network.torso", ("auto", "mlp")),),
+    "network.width": (_IMPALA,),
+    "network.pool": (_IMPALA,),
+    "network.spectral_norm": (_IMPALA,),
+    "network.noisy_sigma": (("network.noisy", (True,)),),
+    "values.atoms": (_CATEGORICAL,),
+    "values.v_min": (_CATEGORICAL,),
+    "values.v_max": (_CATEGORICAL,),
+    "values.quantiles": (("values.kind", ("quantile",)),),
+    "values.samples": (_IMPLICIT,),
+    "values.policy_samples": (_IMPLICIT,),
+    "values.cosines": (_IMPLICIT,),
+    "values.kappa": (
+        ("values.kind", ("expected", "quantile", "implicit_quantile")),
+        ("learner.loss", ("huber",)),
+    ),
+    "learner.loss": (("values.kind", ("expected",)),),
+    "learner.munchausen_alpha": (_MUNCHAUSEN,),
+    "learner.munchausen_temperature": (_MUNCHAUSEN,),
+    "learner.munchausen_low": (_MUNCHAUSEN,),
+    "optimizer.decay": (("optimizer.name", ("rmsprop",)),),
 }
-"""What must be so for a field to be read."""
+"""What must all be so for a field to be read."""
 
 
 def check_parts(config: Config) -> None:
@@ -51,20 +54,13 @@ def check_parts(config: Config) -> None:
         ConfigError: one sentence: what, where, what would be right.
     """
     flat, default = flatten(config), flatten(Config())
-    for name, (other, values) in READ_WITH.items():
-        if flat[name] != default[name] and flat[other] not in values:
-            right = " or ".join(str(value).lower() for value in values)
-            raise ConfigError(
-                f"{name} is read where {other} is {right}, and it is {str(flat[other]).lower()}; "
-                f"change that, or leave {name}"
-            )
-    kind, loss = config.values.kind, config.learner.loss
-    if flat["values.kappa"] != default["values.kappa"] and (
-        kind == "categorical" or (kind == "expected" and loss == "mse")
-    ):
-        raise ConfigError(
-            "values.kappa is the Huber loss's, and there is none here; set learner.loss to huber, "
-            "with values.kind expected or a quantile kind, or leave values.kappa"
-        )
+    for name, conditions in READ_WITH.items():
+        for other, values in conditions:
+            if flat[name] != default[name] and flat[other] not in values:
+                right = " or ".join(str(value).lower() for value in values)
+                raise ConfigError(
+                    f"{name} is read where {other} is {right}, and it is "
+                    f"{str(flat[other]).lower()}; change that, or leave {name}"
+                )
     if config.tabular.bins != default["tabular.bins"] and not config.tabular.limits:
         raise ConfigError("tabular.bins needs tabular.limits to cut; set those too, or leave it")

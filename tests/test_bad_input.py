@@ -58,11 +58,11 @@ COMMAND_LINES = {
     ),
     "a bend in what has none": (
         ["--learner.loss=mse", "--values.kappa=2"],
-        "values.kappa is the Huber loss's, and there is none here",
+        "values.kappa is read where learner.loss is huber, and it is mse; change that, or leave",
     ),
     "a bend in chances": (
         ["--values.kind=categorical", "--values.kappa=2"],
-        "values.kappa is the Huber loss's, and there is none here",
+        "values.kappa is read where values.kind is expected or quantile or implicit_quantile, and",
     ),
     "bins of nothing": (
         ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--tabular.bins=7"],

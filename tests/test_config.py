@@ -121,8 +121,7 @@ def test_both_ends_of_a_range_are_allowed(name: str) -> None:
         base = Config(
             method="policy_gradient", device="cpu", num_envs=1, exploration=never, tabular=limits
         )
-    if name in READ_WITH:
-        other, values = READ_WITH[name]
+    for other, values in READ_WITH.get(name, ()):
         base = with_field(base, other, values[0])
     if name == "replay.beta_end":
         base = with_field(base, "replay.beta_start", 0.0)
@@ -140,15 +139,18 @@ CHANGED: dict[type, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", READ_WITH)
-def test_what_nothing_would_read_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    "name, other, values",
+    [(name, *condition) for name, conditions in READ_WITH.items() for condition in conditions],
+)
+def test_what_nothing_would_read_is_refused(name: str, other: str, values: tuple[Any, ...]) -> None:
     """And is allowed beside each kind of the part that reads it."""
-    other, values = READ_WITH[name]
     default = flatten(Config())[name]
     changed = with_field(Config(), name, CHANGED[type(default)](default))
     for value in values:
         validate(with_field(changed, other, value))
-    hint = get_type_hints(type(getattr(Config(), other.split(".")[0])))[other.split(".")[1]]
+    section, field = other.split(".")
+    hint = get_type_hints(type(getattr(Config(), section)))[field]
     for value in {*get_args(hint), *[True, False] * (hint is bool)} - {*values}:
         message = refusal(with_field(changed, other, value))
         assert message.startswith(f"{name} is read where {other} is "), message

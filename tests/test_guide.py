@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,12 @@ ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "docs" / "from_table_to_dqn.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-COMMANDS = re.findall(r"^    python main\.py ((?:.*\\\n)*.*)$", TEXT, flags=re.MULTILINE)
+COMMANDS = [
+    shlex.split(command.replace("\\\n", ""))
+    for command in re.findall(r"^    python main\.py ((?:.*\\\n)*.*)$", TEXT, flags=re.MULTILINE)
+]
+PLAYS = [command for command in COMMANDS if command[0] == "play"]
+TRAININGS = [command for command in COMMANDS if command[0] != "play"]
 
 
 def without_indentation(text: str) -> str:
@@ -46,13 +52,24 @@ def test_every_file_it_names_is_there() -> None:
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", TRAININGS, ids=" ".join)
 def test_every_training_command_is_one(
-    command: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    arguments = shlex.split(command.replace("\\\n", ""))
-    if arguments[0] == "play":
-        pytest.skip("it needs a run")
-    assert main([*arguments, "--print-config"]) == 0
+    assert main([*command, "--print-config"]) == 0
     assert "total_steps:" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("command", PLAYS, ids=" ".join)
+def test_what_is_played_was_trained_by_the_command_before(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fewer steps."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "configs", "configs")
+    before = COMMANDS[COMMANDS.index(command) - 1]
+    assert main([*before, "--total-steps=40", "--evaluation.episodes=1"]) == 0
+    assert main(command) == 0
+    films = [argument for argument in command if argument.endswith((".gif", ".mp4"))]
+    assert films and all(Path(film).stat().st_size > 500 for film in films)

@@ -14,8 +14,9 @@ from test_resume import assert_same, checkpoints
 
 from dqn.curves import read_lines
 from dqn.envs.maze import allowed
+from dqn.saved import load_agent
+from dqn.tabular.agent import make_model
 from dqn.tabular.pictures import draw_table
-from dqn.tabular.states import States
 from dqn.tabular.table import PolicyTable
 from main import main
 
@@ -64,8 +65,8 @@ def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6")
-    policy = PolicyTable(States(lambda stack: stack[:, -1].argmax(1), allowed()))
-    policy.load_state_dict({"table": table_of(run)})
+    policy = load_agent(make_model, str(run), "latest", torch.device("cpu")).model
+    assert isinstance(policy, PolicyTable)
     chances = policy.chances()
     assert min(chances[cell, action] for cell, action in BEST_PATH.items()) > 0.98
     step = read_lines(run / "evaluations.jsonl")[-1]["step"]
