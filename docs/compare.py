@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -52,6 +53,7 @@ def draw(picture: Path, runs: dict[str, Path]) -> None:
         by_time.plot(minutes, returns)
         print(f"{label}: {returns[-1]:.2f} at step {steps[-1]:,}, minute {minutes[-1]:.0f}")
     by_step.set_xlabel("step")
+    by_step.xaxis.set_major_formatter(EngFormatter(sep=""))
     by_time.set_xlabel("minute")
     by_step.set_ylabel(f"training return, mean of {SMOOTHED} reports")
     for axes in (by_step, by_time):

@@ -33,6 +33,7 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
     """
     # Imported here: it takes a second, and a run without a picture never needs it.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     training = read_lines(folder / "training.jsonl")
     evaluations = read_lines(folder / "evaluations.jsonl")
@@ -59,6 +60,7 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
         axes.grid(alpha=0.3)
     for axes in panels[-2:]:
         axes.set_xlabel("step")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 120k: seven digits run together
         axes.tick_params(labelbottom=True)
     aside = folder / ".curves.part.png"
     figure.savefig(aside, dpi=90)
