@@ -3,11 +3,7 @@
 import copy
 import dataclasses
 import itertools
-import os
-import sys
-import threading
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import ale_py
@@ -19,7 +15,7 @@ from gymnasium.wrappers import AtariPreprocessing
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs import Environment, ScreenEnvironment, display_name, make, resolve
-from dqn.envs.atari import NICENESS, AtariEngine
+from dqn.envs.atari import AtariEngine
 from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Arrival, Spec
 from dqn.envs.environment import ActionRecord
@@ -500,22 +496,6 @@ def test_same_bits_for_any_number_of_threads() -> None:
     for other in streams[1:]:
         for t, (mine, theirs) in enumerate(zip(streams[0], other, strict=True)):
             assert_equal(mine, theirs, f"step {t}")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness is the whole process's")
-def test_emulators_let_the_other_threads_go_first() -> None:
-    def threads() -> dict[int, int]:
-        ids = [int(task.name) for task in Path("/proc/self/task").iterdir()]
-        return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in ids}
-
-    before = threads()
-    environment = make(Config(game="ALE/Pong-v5"), 2)
-    after = threads()
-    ours = before[threading.get_native_id()]
-    new = [after[thread] for thread in set(after) - set(before)]
-    assert new == [min(ours + NICENESS, 19)] * 2, "one thread for each environment"
-    assert after[threading.get_native_id()] == ours
-    environment.close()
 
 
 def test_neighbouring_seeds_and_owners_share_nothing() -> None:

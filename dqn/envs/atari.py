@@ -11,11 +11,6 @@
 - With neither sticky actions nor another number of no-ops, every seed is the same game.
 """
 
-import functools
-import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
@@ -31,10 +26,6 @@ STICKY = {"classic": 0.0, "machado": 0.25}
 
 FRAME_SKIP = 4
 
-NICENESS = 10
-"""Of the emulators' threads, from 0 to 19: the learner's wait for each other at the end of every
-operation, and where cores are few they would wait for one that an emulator holds."""
-
 
 class AtariEngine:
     """N copies of one Atari game in C++ threads."""
@@ -43,8 +34,7 @@ class AtariEngine:
         self, rom: str, game: str, num_envs: int, config: EnvConfig, noop_max: int = NOOP_MAX
     ) -> None:
         self.num_envs = num_envs
-        make = functools.partial(
-            AtariVectorEnv,
+        self._env = AtariVectorEnv(
             rom,
             num_envs,
             num_threads=min(config.threads, num_envs),
@@ -61,8 +51,6 @@ class AtariEngine:
             reward_clipping=False,
             use_fire_reset=False,
         )
-        with ThreadPoolExecutor(1, initializer=_be_nice) as nice:
-            self._env = nice.submit(make).result()  # the emulators' threads inherit its niceness
         self.spec = Spec(
             game=game,
             num_actions=int(self._env.single_action_space.n),  # type: ignore[attr-defined]
@@ -111,9 +99,3 @@ class AtariEngine:
             truncated=nothing,
             lives=info["lives"].astype(np.int64),
         )
-
-
-def _be_nice() -> None:
-    """Let other threads go first. Elsewhere than on Linux that would be the whole process."""
-    if sys.platform == "linux":
-        os.nice(NICENESS)
