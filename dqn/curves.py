@@ -47,20 +47,21 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
     figure = Figure(figsize=(11, 3.5 * rows))
     figure.suptitle(title)
     # margins by hand: to have them computed doubles the time
-    figure.subplots_adjust(0.07, 0.14 / rows, 0.98, 1 - 0.14 / rows, wspace=0.18, hspace=0.06)
+    figure.subplots_adjust(0.07, 0.14 / rows, 0.98, 1 - 0.14 / rows, wspace=0.22, hspace=0.06)
     panels = figure.subplots(rows, 2, sharex=True, squeeze=False).flatten().tolist()
     for axes in panels[len(curves) + 1 :]:
         axes.remove()
     panels = panels[: len(curves) + 1]
     _draw_returns(panels[0], training, evaluations, game)
     for axes, (label, drawn, style, color) in zip(panels[1:], curves, strict=True):
+        style = style if len(drawn) > 1 else "o"  # a line needs two
         axes.plot(*zip(*drawn, strict=True), style, color=f"tab:{color}")
         axes.set_ylabel(label)
     for axes in panels:
         axes.grid(alpha=0.3)
     for axes in panels[-2:]:
         axes.set_xlabel("step")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 120k: seven digits run together
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # six digits run into each other
         axes.tick_params(labelbottom=True)
     aside = folder / ".curves.part.png"
     figure.savefig(aside, dpi=90)
@@ -84,13 +85,16 @@ def running_mean(values: list[float], window: int) -> list[float]:
 def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) -> None:
     ended = points(training, "mean_return")
     steps, returns = [step for step, _ in ended], [value for _, value in ended]
-    axes.plot(
-        steps, returns, color="tab:gray", alpha=0.5, label="training episodes (mean of a report)"
-    )
-    axes.plot(
-        steps, running_mean(returns, SMOOTHED), color="black", linewidth=1,
-        label=f"its running mean over {SMOOTHED}",
-    )  # fmt: skip
+    if returns:
+        axes.plot(
+            steps, returns, "-" if len(returns) > 1 else "o", color="tab:gray", alpha=0.5,
+            label="training episodes (mean of a report)",
+        )  # fmt: skip
+    if len(returns) > 1:
+        axes.plot(
+            steps, running_mean(returns, SMOOTHED), color="black", linewidth=1,
+            label=f"its running mean over {SMOOTHED}",
+        )  # fmt: skip
     evaluated = [line["step"] for line in evaluations]
     if evaluated:
         axes.fill_between(
@@ -104,4 +108,5 @@ def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) 
     if random is not None:
         axes.axhline(random, color="tab:red", linestyle=":", label="random player (published)")
     axes.set_ylabel("score")
-    axes.legend(fontsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)

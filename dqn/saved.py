@@ -247,7 +247,8 @@ def _candidates(folder: Path, which: str) -> list[Path]:
     step = _step(which)
     named = [path for path in checkpoints if int(path.name[5:]) == step]
     if not named:
-        held = ", ".join(f"{int(path.name[5:])}" for path in checkpoints) or "none"
+        steps = [f"{int(path.name[5:])}" for path in checkpoints]
+        held = ", ".join(steps + [path.name for path in best]) or "none"
         raise ConfigError(f"no checkpoint of step {step} in {folder}; there are: {held}")
     return named
 

@@ -310,7 +310,8 @@ class Session:
     def _progress(self, steps: Iterable[int]) -> Iterator[int]:
         """Show how far the emulators' return is; it takes a while, so it may be stopped too."""
         log.info("Bringing the emulators back, by their recorded actions.")
-        for step in tqdm(steps, unit="step", leave=False, disable=None):
+        each = self.config.num_envs
+        for step in tqdm(steps, unit="step", unit_scale=each, leave=False, disable=None):
             if self._stop():
                 raise StoppedEarly
             yield step
