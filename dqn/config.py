@@ -41,6 +41,9 @@ class EnvConfig:
     which bounds how many recorded actions a continued run must play again."""
     threads: int = 0
     """Emulator threads (0: one for each core)."""
+    niceness: int = 10
+    """How far the emulators' threads let others go first, from 0 to 19, on Linux; 0 beside other
+    work on the same cores."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +280,9 @@ class Config:
     """Evaluation"""
 
 
-NOT_IDENTITY = frozenset({"total_steps", "render", "keep", "checkpoint_minutes", "checkpoints_dir"})
+NOT_IDENTITY = frozenset(
+    {"total_steps", "render", "keep", "checkpoint_minutes", "checkpoints_dir", "env.niceness"}
+)
 """Fields that may differ when a run is continued: none of them changes a bit of the training."""
 
 

@@ -22,6 +22,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "env.max_episode_steps": (1, 2**31 - 1),
     "env.reseed_steps": (1, INFINITY),
     "env.threads": (0, 1024),
+    "env.niceness": (0, 19),
     "replay.capacity": (1, INFINITY),
     "replay.n_step": (1, 1000),
     "replay.gamma": (0, 1),

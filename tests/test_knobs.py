@@ -1,6 +1,11 @@
 """No dead knob: each field of the config changes a bit of a run, or a call, when it is changed."""
 
+import contextlib
 import dataclasses
+import os
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +158,7 @@ ELSEWHERE = {
     "replay.storage": "test_storage",
     "threads": "test_threads",
     "env.threads": "test_threads_of_the_emulators",
+    "env.niceness": "test_niceness_of_the_emulators",
     "cuda_graphs": "test_accelerate.py: test_what_cannot_be_captured_is_refused",
     "deterministic": "test_gpu.py: test_deterministic_operations_are_asked_for",
     "total_steps": "test_what_is_no_part_of_a_runs_identity",
@@ -237,6 +243,28 @@ def test_threads_of_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
     for threads in (0, 1, 2):
         dqn.envs.make(Config(game="Pong", env=EnvConfig(threads=threads)), 4).close()
     assert asked == [0, 1, 2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness is the whole process's")
+def test_niceness_of_the_emulators() -> None:
+    """Theirs alone: what the learner's threads would wait for."""
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    for niceness in (0, 7):
+        before = set(niceness_of_threads())
+        environment = dqn.envs.make(Config(game="Pong", env=EnvConfig(niceness=niceness)), 2)
+        time.sleep(0.5)  # the thread that made them is gone for Python before it is for the system
+        theirs = [nice for thread, nice in niceness_of_threads().items() if thread not in before]
+        assert sorted(theirs)[-2:] == [min(mine + niceness, 19)] * 2
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+        environment.close()
+
+
+def niceness_of_threads() -> dict[int, int]:
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            found[int(task.name)] = os.getpriority(os.PRIO_PROCESS, int(task.name))
+    return found
 
 
 def test_devices() -> None:

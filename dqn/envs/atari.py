@@ -11,6 +11,11 @@
 - With neither sticky actions nor another number of no-ops, every seed is the same game.
 """
 
+import functools
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
@@ -34,7 +39,8 @@ class AtariEngine:
         self, rom: str, game: str, num_envs: int, config: EnvConfig, noop_max: int = NOOP_MAX
     ) -> None:
         self.num_envs = num_envs
-        self._env = AtariVectorEnv(
+        make = functools.partial(
+            AtariVectorEnv,
             rom,
             num_envs,
             num_threads=min(config.threads, num_envs),
@@ -51,6 +57,10 @@ class AtariEngine:
             reward_clipping=False,
             use_fire_reset=False,
         )
+        # The learner's threads wait for each other at the end of every operation, and so for a core
+        # that an emulator holds. The emulators' inherit the niceness of the one that makes them.
+        with ThreadPoolExecutor(1, initializer=_be_nice, initargs=(config.niceness,)) as nice:
+            self._env = nice.submit(make).result()
         self.spec = Spec(
             game=game,
             num_actions=int(self._env.single_action_space.n),  # type: ignore[attr-defined]
@@ -99,3 +109,9 @@ class AtariEngine:
             truncated=nothing,
             lives=info["lives"].astype(np.int64),
         )
+
+
+def _be_nice(niceness: int) -> None:
+    """Let other threads go first. Elsewhere than on Linux that would be the whole process."""
+    if sys.platform == "linux":
+        os.nice(niceness)
