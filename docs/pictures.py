@@ -81,7 +81,7 @@ def draw_compared(checkpoints: Path, name: str) -> None:
         steps = [curves[0][i]["step"] for i in common]
         scores = np.array([[lines[i]["mean"] for i in common] for lines in curves])
         axes.plot(steps, scores.T, color=color, alpha=0.3, linewidth=1)
-        seeds = f"{len(curves)} seeds and their mean" if len(curves) > 1 else "one seed"
+        seeds = f"{len(curves)} seeds" if len(curves) > 1 else "1 seed"
         axes.plot(steps, scores.mean(0), color=color, linewidth=2, label=f"{label}: {seeds}")
     axes.set_xlabel("step")
     axes.set_ylabel("score of an evaluation")
