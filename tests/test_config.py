@@ -225,8 +225,8 @@ def test_a_config_cannot_be_changed() -> None:
 @pytest.mark.parametrize("name", flatten(Config()))
 def test_a_run_is_continued_under_another_value_only_where_no_bit_depends_on_it(name: str) -> None:
     ours, theirs = Config(), with_field(Config(), name, "other")
-    free = {"total_steps", "render", "keep", "checkpoint_minutes", "checkpoints_dir"}
-    if name in free | {"env.niceness"}:
+    free = "total_steps render keep checkpoint_minutes checkpoints_dir env.niceness"
+    if name in free.split():
         assert differing_fields(ours, theirs) == []
     else:
         (difference,) = differing_fields(ours, theirs)
