@@ -86,6 +86,16 @@ def play_command(arguments: list[str]) -> int:
     )  # fmt: skip
 
 
+def compare_command(arguments: list[str]) -> int:
+    """``compare RUN RUN``: runs of one game beside each other, and what others published."""
+    from dqn.options import compare_parser, parse
+
+    options = parse(compare_parser(), arguments, several=True)
+    from dqn.compare import compare
+
+    return compare(options.run, options.picture)
+
+
 def agent_maker(config: Config) -> "MakeAgent":
     """How what acts and learns is put together: by the config's method."""
     if config.method == "dqn":
@@ -124,6 +134,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "play": play_command,
+    "compare": compare_command,
     "bench": bench_command,
 }
 

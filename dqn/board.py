@@ -3,8 +3,10 @@
 import io
 import re
 import time
+from collections.abc import Collection
 from pathlib import Path
 
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -45,11 +47,46 @@ class Board:
         self._journal.append(record.getvalue())
 
 
+Seconds = dict[str, dict[int, float]]
+"""For each tag the steps of its points, and when in the run's wall time each was written."""
+
+
+def read_seconds(folder: Path, tags: Collection[str]) -> Seconds:
+    """When each point of ``tags`` was written, in seconds of the run's wall time.
+
+    The time between two sessions is left out, and so are a session's start and the emulators'
+    coming back; what a kill took from the run is part of its time. A file that was cut off, or is
+    being written, counts up to its last whole record.
+    """
+    seconds: Seconds = {tag: {} for tag in tags}
+    past = 0.0
+    for number in sorted(_numbers(folder)):
+        passed, began = 0.0, None
+        for event in map(Event.FromString, RawEventFileLoader(str(folder / _name(number))).Load()):
+            began = event.wall_time if began is None else began
+            passed = max(passed, event.wall_time - began)  # a clock may have been put back
+            if event.HasField("session_log"):  # older files' later steps were lost, and made again
+                for tag, points in seconds.items():
+                    seconds[tag] = {s: at for s, at in points.items() if s < event.step}
+            for value in event.summary.value:
+                if value.tag in seconds:
+                    seconds[value.tag][event.step] = past + passed
+        past += passed
+    return seconds
+
+
 def _next_name(folder: Path) -> str:
     """A name after every older one's, even within one second or with the clock put back."""
-    older = [
+    return _name(max([int(time.time()), *(n + 1 for n in _numbers(folder))]))
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [
         int(found[1])
         for path in folder.glob("events.out.tfevents.*")
         if (found := re.fullmatch(r"events\.out\.tfevents\.(\d{10})\.dqn", path.name))
     ]
-    return f"events.out.tfevents.{max([int(time.time()), *(n + 1 for n in older)]):010d}.dqn"
+
+
+def _name(number: int) -> str:
+    return f"events.out.tfevents.{number:010d}.dqn"

@@ -18,10 +18,12 @@ SMOOTHED = 10
 
 
 def read_lines(path: Path) -> Lines:
-    """The objects of a .jsonl file; none if there is no such file."""
+    """The objects of a .jsonl file, without one that is only half written; none if there is no
+    such file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def draw_curves(folder: Path, title: str, game: str) -> None:
@@ -68,9 +70,9 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
     aside.replace(folder / "curves.png")
 
 
-def points(lines: Lines, key: str) -> list[tuple[int, float]]:
+def points(lines: Lines, key: str, over: str = "step") -> list[tuple[float, float]]:
     """``(step, value)`` of each line that has one."""
-    return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+    return [(line[over], line[key]) for line in lines if line.get(key) is not None]
 
 
 def running_mean(values: list[float], window: int) -> list[float]:

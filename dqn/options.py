@@ -24,10 +24,11 @@ def training_parser() -> Parser:
         "[train] --game GAME [--OPTION VALUE ...]",
         "Train a deep Q-network on a game. The same command again continues the run where its "
         "last checkpoint left it. Other commands, each with a --help of its own: "
-        "main.py evaluate RUN; main.py play RUN; main.py bench. What --config names wins over the "
-        "defaults below, and the command line over both; in its YAML the options have underscores "
-        "and their sections are mappings. Whole numbers may be written 2_000_000 or 2e6. One step "
-        "is one decision in one environment, 4 emulator frames on Atari.",
+        "main.py evaluate RUN; main.py play RUN; main.py compare RUN RUN; main.py bench. What "
+        "--config names wins over the defaults below, and the command line over both; in its YAML "
+        "the options have underscores and their sections are mappings. Whole numbers may be "
+        "written 2_000_000 or 2e6. One step is one decision in one environment, 4 emulator frames "
+        "on Atari.",
     )
     _add_presets(parser, "it names the run")
     meaning = "Move an old run of that name aside and start anew."
@@ -74,6 +75,20 @@ def play_parser() -> Parser:
     parser.add("gif", Option(str, None, "Write an animated GIF."), "FILE")
     parser.add("png", Option(str, None, "Write a picture for each decision."), "FOLDER")
     parser.add("window", Option(None, False, "Show it on this display."))
+    return parser
+
+
+def compare_parser() -> Parser:
+    """The parser of ``compare``."""
+    parser = Parser(
+        "main.py compare",
+        "RUN [RUN ...] [--picture FILE]",
+        "Put runs of one game beside each other: their evaluations at equal steps and after equal "
+        "wall time, and the scores that others published.",
+    )
+    parser.add_argument("run", metavar="RUN", nargs="+", help="A run's folder.")
+    meaning = "Draw training returns and evaluations there, over steps and over minutes (.png)."
+    parser.add("picture", Option(str, None, meaning), "FILE")
     return parser
 
 
@@ -169,15 +184,15 @@ def _parse_fields(parser: Parser, arguments: list[str]) -> tuple[Namespace, list
     return parser.parse_args(typed, namespace=values), presets
 
 
-def parse(parser: Parser, arguments: list[str]) -> Any:
-    """The options of a command other than training, by name.
+def parse(parser: Parser, arguments: list[str], several: bool = False) -> Any:
+    """The options of a command other than training, by name; ``several``: of more than one run.
 
     Raises:
         ConfigError: one sentence that says what is wrong, and where.
     """
     typed, _ = tokens(parser, arguments)
     runs = [argument for argument in typed if not argument.startswith("--")]
-    if len(runs) != 1 and typed != ["--help"]:
+    if typed != ["--help"] and (not runs or (len(runs) > 1 and not several)):
         what = f"one RUN is wanted, not {' '.join(runs)}" if runs else "no RUN given"
         raise ConfigError(f"{what}; try {parser.prog} checkpoints/Breakout/dqn-seed1")
     parser.given |= _given(typed)

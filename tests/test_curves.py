@@ -34,7 +34,7 @@ def test_a_panel_for_each_thing_there_is(
 
 def test_a_single_report_can_be_seen(tmp_path: Path) -> None:
     line = {"step": 5000, "mean_return": None, "loss": 0.5, "epsilon": 0.9}
-    (tmp_path / "training.jsonl").write_text(json.dumps(line))
+    (tmp_path / "training.jsonl").write_text(f"{json.dumps(line)}\n")
     draw_curves(tmp_path, "a run", "CartPole-v1")
     picture = cv2.imread(str(tmp_path / "curves.png"))
     for name, blue_green_red in {"loss": (40, 39, 214), "epsilon": (180, 119, 31)}.items():

@@ -28,7 +28,7 @@ FLOORS = {
     2: ["actor", "learner", "method", "accelerate", "agent", "films"],
     3: [
         *["evaluate", "render", "metrics", "curves", "about", "sealed"],
-        *["state_check", "checkpoint", "run", "saved", "session"],
+        *["state_check", "checkpoint", "run", "saved", "session", "compare"],
     ],
     4: ["train", "peers", "bench", "tabular"],
 }
@@ -39,7 +39,7 @@ ONLY_IN = {
     "gymnasium": {"envs"},
     "tensorboard": {"board"},
     "jsonargparse": {"parser", "options"},
-    "matplotlib": {"curves", "tabular"},
+    "matplotlib": {"curves", "compare", "tabular"},
     "av": {"films"},
     "pygame": {"sinks"},
     "stable_baselines3": {"peers"},

@@ -1,0 +1,228 @@
+"""Runs of one game beside each other: their evaluations at equal steps and after equal time, and
+what others published."""
+
+import math
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from dqn import scores
+from dqn.board import read_seconds
+from dqn.config import ConfigError
+from dqn.curves import SMOOTHED, Lines, points, read_lines, running_mean
+from dqn.saved import run_config
+from dqn.sinks import aside, remove
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Axis = Literal["step", "minutes"]
+
+
+class Told(NamedTuple):
+    """What a run's folder tells of it.
+
+    Each line has its ``minutes`` too, of wall time since the run began; None where TensorBoard's
+    file, which alone knows the clock, has nothing of it.
+    """
+
+    run: str
+    training: Lines
+    evaluations: Lines
+
+    @property
+    def group(self) -> str:
+        """What the run shares with its other seeds."""
+        return re.sub(r"-seed\d+$", "", self.run)
+
+    def newest(self, axis: Axis, limit: float) -> dict[str, Any] | None:
+        """The newest evaluation at ``limit`` or before."""
+        within = [line for line in self.evaluations if line[axis] <= limit]
+        return within[-1] if within else None
+
+
+def compare(runs: list[str], picture: str | None) -> int:
+    """Print how runs of one game compare, and draw their curves into ``picture``.
+
+    Raises:
+        ConfigError: no run there, one without evaluations or of another game, or the picture
+            cannot be written.
+    """
+    if picture and not picture.endswith(".png"):
+        raise ConfigError(f"--picture must be the name of a .png file, not {picture}")
+    told = [tell(run) for run in runs]
+    _check_comparable(told)
+    game = told[0].evaluations[-1]["game"]
+    print(_table(told), *_over_seeds(told), *_published(game), sep="\n")
+    if picture:
+        try:
+            draw(told, Path(picture), game)
+        except OSError as error:
+            raise ConfigError(f"cannot write {picture}: {error.strerror}") from None
+    return 0
+
+
+def tell(run: str) -> Told:
+    """Read a run's folder.
+
+    Raises:
+        ConfigError: there is no run, or one without evaluations, or its files are damaged.
+    """
+    folder = Path(run)
+    run_config(folder)
+    lines = {"evaluation/mean": "evaluations.jsonl", "speed/steps_per_second": "training.jsonl"}
+    try:
+        read = {tag: read_lines(folder / file) for tag, file in lines.items()}
+        seconds = read_seconds(folder, lines)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"what {run} tells cannot be read: {error}") from None
+    for tag, of_tag in read.items():
+        for line in of_tag:
+            written = seconds[tag].get(line["step"])
+            line["minutes"] = None if written is None else written / 60
+    evaluations, training = read.values()
+    if not evaluations:
+        raise ConfigError(f"{run} has no evaluations yet that could be compared")
+    return Told(str(folder), training, evaluations)
+
+
+def _check_comparable(told: list[Told]) -> None:
+    """Refuse runs of several games; warn of scores that were come by in different ways."""
+    last = {run.run: run.evaluations[-1] for run in told}
+    games = sorted({line["game"] for line in last.values()})
+    if len(games) > 1:
+        raise ConfigError(f"runs of one game compare, and these are of {' and '.join(games)}")
+    ways = {
+        run: f"protocol {line['protocol']}, epsilon {line['epsilon']:g}"
+        for run, line in last.items()
+    }
+    if len(set(ways.values())) > 1:
+        each = "; ".join(f"{run}: {way}" for run, way in ways.items())
+        print(f"warning: these scores were not come by in the same way ({each})", file=sys.stderr)
+
+
+def _shared(told: list[Told], axis: Axis) -> float | None:
+    """How far every run was evaluated; None where one of them does not know."""
+    ends = [run.evaluations[-1][axis] for run in told]
+    return None if None in ends else min(ends)
+
+
+def _table(told: list[Told]) -> str:
+    """A line for each run, under a line of headings."""
+    step, minutes = _shared(told, "step"), _shared(told, "minutes")
+    rows = [["run", "steps", "minutes", "last", "best", "of step"]]
+    for run in told:
+        last, best = run.evaluations[-1], max(run.evaluations, key=lambda line: line["mean"])
+        took = "-" if last["minutes"] is None else f"{last['minutes']:.0f}"
+        rows.append(
+            [run.run, f"{last['step']:,}", took, _score(last), _score(best), f"{best['step']:,}"]
+        )
+    if len(told) > 1 and step is not None:
+        rows[0].append(f"at {step:,} steps")
+        for row, run in zip(rows[1:], told, strict=True):
+            row.append(_score(run.newest("step", step)))
+    if len(told) > 1 and minutes is not None:
+        rows[0].append(f"after {minutes:.0f} minutes")
+        for row, run in zip(rows[1:], told, strict=True):
+            row.append(_score(run.newest("minutes", minutes)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def _score(line: dict[str, Any] | None) -> str:
+    """Mean of an evaluation and its standard error."""
+    if line is None:
+        return "-"
+    returns = np.asarray(line["returns"])
+    if len(returns) == 1:
+        return f"{line['mean']:.1f}"
+    return f"{line['mean']:.1f} ± {returns.std(ddof=1) / math.sqrt(len(returns)):.1f}"
+
+
+def _over_seeds(told: list[Told]) -> list[str]:
+    """A line for each config that there are several seeds of."""
+    lines = []
+    for group, runs in _groups(told).items():
+        step = _shared(runs, "step")
+        if len(runs) > 1 and step is not None:
+            means = [line["mean"] for run in runs if (line := run.newest("step", step))]
+            mean, low, high = scores.mean_interval(means)
+            lines.append(
+                f"{group}, {len(means)} seeds, at {step:,} steps: {mean:.1f} "
+                f"(95% interval {low:.1f} to {high:.1f})"
+            )
+    return lines
+
+
+def _groups(told: list[Told]) -> dict[str, list[Told]]:
+    groups: dict[str, list[Told]] = {}
+    for run in told:
+        groups.setdefault(run.group, []).append(run)
+    return groups
+
+
+def _published(game: str) -> list[str]:
+    """What others published, each with its protocol; nothing of a game without any."""
+    people = {"random player": scores.random_score(game), "human": scores.human_score(game)}
+    rows = [(score, name) for name, score in people.items() if score is not None]
+    for column, score in scores.published(game).items():
+        agent, frames, protocol = scores.COLUMNS[column]
+        rows.append((score, f"{agent}, {frames} million frames, {protocol}"))
+    if not rows:
+        return []
+    return [f"published scores of {game}:", *(f"{score:12,.1f}  {what}" for score, what in rows)]
+
+
+def draw(told: list[Told], file: Path, game: str) -> None:
+    """Draw training returns (thin) and evaluations (dots) over steps, and over minutes as far as
+    they are known: a color for each config, a line for each seed.
+
+    Raises:
+        OSError: it cannot be written; an older picture stays.
+    """
+    # Imported here: it takes a second, and the table needs none of it.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    axes_of: list[Axis] = ["step"]
+    if all(run.evaluations[-1]["minutes"] is not None for run in told):
+        axes_of.append("minutes")
+    figure = Figure(figsize=(5.5 * len(axes_of), 4), layout="constrained")
+    panels = figure.subplots(1, len(axes_of), sharey=True, squeeze=False)[0]
+    for axis, panel in zip(axes_of, panels, strict=True):
+        for i, (group, runs) in enumerate(_groups(told).items()):
+            for run in runs:
+                _draw_run(panel, run, axis, f"C{i}", group if run is runs[0] else "_")
+        random = scores.random_score(game)
+        if random is not None:
+            label = "random player (published)"
+            panel.axhline(random, color="tab:gray", linestyle=":", label=label)
+        panel.set_xlabel("wall time, minutes" if axis == "minutes" else "step")
+        panel.grid(alpha=0.3)
+    panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    panels[0].set_ylabel(f"{game}: score")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=2
+    )
+    part = aside(file)
+    try:
+        figure.savefig(part, dpi=80, format="png")
+        part.replace(file)
+    except OSError:
+        remove(part)
+        raise
+
+
+def _draw_run(panel: "Axes", run: Told, axis: Axis, color: str, label: str) -> None:
+    returns = points([line for line in run.training if line[axis] is not None], "mean_return", axis)
+    if len(returns) > 1:
+        over, values = zip(*returns, strict=True)
+        panel.plot(over, running_mean(list(values), SMOOTHED), color=color, alpha=0.5, linewidth=1)
+    panel.plot(
+        *zip(*points(run.evaluations, "mean", axis), strict=True), "o-", color=color, label=label
+    )
