@@ -56,7 +56,8 @@ def compare(runs: list[str], picture: str | None) -> int:
     told = [tell(run) for run in runs]
     _check_comparable(told)
     game = told[0].evaluations[-1]["game"]
-    print(_table(told), *_over_seeds(told), *_published(game), sep="\n")
+    print(f"{game}: mean score of an evaluation, and its standard error over the games")
+    print("", _table(told), *_over_seeds(told), "", *_published(game), sep="\n")
     if picture:
         try:
             draw(told, Path(picture), game)
