@@ -14,41 +14,66 @@ WIDE = 2048
 Activation = Callable[[], nn.Module]
 """Makes a ReLU, plain or normalised."""
 
-SINGULAR_VECTOR = "left"
-"""Name of what no gradient moves in a layer with spectral norm."""
+
+class OrderedPixels(nn.Module):
+    """A stack's pixels in an order of their own; those that it does not name are left out."""
+
+    def __init__(self, stack_shape: tuple[int, ...], order: torch.Tensor) -> None:
+        """``order``: places in the flattened stack."""
+        super().__init__()
+        self._order: torch.Tensor
+        self._words: torch.Tensor
+        self.register_buffer("_order", order.flatten(), persistent=False)
+        # Four pixels that stay together are moved as one word.
+        first = self._order[::4]
+        together = order.shape[-1] % 4 == 0 and math.prod(stack_shape) % 4 == 0
+        self._by_words = together and bool((first % 4 == 0).all())
+        self.register_buffer("_words", first // 4, persistent=False)
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        """``[B, S, H, W]`` -> ``[B, pixels]`` float32; uint8 is divided by 255."""
+        if state.dtype != torch.uint8 or not self._by_words:
+            return numbers(state).index_select(1, self._order)
+        # Called float32, as torch moves those eight times faster than int32; no bit is changed.
+        words = state.flatten(1).view(torch.float32).index_select(1, self._words)
+        return numbers(words.view(torch.uint8))
 
 
-class Blocks(nn.Module):
-    """Frames as the first layer wants them: each side x side block of pixels becomes one place with
-    as many channels more (space to depth). Four channels leave a processor's vectors idle, 64 do
-    not. Pixels that no whole block holds are left out."""
+class Blocks(OrderedPixels):
+    """Frames as a first convolution wants them: each side x side block of pixels becomes one place
+    with as many channels more (space to depth). Four channels leave a processor's vectors idle, 64
+    do not. Pixels that no whole block holds are left out."""
 
     def __init__(self, stack_shape: tuple[int, ...], side: int) -> None:
-        super().__init__()
-        stack, height, width = stack_shape
-        rows, columns = height // side, width // side
-        pixel = torch.arange(stack * height * width).view(stack_shape)
-        pixel = pixel[:, : rows * side, : columns * side]
-        order = pixel.reshape(stack, rows, side, columns, side).permute(1, 3, 0, 2, 4)
-        self._places = rows, columns, side
-        self._order: torch.Tensor
-        self.register_buffer("_order", order.flatten(), persistent=False)
+        order = block_places(stack_shape, side)
+        self._places = order.shape[:2]
+        super().__init__(stack_shape, order)
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, S, H, W]`` -> ``[B, S * side^2, H / side, W / side]`` float32, the channels
         innermost; uint8 is divided by 255."""
-        batch, stack = state.shape[:2]
-        rows, columns, side = self._places
-        whole = state.shape[2:] == (side * rows, side * columns)
-        if state.dtype == torch.uint8 and side == 4 and whole:
-            # four pixels of a row are moved as one word
-            words = state.view(torch.int32).view(batch, stack, rows, side, columns)
-            words = words.permute(0, 2, 4, 1, 3).contiguous()  # [B, rows, columns, S, 4]
-            blocks = numbers(words.view(torch.uint8))
-        else:
-            # half the time of copying a view whose innermost run is a block's row
-            blocks = numbers(state).index_select(1, self._order)
-        return blocks.view(batch, rows, columns, -1).permute(0, 3, 1, 2)
+        blocks = super().forward(state)
+        return blocks.view(len(state), *self._places, -1).permute(0, 3, 1, 2)
+
+
+class Patches(OrderedPixels):
+    """Frames as two layers of patches want them: the blocks that a patch of the second layer is
+    made of lie one after the other. Blocks that no whole patch holds are left out."""
+
+    def __init__(self, stack_shape: tuple[int, ...], side: int, side_in_blocks: int) -> None:
+        """``side`` of a block in pixels, ``side_in_blocks`` of a patch."""
+        order = block_places(stack_shape, side)
+        self.rows, self.columns = (count // side_in_blocks for count in order.shape[:2])
+        """Patches of the second layer."""
+        order = order[: self.rows * side_in_blocks, : self.columns * side_in_blocks]
+        order = order.unflatten(1, (-1, side_in_blocks)).unflatten(0, (-1, side_in_blocks))
+        super().__init__(stack_shape, order.transpose(1, 2))
+
+
+def block_places(stack_shape: tuple[int, ...], side: int) -> torch.Tensor:
+    """Where the pixels of each block are: ``[rows, columns, S, side, side]``."""
+    pixel = torch.arange(math.prod(stack_shape)).view(stack_shape)
+    return pixel.unfold(1, side, side).unfold(2, side, side).permute(1, 2, 0, 3, 4)
 
 
 class FlatPixels(nn.Module):
@@ -60,8 +85,8 @@ class FlatPixels(nn.Module):
 
 
 def numbers(state: torch.Tensor) -> torch.Tensor:
-    """``[B, ...]`` -> ``[B, inputs]`` float32; uint8 is divided by 255."""
-    values = state.flatten(1).float()
+    """``[B, ...]`` -> a new ``[B, inputs]`` float32; uint8 is divided by 255."""
+    values = state.flatten(1).to(torch.float32, copy=True)
     return values.div_(255) if state.dtype == torch.uint8 else values
 
 
@@ -104,20 +129,35 @@ class BlockConvolution(nn.Conv2d):
 
 
 class PatchConvolution(nn.Conv2d):
-    """A convolution whose kernel is its stride: its patches do not overlap, and each meets the
-    weights once, so that one matrix product does it all."""
+    """A convolution whose kernel is its stride, on patches that lie one after the other, as
+    ``Patches`` gives them and every such layer leaves them: each meets the weights once, so one
+    matrix product does it all, and nothing is moved."""
+
+    def __init__(
+        self, inputs: int, outputs: int, side: int, of_frames: bool, device: str = "cpu"
+    ) -> None:
+        """``of_frames``: a patch is frame after frame; else place after place, all channels."""
+        super().__init__(inputs, outputs, side, side, device=device)
+        self._of_frames = of_frames
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """``[B, patches * side * side * inputs]`` -> ``[B, patches * outputs]``."""
+        weight = self.weight if self._of_frames else self.weight.permute(0, 2, 3, 1)
+        weight = weight.flatten(1)
+        output = F.linear(patches.view(-1, weight.shape[1]), weight, self.bias)
+        return output.view(len(patches), -1)
+
+
+class ChannelsFirst(nn.Module):
+    """``[B, places * channels]`` -> ``[B, channels * places]``, as other torsos are flattened."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._channels = channels
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """``[B, C, H, W]`` -> ``[B, channels, H / stride, W / stride]``, channels innermost."""
-        side = self.stride[0]
-        batch, channels, height, width = features.shape
-        rows, columns = height // side, width // side
-        places = features.permute(0, 2, 3, 1)[:, : rows * side, : columns * side]
-        patches = places.reshape(batch, rows, side, columns, side, channels).transpose(2, 3)
-        patches = patches.reshape(batch * rows * columns, -1)
-        weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # [channels, side * side * C]
-        output = F.linear(patches, weight, self.bias)
-        return output.view(batch, rows, columns, -1).permute(0, 3, 1, 2)
+        """A copy in that order."""
+        return features.view(len(features), -1, self._channels).transpose(1, 2).flatten(1)
 
 
 class SpectralConvolution(nn.Conv2d):
@@ -127,7 +167,7 @@ class SpectralConvolution(nn.Conv2d):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         vector = torch.empty(self.out_channels, device=self.weight.device)
-        self.register_buffer(SINGULAR_VECTOR, vector)  # travels with the weights
+        self.register_buffer("left", vector)  # travels with the weights
         self.left: torch.Tensor
 
     @torch.no_grad()

@@ -10,11 +10,15 @@ from torch import nn
 
 from dqn.config import NetworkConfig, ValuesConfig
 from dqn.heads import FractionHead, Head, LinearLayer
-from dqn.layers import Activation, Linear, NoisyLinear, NormalisedReLU, SpectralConvolution
+from dqn.layers import (
+    Activation,
+    Linear,
+    NoisyLinear,
+    NormalisedReLU,
+    SpectralConvolution,
+    numbers,
+)
 from dqn.torsos import Torso, make_torso, torso_name
-
-CENTER = "center"
-"""Name of the mean that is subtracted."""
 
 
 class QNetwork(nn.Module):
@@ -26,12 +30,12 @@ class QNetwork(nn.Module):
         head: Head | FractionHead,
         center: torch.Tensor | None,
     ) -> None:
-        """``center``: zeros in the shape of what is seen of one stack, if it is to have one."""
+        """``center``: zeros ``[S, *frame]``, if something is to be subtracted."""
         super().__init__()
         self._arrange = torso.see
         self.torso = torso.layers
         self.center: torch.Tensor | None
-        self.register_buffer(CENTER, center)  # saved with the weights
+        self.register_buffer("center", center)  # saved with the weights
         self.head = head
         self.noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
         """The layers with noise."""
@@ -44,12 +48,12 @@ class QNetwork(nn.Module):
         """Stack of frames -> what ``judge`` works on, made once for all networks that look at it;
         uint8 is divided by 255 here."""
         seen: torch.Tensor = self._arrange(state)
-        return seen if self.center is None else seen - self.center
+        return seen if self.center is None else seen.sub_(self._arrange(self.center[None]))
 
     def center_on(self, states: torch.Tensor) -> None:
         """From now on subtract the mean of ``states [M, S, *frame]``; once, before any learning."""
         assert self.center is not None
-        self.center.copy_(self._arrange(states).mean(0, keepdim=True))
+        self.center.copy_(numbers(states).mean(0).view_as(self.center))
 
     def judge(
         self,
@@ -105,7 +109,7 @@ def make_network(
     )
     if values.kind == "implicit_quantile":
         head = FractionHead(torso.features, values.cosines, values.policy_samples, head, linear)
-    center = torso.see(torch.zeros(1, *stack_shape)) if config.center else None
+    center = torch.zeros(stack_shape) if config.center else None
     network = QNetwork(torso, head, center)
     _give_memory(network)
     _initialise(network, generator)

@@ -177,11 +177,15 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
             problems.append(str(damage))
             continue
         model = make_model(config, spec, device)
-        fits = _shapes(tensors) == _shapes(model.state_dict())
-        if meta["game"] != spec.game or not fits:
+        if meta["game"] != spec.game or meta["num_actions"] != spec.num_actions:
             raise ConfigError(
                 f"{candidate} does not fit {folder}/config.yaml: it is of "
                 f"{in_words(meta['game'])} with {meta['num_actions']} actions"
+            )
+        if _shapes(tensors) != _shapes(model.state_dict()):
+            raise ConfigError(
+                f"{candidate} does not fit {folder}/config.yaml: its network has other layers, or "
+                "the program that saved it kept them in another way"
             )
         model.load_state_dict(tensors)
         for problem in dict.fromkeys(problems):

@@ -14,9 +14,11 @@ from dqn.layers import (
     Activation,
     BlockConvolution,
     Blocks,
+    ChannelsFirst,
     FlatPixels,
     Linear,
     PatchConvolution,
+    Patches,
     SpectralConvolution,
 )
 
@@ -100,16 +102,9 @@ def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
 def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
     """Two wide strides; van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
 
-    ``[B, S, 84, 84]`` -> 32 of 16x16 -> 64 of 3x3 -> ``[B, 576]``.
+    ``[B, S, 84, 84]`` -> 32 of 15x15 (the 16th lead nowhere) -> 64 of 3x3 -> ``[B, 576]``.
     """
-    layers = nn.Sequential(
-        _first(stack_shape, 32, kernel=5, stride=5),
-        activation(),
-        PatchConvolution(32, 64, 5, 5, device="meta"),
-        activation(),
-        nn.Flatten(),
-    )
-    return Torso(Blocks(stack_shape, 5), layers, 64 * places(stack_shape, (5, 5), (5, 5)))
+    return two_layers_of_patches(stack_shape, (5, 5), activation)
 
 
 def patches(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -118,14 +113,22 @@ def patches(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
 
     ``[B, S, 48, 48]`` -> 32 of 12x12 -> 64 of 4x4 -> ``[B, 1024]``.
     """
+    return two_layers_of_patches(stack_shape, (4, 3), activation)
+
+
+def two_layers_of_patches(
+    stack_shape: tuple[int, ...], sides: tuple[int, int], activation: Activation
+) -> Torso:
+    """32 channels of each patch of pixels, 64 of each patch of those; ``sides`` of the patches."""
+    see = Patches(stack_shape, *sides)
     layers = nn.Sequential(
-        _first(stack_shape, 32, kernel=4, stride=4),
+        PatchConvolution(stack_shape[0], 32, sides[0], of_frames=True, device="meta"),
         activation(),
-        PatchConvolution(32, 64, 3, 3, device="meta"),
+        PatchConvolution(32, 64, sides[1], of_frames=False, device="meta"),
         activation(),
-        nn.Flatten(),
+        ChannelsFirst(64),
     )
-    return Torso(Blocks(stack_shape, 4), layers, 64 * places(stack_shape, (4, 4), (3, 3)))
+    return Torso(see, layers, 64 * see.rows * see.columns)
 
 
 def impala(

@@ -1,6 +1,7 @@
 """YAML as people write it: ``2e6`` is a whole number, a key stands once, and what is no YAML is
 said in one sentence, with the file and the line."""
 
+import difflib
 import re
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,12 @@ def load_yaml_file(file: str) -> dict[Any, Any]:
         text = Path(file).read_text(encoding="utf-8")
         tree = load_yaml(text)
     except FileNotFoundError:
-        known = [str(path.relative_to(PRESETS.parent)) for path in sorted(PRESETS.glob("*.yaml"))]
-        raise ConfigError(f"there is no file {file}; presets are {', '.join(known)}") from None
+        known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+        near = difflib.get_close_matches(Path(file).stem, known, n=1)
+        advice = f"in {PRESETS.name}/ there are {', '.join(known)}"
+        if near:
+            advice = f"did you mean {PRESETS.name}/{near[0]}.yaml?"
+        raise ConfigError(f"there is no file {file}; {advice}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except ValueError:  # or a name that no file can have

@@ -197,7 +197,11 @@ COMMAND_LINES = {
     "contradictory devices": (["--device=cpu", "--replay.device=cuda"], "give both the same"),
     "no preset": (
         ["--config=nope.yaml"],
-        "there is no file nope.yaml; presets are configs/btr",
+        "there is no file nope.yaml; in configs/ there are btr, c51, ",
+    ),
+    "a misspelt preset": (
+        ["--config=configs/latop.yaml"],
+        "there is no file configs/latop.yaml; did you mean configs/laptop.yaml?",
     ),
     "a folder as a preset": (["--config=/"], "cannot read /: Is a directory"),
 }

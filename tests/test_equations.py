@@ -18,7 +18,15 @@ from dqn.config import (
     OptimizerConfig,
     ValuesConfig,
 )
-from dqn.layers import BlockConvolution, Blocks, Linear, PatchConvolution
+from dqn.layers import (
+    BlockConvolution,
+    Blocks,
+    ChannelsFirst,
+    Linear,
+    OrderedPixels,
+    PatchConvolution,
+    Patches,
+)
 from dqn.learner import MEASURES, Learner
 from dqn.networks import QNetwork, make_network
 from dqn.optimizers import (
@@ -626,18 +634,40 @@ def test_a_convolution_in_blocks_is_that_convolution(
     assert difference <= 1e-6 * expected.abs().max()
 
 
-@pytest.mark.parametrize("side, kernel", [(16, 5), (12, 3)])
-def test_a_convolution_of_patches_is_that_convolution(side: int, kernel: int) -> None:
-    """Its gradients too; a border that no whole patch reaches is left out."""
-    layer = PatchConvolution(3, 7, kernel, kernel)
-    nn.init.normal_(layer.weight, generator=generator(1))
-    nn.init.normal_(layer.bias, generator=generator(2))
-    features = torch.randn(5, 3, side, side, generator=generator(3)).requires_grad_()
-    expected = F.conv2d(features, layer.weight, layer.bias, kernel)
-    output = layer(features)
-    wanted = features, *layer.parameters()
-    theirs = torch.autograd.grad(expected.square().sum(), wanted)
-    ours = torch.autograd.grad(output.square().sum(), wanted)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("side, inner, outer", [(84, 5, 5), (48, 4, 3), (50, 4, 3), (13, 2, 2)])
+def test_two_layers_of_patches_are_two_convolutions(
+    dtype: torch.dtype, side: int, inner: int, outer: int
+) -> None:
+    """Their gradients too; a border that no whole patch reaches is left out."""
+    layers = nn.Sequential(
+        PatchConvolution(3, 7, inner, of_frames=True),
+        nn.Tanh(),
+        PatchConvolution(7, 5, outer, of_frames=False),
+        ChannelsFirst(5),
+    )
+    weights = list(layers.parameters())
+    for i, weight in enumerate(weights):
+        nn.init.normal_(weight, std=0.1, generator=generator(i))
+    state = torch.randint(256, (4, 3, side, side), generator=generator(9), dtype=torch.uint8)
+    numbers = state / 255
+    if dtype == torch.float32:
+        state = numbers
+    inside = F.conv2d(numbers, weights[0], weights[1], stride=inner).tanh()
+    expected = F.conv2d(inside, weights[2], weights[3], stride=outer).flatten(1)
+    output = layers(Patches((3, side, side), inner, outer)(state))
+    theirs = torch.autograd.grad(expected.square().sum(), weights)
+    ours = torch.autograd.grad(output.square().sum(), weights)
     for a, b in zip((output, *ours), (expected, *theirs), strict=True):
         assert a.shape == b.shape
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+def test_pixels_moved_as_words_keep_their_bits() -> None:
+    """Also those that are no number when four of them are read as one."""
+    state = torch.tensor([1, 0, 160, 127, 255, 255, 255, 255], dtype=torch.uint8)
+    state = torch.cat([state, torch.arange(8, dtype=torch.uint8)]).view(1, 1, 4, 4)
+    assert state.flatten().view(torch.float32)[:2].isnan().all()
+    order = torch.tensor([[4, 5, 6, 7], [0, 1, 2, 3], [12, 13, 14, 15]])
+    moved = OrderedPixels((1, 4, 4), order)(state)
+    assert torch.equal(moved, state.flatten()[order.flatten()][None] / 255)

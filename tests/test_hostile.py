@@ -279,6 +279,17 @@ def test_model(case: str, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     refused(capfd, run, lambda: main(["play", str(run), f"--png={folder / 'p'}"]), "step_000000200")
 
 
+def test_a_network_with_other_layers(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whole and in itself right, as of a program that made them otherwise."""
+    folder, config = run.parent.parent, run / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("mlp_units:\n  - 8\n", "mlp_units:\n  - 9\n"))
+    assert config.read_text() != text
+    wider = [*CARTPOLE, "--network.mlp-units=[9]"]
+    refused(capfd, run, lambda: go_on(folder, wider), "the state's learner/online/head.advantage.0")
+    refused(capfd, run, lambda: main(["evaluate", str(run)]), "its network has other layers")
+
+
 SEED, AGE, COUNT = "environment/seed", "environment/age", "environment/count"
 ACTIONS, STACK = "environment/actions", "environment/timestep/stack"
 MASS, GENERATOR = "replay/sampler/mass", "replay/sampler/generator"
