@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Axis = Literal["step", "minutes"]
+"""What curves run over: keys of every line told."""
 
 
 class Told(NamedTuple):
     """What a run's folder tells of it.
 
     Each line has its ``minutes`` too, of wall time since the run began; None where TensorBoard's
-    file, which alone knows the clock, has nothing of it.
+    files, which alone know the clock, do not tell them all.
     """
 
     run: str
@@ -76,18 +77,23 @@ def tell(run: str) -> Told:
     run_config(folder)
     lines = {"evaluation/mean": "evaluations.jsonl", "speed/steps_per_second": "training.jsonl"}
     try:
-        read = {tag: read_lines(folder / file) for tag, file in lines.items()}
         seconds = read_seconds(folder, lines)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"what {run} tells cannot be read: {error}") from None
-    for tag, of_tag in read.items():
-        for line in of_tag:
-            written = seconds[tag].get(line["step"])
-            line["minutes"] = None if written is None else written / 60
-    evaluations, training = read.values()
+        evaluations, training = (
+            _with_minutes(read_lines(folder / file), seconds[tag]) for tag, file in lines.items()
+        )
+    except OSError as error:
+        raise ConfigError(f"{error.filename or run} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{run} has a damaged .jsonl file") from None
     if not evaluations:
         raise ConfigError(f"{run} has no evaluations yet that could be compared")
     return Told(str(folder), training, evaluations)
+
+
+def _with_minutes(lines: Lines, seconds: dict[int, float]) -> Lines:
+    """``seconds`` are those of the lines' steps."""
+    known = all(line["step"] in seconds for line in lines)
+    return [line | {"minutes": seconds[line["step"]] / 60 if known else None} for line in lines]
 
 
 def _check_comparable(told: list[Told]) -> None:
@@ -198,7 +204,8 @@ def draw(told: list[Told], file: Path, game: str) -> None:
     for axis, panel in zip(axes_of, panels, strict=True):
         for i, (group, runs) in enumerate(_groups(told).items()):
             for run in runs:
-                _draw_run(panel, run, axis, f"C{i}", group if run is runs[0] else "_")
+                label = group if run is runs[0] else "_"  # which a legend leaves out
+                _draw_run(panel, run, axis, f"C{i}", label)
         random = scores.random_score(game)
         if random is not None:
             label = "random player (published)"

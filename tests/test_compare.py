@@ -196,7 +196,7 @@ def test_what_cannot_be_compared(
     for arguments, sentence in {
         (pong, breakout): "runs of one game compare, and these are of Breakout and Pong",
         (pong, young): f"{young} has no evaluations yet that could be compared",
-        (pong, broken): f"what {broken} tells cannot be read: ",
+        (pong, broken): f"{broken} has a damaged .jsonl file",
         (pong, f"{tmp_path}/e"): f"{tmp_path}/e is no run's folder: it has no config.yaml",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
