@@ -57,13 +57,13 @@ def compare(runs: list[str], picture: str | None) -> int:
     told = [tell(run) for run in runs]
     _check_comparable(told)
     game = told[0].evaluations[-1]["game"]
-    print(f"{game}: mean score of an evaluation, and its standard error over the games")
-    print("", _table(told), *_over_seeds(told), "", *_published(game), sep="\n")
     if picture:
         try:
             draw(told, Path(picture), game)
         except OSError as error:
             raise ConfigError(f"cannot write {picture}: {error.strerror}") from None
+    print(f"{game}: mean score of an evaluation, and its standard error over the games")
+    print("", _table(told), *_over_seeds(told), "", *_published(game), sep="\n")
     return 0
 
 
@@ -213,7 +213,7 @@ def draw(told: list[Told], file: Path, game: str) -> None:
         panel.set_xlabel("wall time, minutes" if axis == "minutes" else "step")
         panel.grid(alpha=0.3)
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    panels[0].set_ylabel(f"{game}: score")
+    panels[0].set_ylabel(f"{game}: score (dots: evaluations, thin: training)")
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=2
     )
