@@ -61,10 +61,12 @@ def read_seconds(folder: Path, tags: Collection[str]) -> Seconds:
     seconds: Seconds = {tag: {} for tag in tags}
     past = 0.0
     for number in sorted(_numbers(folder)):
-        passed, began = 0.0, None
+        passed, before = 0.0, None
         for event in map(Event.FromString, RawEventFileLoader(str(folder / _name(number))).Load()):
-            began = event.wall_time if began is None else began
-            passed = max(passed, event.wall_time - began)  # a clock may have been put back
+            # A clock that was put back costs what passed since the point before; one that was put
+            # forward cannot be told from a run that stood still.
+            passed += max(0.0, event.wall_time - (before or event.wall_time))
+            before = event.wall_time
             if event.HasField("session_log"):  # older files' later steps were lost, and made again
                 for tag, points in seconds.items():
                     seconds[tag] = {s: at for s, at in points.items() if s < event.step}

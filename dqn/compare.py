@@ -1,6 +1,7 @@
 """Runs of one game beside each other: their evaluations at equal steps and after equal time, and
 what others published."""
 
+import dataclasses
 import math
 import re
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 
 from dqn import scores
 from dqn.board import read_seconds
-from dqn.config import ConfigError
+from dqn.config import Config, ConfigError, differing_fields
 from dqn.curves import SMOOTHED, Lines, points, read_lines, running_mean
 from dqn.saved import run_config
 from dqn.sinks import aside, remove
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 Axis = Literal["step", "minutes"]
 """What curves run over: keys of every line told."""
 
+EVALUATION = {
+    "step": int, "mean": int | float, "returns": list, "game": str, "protocol": str,
+    "epsilon": int | float,
+}  # fmt: skip
+REPORT = {"step": int, "mean_return": int | float | None}
+"""What is read of a line, and of which kind."""
+
 
 class Told(NamedTuple):
     """What a run's folder tells of it.
@@ -31,13 +39,9 @@ class Told(NamedTuple):
     """
 
     run: str
+    config: Config
     training: Lines
     evaluations: Lines
-
-    @property
-    def group(self) -> str:
-        """What the run shares with its other seeds."""
-        return re.sub(r"-seed\d+$", "", self.run)
 
     def newest(self, axis: Axis, limit: float) -> dict[str, Any] | None:
         """The newest evaluation at ``limit`` or before."""
@@ -49,12 +53,18 @@ def compare(runs: list[str], picture: str | None) -> int:
     """Print how runs of one game compare, and draw their curves into ``picture``.
 
     Raises:
-        ConfigError: no run there, one without evaluations or of another game, or the picture
+        ConfigError: no run there, none with evaluations, one of another game, or the picture
             cannot be written.
     """
     if picture and not picture.endswith(".png"):
         raise ConfigError(f"--picture must be the name of a .png file, not {picture}")
-    told = [tell(run) for run in runs]
+    told = [tell(run) for run in {Path(run).resolve(): run for run in runs}.values()]
+    for run in told:
+        if not run.evaluations:
+            print(f"warning: {run.run} has no evaluations, and is left out", file=sys.stderr)
+    told = [run for run in told if run.evaluations]
+    if not told:
+        raise ConfigError("there are no evaluations that could be compared")
     _check_comparable(told)
     game = told[0].evaluations[-1]["game"]
     if picture:
@@ -71,27 +81,46 @@ def tell(run: str) -> Told:
     """Read a run's folder.
 
     Raises:
-        ConfigError: there is no run, or one without evaluations, or its files are damaged.
+        ConfigError: there is no run, or its files are damaged.
     """
     folder = Path(run)
-    run_config(folder)
-    lines = {"evaluation/mean": "evaluations.jsonl", "speed/steps_per_second": "training.jsonl"}
+    config = run_config(folder)
+    evaluations = _lines(folder / "evaluations.jsonl", EVALUATION)
+    training = _lines(folder / "training.jsonl", REPORT)
+    seconds = read_seconds(folder, ["evaluation/mean", "speed/steps_per_second"])
+    return Told(
+        str(folder),
+        config,
+        _with_minutes(training, seconds["speed/steps_per_second"]),
+        _with_minutes(evaluations, seconds["evaluation/mean"]),
+    )
+
+
+def _lines(file: Path, wanted: dict[str, Any]) -> Lines:
+    """The lines of a file, each with what is ``wanted``.
+
+    Raises:
+        ConfigError: it cannot be read, or is no such file.
+    """
     try:
-        seconds = read_seconds(folder, lines)
-        evaluations, training = (
-            _with_minutes(read_lines(folder / file), seconds[tag]) for tag, file in lines.items()
-        )
+        lines: list[Any] = read_lines(file)
     except OSError as error:
-        raise ConfigError(f"{error.filename or run} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{run} has a damaged .jsonl file") from None
-    if not evaluations:
-        raise ConfigError(f"{run} has no evaluations yet that could be compared")
-    return Told(str(folder), training, evaluations)
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{file} is damaged: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, dict) or not all(
+            isinstance(line.get(key), kind) for key, kind in wanted.items()
+        ):
+            raise ConfigError(f"{file} is damaged: line {number} is not what a run writes")
+    return lines
 
 
 def _with_minutes(lines: Lines, seconds: dict[int, float]) -> Lines:
-    """``seconds`` are those of the lines' steps."""
+    """``seconds`` are those of the lines' steps. A newest line that is being written has none yet,
+    and waits; where an older one has none, part of the clock is lost, and nothing is known."""
+    if lines and lines[-1]["step"] not in seconds and lines[0]["step"] in seconds:
+        lines = lines[:-1]
     known = all(line["step"] in seconds for line in lines)
     return [line | {"minutes": seconds[line["step"]] / 60 if known else None} for line in lines]
 
@@ -123,22 +152,26 @@ def _table(told: list[Told]) -> str:
     rows = [["run", "steps", "minutes", "last", "best", "of step"]]
     for run in told:
         last, best = run.evaluations[-1], max(run.evaluations, key=lambda line: line["mean"])
-        took = "-" if last["minutes"] is None else f"{last['minutes']:.0f}"
+        took = "-" if last["minutes"] is None else _number(last["minutes"])
         rows.append(
             [run.run, f"{last['step']:,}", took, _score(last), _score(best), f"{best['step']:,}"]
         )
     if len(told) > 1 and step is not None:
-        rows[0].append(f"at {step:,} steps")
+        rows[0].append(f"by {step:,} steps")
         for row, run in zip(rows[1:], told, strict=True):
             row.append(_score(run.newest("step", step)))
     if len(told) > 1 and minutes is not None:
-        rows[0].append(f"after {minutes:.0f} minutes")
+        rows[0].append(f"in {_number(minutes)} minutes")
         for row, run in zip(rows[1:], told, strict=True):
             row.append(_score(run.newest("minutes", minutes)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
+
+
+def _number(minutes: float) -> str:
+    return f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
 
 
 def _score(line: dict[str, Any] | None) -> str:
@@ -152,25 +185,35 @@ def _score(line: dict[str, Any] | None) -> str:
 
 
 def _over_seeds(told: list[Told]) -> list[str]:
-    """A line for each config that there are several seeds of."""
+    """A line for each config that there are several runs of."""
     lines = []
-    for group, runs in _groups(told).items():
-        step = _shared(runs, "step")
-        if len(runs) > 1 and step is not None:
-            means = [line["mean"] for run in runs if (line := run.newest("step", step))]
+    for name, runs in _groups(told).items():
+        step = min(run.evaluations[-1]["step"] for run in runs)
+        means = [line["mean"] for run in runs if (line := run.newest("step", step))]
+        if len(means) > 1:
             mean, low, high = scores.mean_interval(means)
             lines.append(
-                f"{group}, {len(means)} seeds, at {step:,} steps: {mean:.1f} "
+                f"{name}, {len(means)} runs, by {step:,} steps: {mean:.1f} "
                 f"(95% interval {low:.1f} to {high:.1f})"
             )
     return lines
 
 
 def _groups(told: list[Told]) -> dict[str, list[Told]]:
-    groups: dict[str, list[Told]] = {}
+    """Runs that differ in nothing but their seeds, by a name."""
+    groups: list[list[Told]] = []
     for run in told:
-        groups.setdefault(run.group, []).append(run)
-    return groups
+        for group in groups:
+            first = group[0].config
+            if not differing_fields(dataclasses.replace(run.config, seed=first.seed), first):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return {
+        re.sub(r"-seed\d+$", "", group[0].run) if len(group) > 1 else group[0].run: group
+        for group in groups
+    }
 
 
 def _published(game: str) -> list[str]:
@@ -204,7 +247,7 @@ def draw(told: list[Told], file: Path, game: str) -> None:
     for axis, panel in zip(axes_of, panels, strict=True):
         for i, (group, runs) in enumerate(_groups(told).items()):
             for run in runs:
-                label = group if run is runs[0] else "_"  # which a legend leaves out
+                label = f" {group}" if run is runs[0] else "_"  # "_" is left out of a legend
                 _draw_run(panel, run, axis, f"C{i}", label)
         random = scores.random_score(game)
         if random is not None:

@@ -71,7 +71,7 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
 
 
 def points(lines: Lines, key: str, over: str = "step") -> list[tuple[float, float]]:
-    """``(step, value)`` of each line that has one."""
+    """``(step, value)`` of each line that has one; ``over``: what stands in the step's place."""
     return [(line[over], line[key]) for line in lines if line.get(key) is not None]
 
 

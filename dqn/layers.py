@@ -26,8 +26,12 @@ class OrderedPixels(nn.Module):
         self.register_buffer("_order", order.flatten(), persistent=False)
         # Four pixels that stay together are moved as one word.
         first = self._order[::4]
-        together = order.shape[-1] % 4 == 0 and math.prod(stack_shape) % 4 == 0
-        self._by_words = together and bool((first % 4 == 0).all())
+        self._by_words = (
+            order.numel() % 4 == 0
+            and math.prod(stack_shape) % 4 == 0
+            and bool((first % 4 == 0).all())
+            and torch.equal(self._order.view(-1, 4), first[:, None] + torch.arange(4))
+        )
         self.register_buffer("_words", first // 4, persistent=False)
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,10 @@ def check_state(
     wrong = _wrong(rules, state) or (_wrong_roots(state["learner"]["optimizer"]) if deep else "")
     wrong = wrong or _wrong_masses(state, replay)
     if wrong:
-        raise Damaged(f"{folder}/meta.json: the state's {wrong} is not what this run's would be")
+        raise Damaged(
+            f"{folder}/meta.json: the state's {wrong} is not what this run's would be, "
+            "in this version of the program"
+        )
 
 
 def _wrong(rules: Any, value: Any, path: str = "") -> str:

@@ -75,11 +75,12 @@ def load_yaml_file(file: str) -> dict[Any, Any]:
         text = Path(file).read_text(encoding="utf-8")
         tree = load_yaml(text)
     except FileNotFoundError:
-        known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-        near = difflib.get_close_matches(Path(file).stem, known, n=1)
+        known = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
         advice = f"in {PRESETS.name}/ there are {', '.join(known)}"
-        if near:
-            advice = f"did you mean {PRESETS.name}/{near[0]}.yaml?"
+        if near := difflib.get_close_matches(Path(file).stem, known, n=1):
+            here = Path.cwd() == PRESETS.parent
+            path = known[near[0]]
+            advice = f"did you mean {path.relative_to(PRESETS.parent) if here else path}?"
         raise ConfigError(f"there is no file {file}; {advice}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None

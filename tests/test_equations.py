@@ -671,3 +671,9 @@ def test_pixels_moved_as_words_keep_their_bits() -> None:
     order = torch.tensor([[4, 5, 6, 7], [0, 1, 2, 3], [12, 13, 14, 15]])
     moved = OrderedPixels((1, 4, 4), order)(state)
     assert torch.equal(moved, state.flatten()[order.flatten()][None] / 255)
+    turned = order.flip(1)  # which no word keeps
+    moved = OrderedPixels((1, 4, 4), turned)(state)
+    assert torch.equal(moved, state.flatten()[turned.flatten()][None] / 255)
+    turned = order[:, [0, 2, 1, 3]]
+    moved = OrderedPixels((1, 4, 4), turned)(state)
+    assert torch.equal(moved, state.flatten()[turned.flatten()][None] / 255)

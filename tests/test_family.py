@@ -540,6 +540,10 @@ def test_center(torso: str) -> None:
     torch.testing.assert_close(seen, raw - raw.mean(0))
     other.load_state_dict(network.state_dict())
     assert torch.equal(other.see(PIXELS), seen)
+    numbers = PIXELS / 255
+    before = numbers.clone()
+    torch.testing.assert_close(network.see(numbers), seen)
+    assert torch.equal(numbers, before), "what an environment showed stays as it was"
     assert torch.equal(network(PIXELS), network.judge(seen))
 
 
