@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dqn.yaml_files import PRESETS
 from main import main
 
 TINY = [
@@ -201,7 +202,7 @@ COMMAND_LINES = {
     ),
     "a misspelt preset": (
         ["--config=configs/latop.yaml"],
-        "there is no file configs/latop.yaml; did you mean configs/laptop.yaml?",
+        f"there is no file configs/latop.yaml; did you mean {PRESETS}/laptop.yaml?",
     ),
     "a folder as a preset": (["--config=/"], "cannot read /: Is a directory"),
 }

@@ -505,6 +505,8 @@ METAS: dict[str, Callable[[Meta], Any]] = {
     "updates in words": edit("state.learner.updates", "40"),
     "updates absurd": edit("state.learner.updates", 10**400),
     "updates below 0": edit("state.learner.updates", -1),
+    "more updates than steps": edit("state.learner.updates", 201),
+    "more summed than steps": edit("state.learner.summed", 201),
     "updates summed absurd": edit("state.learner.summed", 10**400),
     "no optimiser": edit("state.learner.optimizer", {}),
     "half an optimiser": without("state.learner.optimizer.exp_avg"),
