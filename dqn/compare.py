@@ -87,7 +87,10 @@ def tell(run: str) -> Told:
     config = run_config(folder)
     evaluations = _lines(folder / "evaluations.jsonl", EVALUATION)
     training = _lines(folder / "training.jsonl", REPORT)
-    seconds = read_seconds(folder, ["evaluation/mean", "speed/steps_per_second"])
+    try:
+        seconds = read_seconds(folder, ["evaluation/mean", "speed/steps_per_second"])
+    except OSError as error:
+        raise ConfigError(f"cannot read TensorBoard's files in {run}: {error.strerror}") from None
     return Told(
         str(folder),
         config,
@@ -256,7 +259,7 @@ def draw(told: list[Told], file: Path, game: str) -> None:
         panel.set_xlabel("wall time, minutes" if axis == "minutes" else "step")
         panel.grid(alpha=0.3)
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    panels[0].set_ylabel(f"{game}: score (dots: evaluations, thin: training)")
+    panels[0].set_ylabel(f"{game}: score\n(dots: evaluations, thin: training)")
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=2
     )

@@ -201,12 +201,15 @@ def test_what_cannot_be_compared(
     broken = make_run(tmp_path / "d-seed1", watch, {100: 3}, pace=1)
     (Path(broken) / "evaluations.jsonl").write_text("{not json}\n")
     nothing = make_run(tmp_path / "f-seed1", watch, {100: 3}, pace=1, mean=None)
+    hidden = make_run(tmp_path / "g-seed1", watch, {100: 3}, pace=1)
+    (tmp_path / "g-seed1/events.out.tfevents.0000000001.dqn").mkdir()
     (tmp_path / "folder.png").mkdir()
     for arguments, sentence in {
         (pong, breakout): "runs of one game compare, and these are of Breakout and Pong",
         (young,): "there are no evaluations that could be compared",
         (pong, broken): f"{broken}/evaluations.jsonl is damaged: ",
         (pong, nothing): f"{nothing}/evaluations.jsonl is damaged: line 1 is not what a run writes",
+        (pong, hidden): f"cannot read TensorBoard's files in {hidden}: ",
         (pong, f"{tmp_path}/e"): f"{tmp_path}/e is no run's folder: it has no config.yaml",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
