@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Axis = Literal["step", "minutes"]
+AXES: tuple[Axis, ...] = ("step", "minutes")
 """What curves run over: keys of every line told."""
 
 EVALUATION = {
@@ -151,7 +152,6 @@ def _shared(told: list[Told], axis: Axis) -> float | None:
 
 def _table(told: list[Told]) -> str:
     """A line for each run, under a line of headings."""
-    step, minutes = _shared(told, "step"), _shared(told, "minutes")
     rows = [["run", "steps", "minutes", "last", "best", "of step"]]
     for run in told:
         last, best = run.evaluations[-1], max(run.evaluations, key=lambda line: line["mean"])
@@ -159,14 +159,13 @@ def _table(told: list[Told]) -> str:
         rows.append(
             [run.run, f"{last['step']:,}", took, _score(last), _score(best), f"{best['step']:,}"]
         )
-    if len(told) > 1 and step is not None:
-        rows[0].append(f"by {step:,} steps")
-        for row, run in zip(rows[1:], told, strict=True):
-            row.append(_score(run.newest("step", step)))
-    if len(told) > 1 and minutes is not None:
-        rows[0].append(f"in {_number(minutes)} minutes")
-        for row, run in zip(rows[1:], told, strict=True):
-            row.append(_score(run.newest("minutes", minutes)))
+    for axis in AXES:
+        limit = _shared(told, axis)
+        if len(told) > 1 and limit is not None:
+            steps = f"by {limit:,} steps"
+            rows[0].append(steps if axis == "step" else f"in {_number(limit)} minutes")
+            for row, run in zip(rows[1:], told, strict=True):
+                row.append(_score(run.newest(axis, limit)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
@@ -190,7 +189,7 @@ def _score(line: dict[str, Any] | None) -> str:
 def _over_seeds(told: list[Told]) -> list[str]:
     """A line for each config that there are several runs of."""
     lines = []
-    for name, runs in _groups(told).items():
+    for name, runs in _groups(told):
         step = min(run.evaluations[-1]["step"] for run in runs)
         means = [line["mean"] for run in runs if (line := run.newest("step", step))]
         if len(means) > 1:
@@ -202,8 +201,8 @@ def _over_seeds(told: list[Told]) -> list[str]:
     return lines
 
 
-def _groups(told: list[Told]) -> dict[str, list[Told]]:
-    """Runs that differ in nothing but their seeds, by a name."""
+def _groups(told: list[Told]) -> list[tuple[str, list[Told]]]:
+    """Runs that differ in nothing but their seeds, each group with a name."""
     groups: list[list[Told]] = []
     for run in told:
         for group in groups:
@@ -213,10 +212,10 @@ def _groups(told: list[Told]) -> dict[str, list[Told]]:
                 break
         else:
             groups.append([run])
-    return {
-        re.sub(r"-seed\d+$", "", group[0].run) if len(group) > 1 else group[0].run: group
+    return [
+        (re.sub(r"-seed\d+$", "", group[0].run) if len(group) > 1 else group[0].run, group)
         for group in groups
-    }
+    ]
 
 
 def _published(game: str) -> list[str]:
@@ -242,13 +241,11 @@ def draw(told: list[Told], file: Path, game: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    axes_of: list[Axis] = ["step"]
-    if all(run.evaluations[-1]["minutes"] is not None for run in told):
-        axes_of.append("minutes")
+    axes_of = [axis for axis in AXES if _shared(told, axis) is not None]
     figure = Figure(figsize=(5.5 * len(axes_of), 4), layout="constrained")
     panels = figure.subplots(1, len(axes_of), sharey=True, squeeze=False)[0]
     for axis, panel in zip(axes_of, panels, strict=True):
-        for i, (group, runs) in enumerate(_groups(told).items()):
+        for i, (group, runs) in enumerate(_groups(told)):
             for run in runs:
                 label = f" {group}" if run is runs[0] else "_"  # "_" is left out of a legend
                 _draw_run(panel, run, axis, f"C{i}", label)

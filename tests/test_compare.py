@@ -247,6 +247,23 @@ def test_a_run_twice_is_one_run_and_another_config_no_seed(
     assert "runs, by" not in capsys.readouterr().out
 
 
+def test_two_configs_in_folders_of_one_name_stay_apart(
+    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        make_run(tmp_path / f"dqn-seed{seed}", watch, {100: score}, pace=1)
+        for seed, score in ((1, 3), (2, 5), (3, 10), (4, 12))
+    ]
+    for run in runs[2:]:
+        (Path(run) / "config.yaml").write_text(
+            f"game: Pong\nseed: {run[-1]}\nreplay: {{gamma: 0.98}}\n"
+        )
+    assert main(["compare", *runs]) == 0
+    shown = capsys.readouterr().out
+    assert "dqn, 2 runs, by 100 steps: 4.0" in shown
+    assert "dqn, 2 runs, by 100 steps: 11.0" in shown
+
+
 def test_a_young_run_is_left_out(
     tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
 ) -> None:
