@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dqn.types import I64, Array
+from dqn.replay import Replay
+from dqn.types import I64, Array, TimeStep
 
 Work = Callable[[], None]
 """What is repeated: it reads and writes tensors that stay where they are."""
@@ -57,25 +58,32 @@ class Captured:
 
 
 class CapturedGreedy:
-    """The greedy actions of N environments, by a captured graph."""
+    """The greedy actions of N environments, by a captured graph, on the stacks that the replay
+    memory holds: so each frame is sent to the device once."""
 
     def __init__(
         self,
         q_values: Callable[[torch.Tensor], torch.Tensor],
-        stacks: torch.Tensor,
+        replay: Replay,
+        present: Callable[[], TimeStep],
         generators: Generators,
     ) -> None:
-        """``stacks [N, S, *frame]``: any, of the shape, type and device of those to come."""
+        """``present`` hands over what the environments show at this moment."""
         self._q_values = q_values
-        self._state = torch.zeros_like(stacks)
-        self._action = torch.zeros(len(stacks), dtype=torch.int64, device=stacks.device)
-        self._arriving, self._leaving = pinned(self._state), pinned(self._action)
+        self._replay = replay
+        self._present = present
+        self._action = torch.zeros(replay.num_envs, dtype=torch.int64, device=replay.device)
+        self._leaving = torch.zeros_like(self._action, device="cpu")
+        if replay.device.type == "cuda":
+            self._leaving = self._leaving.pin_memory()
         self._choose = Captured(self._work, generators)
 
     def __call__(self, stack: Array) -> I64:
-        """Actions ``[N]`` on ``stack [N, S, *frame]``: here the loop waits for the device."""
-        self._arriving.copy_(torch.from_numpy(stack))
-        self._state.copy_(self._arriving, non_blocking=True)
+        """Actions ``[N]`` on the present ``stack [N, S, *frame]``: here the loop waits for the
+        device."""
+        timestep = self._present()
+        assert stack is timestep.stack, "stacks of another moment"
+        self._replay.show(timestep)
         self._choose(1)
         self._leaving.copy_(self._action, non_blocking=True)
         wait_for(self._action.device)
@@ -83,7 +91,7 @@ class CapturedGreedy:
 
     @torch.no_grad()
     def _work(self) -> None:
-        self._action.copy_(self._q_values(self._state).argmax(1))
+        self._action.copy_(self._q_values(self._replay.newest()).argmax(1))
 
 
 def run_aside(work: Work) -> None:
@@ -104,11 +112,6 @@ def capture(work: Work, generators: Generators) -> Work:
     with torch.cuda.graph(graph):
         work()
     return graph.replay
-
-
-def pinned(like: torch.Tensor) -> torch.Tensor:
-    """Room on the CPU for such a tensor, from where a GPU fetches it by itself."""
-    return torch.empty(like.shape, dtype=like.dtype, pin_memory=like.is_cuda)
 
 
 def wait_for(device: torch.device) -> None:

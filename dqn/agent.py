@@ -91,11 +91,9 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     greedy = greedy_by(learner.acting_q_values, device)
     if _captures(config, device, replay_device):
         learn = Captured(once, [draws, replay_draws])
-        stacks = torch.zeros(
-            config.num_envs, spec.stack, *spec.frame_shape, dtype=replay.layout["frame"][0],
-            device=device,
-        )  # fmt: skip
-        greedy = CapturedGreedy(learner.acting_q_values, stacks, [draws])
+        replay.take_in_by(lambda work: functools.partial(Captured(work, []), 1))
+        q_values = learner.acting_q_values
+        greedy = CapturedGreedy(q_values, replay, lambda: environment.timestep, [draws])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
     model = DeepModel(network, values, spec.num_actions, device)
     return Agent(environment, replay, model, learner, actor, learn)

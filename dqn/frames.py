@@ -4,11 +4,11 @@ Both hand back exactly what was written. A row is ``time slot * N + environment`
 ``T * N``, is for ever blank.
 """
 
-import numpy as np
 import torch
 import zstandard
 
-from dqn.types import Array
+from dqn import parcel
+from dqn.parcel import AnyArray
 
 
 def make_frames(
@@ -42,16 +42,13 @@ class PlainFrames:
         self._flat = torch.empty(length * num_envs + 1, *shape, dtype=dtype, device=device)
         self._flat[-1] = 0
         self._ring = self._flat[:-1].view(length, num_envs, *shape)
-        # On the CPU numpy writes: torch would share the work out and wait for its other thread,
-        # while the emulators hold every core.
-        self._array = self._ring.numpy() if device.type == "cpu" else None
+        # Or else torch would share the work out and wait for its other thread, while the emulators
+        # hold every core.
+        self._at_hand = parcel.at_hand(self._ring)
 
-    def write(self, slot: int, frame: Array) -> None:
-        """Keep the frames ``[N, *frame]`` of one moment."""
-        if self._array is None:
-            self._ring[slot].copy_(torch.from_numpy(frame))
-        else:
-            self._array[slot] = frame
+    def write(self, slot: AnyArray, frame: AnyArray) -> None:
+        """Keep the frames ``[1, N, *frame]`` of the moment ``slot [1]``, both on this device."""
+        self._at_hand[slot] = frame
 
     def read(self, row: torch.Tensor) -> torch.Tensor:
         """The frames of rows ``[M]``: ``[M, *frame]``, a copy."""
@@ -82,10 +79,10 @@ class CompressedFrames:
         self._unpack = zstandard.ZstdDecompressor().decompress
         self._packed[-1] = self._pack(torch.zeros(shape, dtype=dtype).numpy().data)
 
-    def write(self, slot: int, frame: Array) -> None:
-        """Keep the frames ``[N, *frame]`` of one moment."""
-        begin = slot * self._num_envs
-        for env, one in enumerate(np.ascontiguousarray(frame)):
+    def write(self, slot: AnyArray, frame: AnyArray) -> None:
+        """Keep the frames ``[1, N, *frame]`` of the moment ``slot [1]``."""
+        begin = int(slot[0]) * self._num_envs
+        for env, one in enumerate(frame[0]):
             # Copied: what the library returns still sits in room for the whole frame.
             self._packed[begin + env] = bytes(memoryview(self._pack(one.data)))
 
@@ -103,7 +100,7 @@ class CompressedFrames:
     def load(self, slots: torch.Tensor, frame: torch.Tensor) -> None:
         """The counterpart of ``save``."""
         for slot, frames in zip(slots.tolist(), frame.numpy(), strict=True):
-            self.write(slot, frames)
+            self.write([slot], frames[None])
 
     def _unpacked(self, rows: list[int]) -> torch.Tensor:
         packed = self._packed

@@ -11,14 +11,21 @@ reward and a discount, and need not hear of gamma, n, ends or lives. One frame a
 Atari rows take 7.06 GB, where whole stacks would take 28 and pairs of stacks 56.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
+from dqn import parcel
 from dqn.config import ReplayConfig
 from dqn.envs import shape_cartpole
 from dqn.frames import make_frames
+from dqn.parcel import Parcel
 from dqn.sampler import make_sampler
-from dqn.types import I64, Batch, State, TimeStep
+from dqn.types import I64, Batch, Bool, State, TimeStep
+
+FLAGS = ("first", "last", "terminal")
+FIRST, LAST, TERMINAL = range(3)
 
 
 class Replay:
@@ -48,25 +55,42 @@ class Replay:
         self._frames = make_frames(
             config.storage, self.length, num_envs, frame_shape, pixels, self.device
         )
+        flags = torch.zeros(len(FLAGS), self.length, num_envs, dtype=torch.bool, device=self.device)
+        action = torch.uint8 if num_actions <= 256 else torch.int32
         self._rings = {
-            name: torch.zeros(self.length, num_envs, dtype=dtype, device=self.device)
-            for name, dtype in {
-                "action": torch.uint8 if num_actions <= 256 else torch.int32,
-                "reward": torch.float32,
-                "first": torch.bool,
-                "last": torch.bool,
-                "terminal": torch.bool,
-            }.items()
-        }
+            "action": torch.zeros(self.length, num_envs, dtype=action, device=self.device),
+            "reward": torch.zeros(self.length, num_envs, device=self.device),
+        } | dict(zip(FLAGS, flags, strict=True))
         """Each ``[T, N]``."""
+        self._write = {name: parcel.at_hand(ring) for name, ring in self._rings.items()}
+        self._write["flags"] = parcel.at_hand(flags)
+        # What flags decide is decided without waiting for a device.
+        self._flags = flags.cpu().numpy()  # [3, T, N]; on the CPU the same memory
         # The same memory, a row per (time, environment) pair: what a drawn index points into.
         self._flat = {name: rows.flatten() for name, rows in self._rings.items()}
         self.layout = {"frame": (pixels, (num_envs, *frame_shape))} | {
             name: (ring.dtype, (num_envs,)) for name, ring in self._rings.items()
         }
         """Type and shape of what ``rows`` hands over of each moment."""
+        self._moment = Parcel(
+            {
+                "slot": (torch.int64, (1,)),
+                "frame": (pixels, (1, num_envs, *frame_shape)),
+                "reward": (torch.float32, (1, num_envs)),
+                "flags": (torch.bool, (len(FLAGS), 1, num_envs)),
+                "closing": (torch.int64, (stack,)),
+                "kept": (torch.bool, (stack, num_envs)),
+                "opening": (torch.int64, (n_step,)),
+                "opened": (torch.bool, (n_step, num_envs)),
+            },
+            self.device,
+        )
+        self._action = Parcel({"action": (action, (num_envs,))}, self.device)
+        self._take_in: Callable[[], None] = self._write_moment
+        self._shown = False  # whether row ``time`` is there, all but its action
         self._sampler = make_sampler(config, self.length, num_envs, generator)
         self._back = torch.arange(1 - stack, 1, device=self.device)  # -3, -2, -1, 0
+        self._everyone = torch.arange(num_envs, device=self.device)
         self._ahead = torch.arange(1, n_step + 1, device=self.device)
         powers = config.gamma ** np.arange(n_step + 1, dtype=np.float64)
         self._gamma = torch.from_numpy(powers).float().to(self.device)  # gamma^0 .. gamma^n
@@ -82,23 +106,44 @@ class Replay:
 
     def add(self, timestep: TimeStep, action: I64) -> None:
         """Write row ``time``: what was seen at this moment and the action ``[N]`` chosen on it."""
-        reward = np.clip(timestep.reward, -1, 1) if self._clip_reward else timestep.reward
-        slot = self.time % self.length
-        self._frames.write(slot, timestep.stack[:, -1])
-        for name, values in (
-            ("action", action),
-            ("reward", reward),
-            ("first", timestep.first),
-            ("last", timestep.last),
-            ("terminal", timestep.terminal),
-        ):
-            self._rings[name][slot].copy_(torch.from_numpy(values))
-        if self.time >= self.length:
-            self._close_overwritten()
-        if self.time > 0:
-            self._open_completed()
+        self.show(timestep)
+        self._action.open()["action"][...] = action
+        self._action.send()
+        self._write["action"][self.time % self.length] = self._action.there["action"]
+        self._shown = False
         self.time += 1
         self._sampler.anneal(self.time * self.num_envs)
+
+    def show(self, timestep: TimeStep) -> None:
+        """Write row ``time``, all but its action; a second time at one moment it does nothing."""
+        if self._shown:
+            return
+        self._shown = True
+        slot = self.time % self.length
+        for ring, name in zip(self._flags, FLAGS, strict=True):
+            ring[slot] = getattr(timestep, name)
+        moment = self._moment.open()
+        moment["slot"][0] = slot
+        moment["frame"][0] = timestep.stack[:, -1]
+        moment["reward"][0] = timestep.reward
+        if self._clip_reward:
+            moment["reward"].clip(-1, 1, out=moment["reward"])
+        moment["flags"][:, 0] = self._flags[:, slot]
+        moment["closing"][...] = (slot + np.arange(self._stack)) % self.length
+        moment["kept"][...] = self._not_overwritten(moment["closing"])
+        moment["opening"][...] = (slot - 1 - np.arange(self._n_step)) % self.length
+        moment["opened"][...] = self._completed(moment["opening"])
+        self._moment.send()
+        self._take_in()
+
+    def newest(self) -> torch.Tensor:
+        """The stacks ``[N, S, *frame]`` of the moment that was shown last."""
+        slot = torch.as_tensor(self._moment.there["slot"])
+        return self._stacks(slot.expand(self.num_envs), self._everyone)
+
+    def take_in_by(self, launcher: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        """From now on a moment that was sent is taken in by what this makes of the work."""
+        self._take_in = launcher(self._write_moment)
 
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions from all that are whole, as the sampler does."""
@@ -144,6 +189,8 @@ class Replay:
         self._frames.load(slots, rows["frame"])
         for name, ring in self._rings.items():
             ring[slots.to(self.device)] = rows[name].to(self.device)
+        for known, name in zip(self._flags, FLAGS, strict=True):
+            known[slots] = rows[name]
 
     def state_dict(self) -> State:
         """All but the rows themselves, which ``rows`` hands over a piece at a time."""
@@ -151,7 +198,7 @@ class Replay:
 
     def load_state_dict(self, state: State) -> None:
         """The counterpart of ``state_dict``."""
-        self.time = state["time"]
+        self.time, self._shown = state["time"], False
         self._sampler.load_state_dict(state["sampler"])
         self._sampler.anneal(self.time * self.num_envs)
 
@@ -169,33 +216,45 @@ class Replay:
         frames = self._frames.read(index.flatten())
         return frames.view(*index.shape, *frames.shape[1:])
 
-    def _close_overwritten(self) -> None:
-        """Row ``time - T`` is gone, and so are the starts whose stack shows it."""
-        lost = self.time - self.length
-        slots = [(lost + j) % self.length for j in range(self._stack)]
-        kept = torch.zeros(self._stack, self.num_envs, dtype=torch.bool, device=self.device)
-        for j in range(1, self._stack):
-            kept[j] = kept[j - 1] | self._rings["first"][slots[j]]  # blank from there on
-        self._sampler.close(slots, kept)
+    def _write_moment(self) -> None:
+        """Put what has arrived in its place. Where that is comes with it, so that a captured graph
+        need not know."""
+        moment = self._moment.there
+        slot = moment["slot"]
+        self._frames.write(slot, moment["frame"])
+        self._write["reward"][slot] = moment["reward"]
+        self._write["flags"][:, slot] = moment["flags"]
+        self._sampler.close(moment["closing"], moment["kept"])
+        self._sampler.open(moment["opening"], moment["opened"])
 
-    def _open_completed(self) -> None:
-        """The new row completes the start n rows before it and, if it is an end, all since."""
-        rows, newest = self._rings, self.time % self.length
-        ends_here = rows["terminal"][newest] | rows["last"][newest]
-        reach = min(self._n_step, self.time)
-        slots = [(self.time - j) % self.length for j in range(1, reach + 1)]
-        opened = torch.empty(reach, self.num_envs, dtype=torch.bool, device=self.device)
-        unbroken = torch.ones_like(ends_here)  # no end between the start and the new row
-        for j, slot in enumerate(slots, start=1):
-            complete = unbroken if j == self._n_step else unbroken & ends_here
-            opened[j - 1] = complete & ~rows["last"][slot]
-            unbroken = unbroken & ~(rows["terminal"][slot] | rows["last"][slot])
-        self._sampler.open(slots, opened)
+    def _not_overwritten(self, slots: I64) -> Bool:
+        """Row ``time - T`` is gone, and so are the starts among the rows ``slots [S]`` since whose
+        stack shows it: all before the first that opens an episode. Which are kept: ``[S, N]``."""
+        kept = np.ones((len(slots), self.num_envs), bool)
+        if self.time >= self.length:
+            kept[0] = False
+            np.logical_or.accumulate(self._flags[FIRST, slots[1:]], out=kept[1:])
+        return kept
+
+    def _completed(self, slots: I64) -> Bool:
+        """The new row completes the start n rows before it and, if it is an end, all since. Of the
+        rows ``slots [n]``, newest first, those that now may be drawn: ``[n, N]``."""
+        last, terminal = self._flags[LAST], self._flags[TERMINAL]
+        newest = self.time % self.length
+        completes = np.zeros((len(slots), self.num_envs), bool)
+        completes[-1] = True
+        completes |= last[newest] | terminal[newest]
+        # no end between the start and the new row
+        ends = last[slots] | terminal[slots]
+        completes[1:] &= ~np.logical_or.accumulate(ends[:-1])
+        completes &= ~last[slots]
+        completes[self.time :] = False  # there were not so many rows
+        return completes
 
 
 class ShapedReplay(Replay):
     """Remembers CartPole's shaped reward in the place of its own."""
 
-    def add(self, timestep: TimeStep, action: I64) -> None:
-        """As ``Replay.add``."""
-        super().add(shape_cartpole(timestep), action)
+    def show(self, timestep: TimeStep) -> None:
+        """As ``Replay.show``."""
+        super().show(shape_cartpole(timestep))

@@ -11,7 +11,9 @@ from typing import Protocol
 
 import torch
 
+from dqn import parcel
 from dqn.config import ReplayConfig
+from dqn.parcel import AnyArray
 from dqn.schedule import linear
 from dqn.types import State
 
@@ -21,12 +23,12 @@ _BLOCK_ROWS = 128  # of a million rows 8,000 sums: to look among them costs as m
 class Sampler(Protocol):
     """What a replay memory asks of whoever draws for it."""
 
-    def open(self, slots: list[int], opened: torch.Tensor) -> None:
-        """From now on the rows ``opened [len(slots), N]`` (bool) may be drawn."""
+    def open(self, slots: AnyArray, opened: AnyArray) -> None:
+        """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
         ...
 
-    def close(self, slots: list[int], kept: torch.Tensor) -> None:
-        """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
+    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+        """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
         ...
 
     def anneal(self, step: int) -> None:
@@ -74,6 +76,9 @@ class Masses:
         self.flat = mass.flatten()
         self._by_block = mass.view(blocks, self._times_per_block * num_envs)
         self._sums = torch.zeros(blocks, dtype=torch.int64, device=device)
+        self._at_hand, self._blocks_at_hand, self._sums_at_hand = map(
+            parcel.at_hand, (self.mass, self._by_block, self._sums)
+        )
 
     def at(self, uniform: torch.Tensor) -> torch.Tensor:
         """The rows ``[B]`` that lie at fractions ``uniform [B]`` (float64, below 1) of the total.
@@ -89,17 +94,15 @@ class Masses:
         column = torch.searchsorted(inside, place[:, None], right=True).squeeze(1)
         return block * self._by_block.shape[1] + column
 
-    def open(self, slots: list[int], opened: torch.Tensor, mass: torch.Tensor) -> None:
-        """Give the rows ``opened [len(slots), N]`` (bool) this mass."""
-        for slot, mask in zip(slots, opened, strict=True):
-            row = self.mass[slot]
-            torch.where(mask, mass, row, out=row)
+    def open(self, slots: AnyArray, opened: AnyArray, mass: AnyArray) -> None:
+        """Give the rows ``opened [L, N]`` (bool) of the slots ``[L]``, all different and so far
+        without any, this mass."""
+        self._at_hand[slots] += opened * mass
         self._recount(slots)
 
-    def close(self, slots: list[int], kept: torch.Tensor) -> None:
-        """Give the rows not ``kept [len(slots), N]`` (bool) the mass 0."""
-        for slot, mask in zip(slots, kept, strict=True):
-            self.mass[slot].mul_(mask)
+    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+        """Give the rows not ``kept [L, N]`` (bool) of the slots ``[L]``, all different, mass 0."""
+        self._at_hand[slots] *= kept
         self._recount(slots)
 
     def replace(self, index: torch.Tensor, mass: torch.Tensor) -> None:
@@ -126,9 +129,9 @@ class Masses:
         self.mass.copy_(mass)
         self._sums.copy_(self._by_block.sum(1))
 
-    def _recount(self, slots: list[int]) -> None:
-        for block in {slot // self._times_per_block for slot in slots}:
-            torch.sum(self._by_block[block], 0, out=self._sums[block])
+    def _recount(self, slots: AnyArray) -> None:
+        block = slots // self._times_per_block
+        self._sums_at_hand[block] = self._blocks_at_hand[block].sum(1)
 
 
 class UniformSampler:
@@ -137,14 +140,14 @@ class UniformSampler:
     def __init__(self, time_rows: int, num_envs: int, generator: torch.Generator) -> None:
         self._generator = generator
         self._masses = Masses(time_rows, num_envs, torch.uint8, generator.device)
-        self._one = torch.ones((), dtype=torch.uint8, device=generator.device)
+        self._one = parcel.at_hand(torch.ones((), dtype=torch.uint8, device=generator.device))
 
-    def open(self, slots: list[int], opened: torch.Tensor) -> None:
-        """From now on the rows ``opened [len(slots), N]`` (bool) may be drawn."""
+    def open(self, slots: AnyArray, opened: AnyArray) -> None:
+        """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
         self._masses.open(slots, opened, self._one)
 
-    def close(self, slots: list[int], kept: torch.Tensor) -> None:
-        """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
+    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+        """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
         self._masses.close(slots, kept)
 
     def anneal(self, step: int) -> None:
@@ -199,13 +202,14 @@ class PrioritizedSampler:
         self._beta = torch.full((), beta[0], dtype=torch.float64, device=generator.device)
         self._masses = Masses(time_rows, num_envs, torch.int32, generator.device)
         self._newest = torch.full((), self.UNIT, dtype=torch.int32, device=generator.device)
+        self._newest_at_hand = parcel.at_hand(self._newest)
 
-    def open(self, slots: list[int], opened: torch.Tensor) -> None:
-        """From now on the rows ``opened [len(slots), N]`` (bool) may be drawn."""
-        self._masses.open(slots, opened, self._newest)
+    def open(self, slots: AnyArray, opened: AnyArray) -> None:
+        """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
+        self._masses.open(slots, opened, self._newest_at_hand)
 
-    def close(self, slots: list[int], kept: torch.Tensor) -> None:
-        """From now on the rows not ``kept [len(slots), N]`` (bool) may not be drawn."""
+    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+        """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
         self._masses.close(slots, kept)
 
     def anneal(self, step: int) -> None:

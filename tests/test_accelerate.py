@@ -16,8 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dqn import accelerate
-from dqn.accelerate import WARM_UPS, Captured, CapturedGreedy, Repeated
-from dqn.actor import greedy_by
+from dqn.accelerate import WARM_UPS, Captured, Repeated
 from dqn.agent import Agent, make_agent
 from dqn.config import (
     Config,
@@ -125,6 +124,8 @@ FAMILY = {
 def agent_of(config: Config, captured: bool, monkeypatch: pytest.MonkeyPatch) -> Agent:
     with monkeypatch.context() as patch:
         patch.setattr("dqn.agent._captures", lambda *_: captured)
+        if captured:  # what is sent lies in memory of its own, and torch writes it
+            patch.setattr("dqn.parcel.at_hand", lambda tensor: tensor)
         agent = make_agent(config, CPU)
     agent.learner.first_bad._ask = False  # as on a GPU
     agent.environment.reset(1, "training")
@@ -207,19 +208,25 @@ def test_what_python_does_is_not_repeated() -> None:
 
 
 @pytest.mark.usefixtures("_taped")
-def test_greedy_actions_are_the_callers_own() -> None:
+def test_greedy_actions_are_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next call may not change what the last one handed over."""
-    weight = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
-
-    def q_values(state: torch.Tensor) -> torch.Tensor:
-        return state.flatten(1) @ weight
-
-    stacks = np.random.default_rng(1).normal(size=(9, 4, 1, 3)).astype(np.float32)
-    captured = CapturedGreedy(q_values, torch.from_numpy(stacks[0]), [])
-    plain = greedy_by(q_values, CPU)
-    chosen = [captured(stack) for stack in stacks]
-    assert np.array_equal(chosen, [plain(stack) for stack in stacks])
-    assert len({tuple(action) for action in map(tuple, chosen)}) > 1
+    agent = agent_of(SMALL, True, monkeypatch)
+    chosen, copies, environment = [], [], agent.environment
+    for _ in range(12):
+        with torch.no_grad():  # another action is the best one
+            for parameter in agent.learner.online.head.parameters():
+                parameter.neg_()
+        action = agent.actor._greedy(environment.timestep.stack)
+        chosen.append(action)
+        copies.append(action.copy())
+        environment.send(np.array([0, 1, 0, 1]))
+        agent.replay.add(environment.timestep, action)
+        environment.receive()
+    with pytest.raises(AssertionError, match="another moment"):
+        agent.actor._greedy(environment.timestep.stack.copy())
+    environment.close()
+    assert np.array_equal(chosen, copies)
+    assert len(set(map(tuple, chosen))) > 1
 
 
 def test_what_cannot_be_captured_is_refused() -> None:

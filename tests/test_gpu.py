@@ -4,6 +4,7 @@ import dataclasses
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_resume import BREAKOUT, NEVER, assert_same, finish, interrupt, run_of, train
@@ -12,6 +13,8 @@ from dqn.accelerate import WARM_UPS, Captured
 from dqn.agent import make_agent
 from dqn.bench import fill
 from dqn.config import Config
+from dqn.learner import Learner
+from dqn.method import Agent
 from dqn.options import parse_training, training_parser
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -33,6 +36,11 @@ def test_the_same_bits_twice_and_across_a_resume(replay: str, tmp_path: Path) ->
     assert_same(run_of(resumed), once)
 
 
+def stack_of(agent: Agent[Learner]) -> np.ndarray:
+    """What its environments show."""
+    return agent.environment.timestep.stack
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", ["dqn", "nature", "rainbow", "munchausen_iqn", "btr"])
 def test_captured_graphs_learn_the_same(preset: str) -> None:
@@ -52,11 +60,10 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
         fill(agent, 1000, seed=1)
     states = plain.replay.sample(32).state
     captured.replay.sample(32)
-    stack = states[:4].cpu().numpy()
     for agent in (plain, captured):
         for _ in range(WARM_UPS):  # from the next call on, it is the graph
             agent.learn(1)
-            agent.actor.act(stack, 0.0)
+            agent.actor.act(stack_of(agent), 0.0)
     captured.learner.load_state_dict(plain.learner.state_dict())
     captured.replay.load_state_dict(plain.replay.state_dict())
     for updates, tolerance in ((1, 1e-6), (99, 1e-3)):
@@ -66,7 +73,10 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
         ours, theirs = (agent.model.q_values(states) for agent in (captured, plain))
         assert (ours - theirs).norm() <= tolerance * theirs.norm()
     assert captured.learner.updates == plain.learner.updates == 100 + WARM_UPS
-    assert (captured.actor.act(stack, 0.0) == plain.actor.act(stack, 0.0)).mean() >= 0.75
+    ours, theirs = (a.actor.act(stack_of(a), 0.0) for a in (captured, plain))
+    assert (ours == theirs).mean() >= 0.75
+    # the frames were sent once, and the replay memory holds what the environments show
+    assert torch.equal(captured.replay.newest().cpu(), torch.from_numpy(stack_of(captured)))
     for agent in (plain, captured):
         agent.environment.close()
 

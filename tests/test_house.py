@@ -21,8 +21,8 @@ FLOORS = {
         *["validation", "method_check", "part_check"],
     ],
     1: [
-        *["envs", "sampler", "frames", "replay", "layers", "torsos", "heads", "networks"],
-        *["action_values", "policies", "optimizers"],
+        *["envs", "parcel", "sampler", "frames", "replay"],
+        *["layers", "torsos", "heads", "networks", "action_values", "policies", "optimizers"],
         *["device", "sinks", "board", "parser", "options"],
     ],
     2: ["actor", "learner", "method", "accelerate", "agent", "films"],

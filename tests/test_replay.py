@@ -166,17 +166,22 @@ def make_replay(shape: Shape, seed: int = 0) -> Replay:
     return replay
 
 
-def add(replay: Replay, tape: Tape, t: int) -> None:
-    """Add row ``t`` of a tape as the loop does."""
+def moment(replay: Replay, tape: Tape, t: int) -> TimeStep:
+    """Row ``t`` of a tape as the environments would show it."""
     rows, stack = tape[t], replay._stack
-    step = TimeStep(
+    return TimeStep(
         stack=np.stack([seen_at(tape, t, e, stack) for e in range(len(rows))]),
         reward=np.array([row.reward for row in rows], np.float32),
         first=np.array([row.first for row in rows]),
         last=np.array([row.last for row in rows]),
         terminal=np.array([row.terminal for row in rows]),
     )
-    replay.add(step, np.array([row.action for row in rows], np.int64))
+
+
+def add(replay: Replay, tape: Tape, t: int) -> None:
+    """Add row ``t`` of a tape as the loop does."""
+    action = np.array([row.action for row in tape[t]], np.int64)
+    replay.add(moment(replay, tape, t), action)
 
 
 def drawable(replay: Replay) -> set[int]:
@@ -399,6 +404,34 @@ def test_draws_are_independent_of_the_batch_they_come_in() -> None:
     whole, parts = filled(Shape(50, 3, 1, 4), 70), filled(Shape(50, 3, 1, 4), 70)
     index = torch.cat([parts.sample(8).index for _ in range(4)])
     assert torch.equal(whole.sample(32).index, index)
+
+
+@pytest.mark.parametrize("at_hand", ["numpy", "torch"])
+@pytest.mark.parametrize("float_frames", [False, True])
+def test_the_newest_stacks_are_those_shown(
+    at_hand: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every moment, across wraps and ends; and a moment may be shown first and added later. In
+    torch's hands, as on a GPU, what is sent lies in memory of its own."""
+    shape = Shape(12, 5, 2, 4, float_frames=float_frames)
+    tape = make_tape(random_endings(3, 60, 5), float_frames)
+    plain = make_replay(shape)
+    if at_hand == "torch":
+        monkeypatch.setattr("dqn.parcel.at_hand", lambda tensor: tensor)
+    replay = make_replay(shape)
+    assert isinstance(replay._moment.there["slot"], torch.Tensor) == (at_hand == "torch")
+    for t in range(60):
+        step = moment(replay, tape, t)
+        replay.show(step)
+        held = replay.newest()
+        assert held.numpy().dtype == step.stack.dtype and np.array_equal(held, step.stack)
+        replay.show(moment(replay, tape, (t + 1) % 60))  # the same moment: nothing happens
+        add(replay, tape, t)
+        add(plain, tape, t)
+        assert drawable(replay) == drawable(plain)
+    index = sorted(drawable(plain))
+    for ours, theirs in zip(draw(replay, index), draw(plain, index), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 600, 2000])

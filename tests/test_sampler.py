@@ -17,7 +17,7 @@ def sampler(rows: int, alpha: float = 0.5, beta: float = 1.0, seed: int = 1) -> 
     """One environment, every row open."""
     generator = torch.Generator().manual_seed(seed)
     made = PrioritizedSampler(rows, 1, generator, alpha, (beta, beta, 0))
-    made.open(list(range(rows)), torch.ones(rows, 1, dtype=torch.bool))
+    made.open(np.arange(rows), np.ones((rows, 1), bool))
     return made
 
 
@@ -58,15 +58,15 @@ def test_a_new_row_has_the_greatest_mass_there_has_been() -> None:
     made = sampler(10)
     made.update_priorities(torch.tensor([4]), torch.tensor([9.0]))
     made.update_priorities(torch.tensor([4]), torch.tensor([1.0]))
-    made.close([7], torch.zeros(1, 1, dtype=torch.bool))
+    made.close(np.array([7]), np.zeros((1, 1), bool))
     assert masses(made)[7] == 0
-    made.open([7], torch.ones(1, 1, dtype=torch.bool))
+    made.open(np.array([7]), np.ones((1, 1), bool))
     assert masses(made)[4] == UNIT and masses(made)[7] == 3 * UNIT
 
 
 def test_a_closed_row_stays_closed() -> None:
     made = sampler(10)
-    made.close([7], torch.zeros(1, 1, dtype=torch.bool))
+    made.close(np.array([7]), np.zeros((1, 1), bool))
     made.update_priorities(torch.tensor([7, 8]), torch.tensor([5.0, 0.0]))
     assert masses(made)[7] == 0 and masses(made)[8] == 1
     assert 7 not in made.draw(1000)[0]
@@ -127,7 +127,7 @@ def test_weights_undo_the_bias(beta: float) -> None:
 
 def test_beta_grows_with_the_rows() -> None:
     made = PrioritizedSampler(2, 1, torch.Generator(), 1.0, (0.4, 1.0, 1000))
-    made.open([0, 1], torch.ones(2, 1, dtype=torch.bool))
+    made.open(np.arange(2), np.ones((2, 1), bool))
     made.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
     for step, beta in ((0, 0.4), (500, 0.7), (1000, 1.0), (5000, 1.0)):
         made.anneal(step)
@@ -185,5 +185,5 @@ def test_compressed_frames_take_the_memory_that_they_need() -> None:
     before = psutil.Process().memory_info().rss
     for slot in range(40_000):
         frame[0, slot % 84, slot // 84 % 84] = slot % 255
-        frames.write(slot, frame)
+        frames.write([slot], frame[None])
     assert psutil.Process().memory_info().rss - before < 60e6
