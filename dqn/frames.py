@@ -7,8 +7,7 @@ Both hand back exactly what was written. A row is ``time slot * N + environment`
 import torch
 import zstandard
 
-from dqn import parcel
-from dqn.parcel import AnyArray
+from dqn.parcel import AnyArray, at_hand
 
 
 def make_frames(
@@ -44,7 +43,7 @@ class PlainFrames:
         self._ring = self._flat[:-1].view(length, num_envs, *shape)
         # Or else torch would share the work out and wait for its other thread, while the emulators
         # hold every core.
-        self._at_hand = parcel.at_hand(self._ring)
+        self._at_hand = at_hand(self._ring)
 
     def write(self, slot: AnyArray, frame: AnyArray) -> None:
         """Keep the frames ``[1, N, *frame]`` of the moment ``slot [1]``, both on this device."""

@@ -12,13 +12,26 @@ from dqn.types import Array
 AnyArray = Any
 """What numpy and torch index, write and add up in the same words."""
 
+_NUMPY = {"cpu"}  # devices whose memory numpy sees
 _ALIGNMENT = 16  # bytes; enough for every type that travels
 
 
 def at_hand(tensor: torch.Tensor) -> AnyArray:
     """On the CPU numpy's view of the same memory, as torch takes ten times as long for a few
     numbers; elsewhere the tensor itself."""
-    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+    return tensor.numpy() if tensor.device.type in _NUMPY else tensor
+
+
+def whole(numbers: AnyArray) -> AnyArray:
+    """Rounded towards 0, as int64."""
+    return numbers.astype(np.int64) if isinstance(numbers, np.ndarray) else numbers.long()
+
+
+def places_in(ascending: AnyArray, values: AnyArray) -> AnyArray:
+    """For each of ``values [B]`` how many of ``ascending [L]`` are not greater."""
+    if isinstance(ascending, np.ndarray):
+        return ascending.searchsorted(values, side="right")
+    return torch.searchsorted(ascending, values, right=True)
 
 
 class Parcel:

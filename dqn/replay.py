@@ -16,11 +16,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dqn import parcel
 from dqn.config import ReplayConfig
 from dqn.envs import shape_cartpole
 from dqn.frames import make_frames
-from dqn.parcel import Parcel
+from dqn.parcel import AnyArray, Parcel, at_hand
 from dqn.sampler import make_sampler
 from dqn.types import I64, Batch, Bool, State, TimeStep
 
@@ -55,19 +54,21 @@ class Replay:
         self._frames = make_frames(
             config.storage, self.length, num_envs, frame_shape, pixels, self.device
         )
-        flags = torch.zeros(len(FLAGS), self.length, num_envs, dtype=torch.bool, device=self.device)
+        rows = self.length * num_envs
+        flags = torch.zeros(len(FLAGS), rows, dtype=torch.bool, device=self.device)
         action = torch.uint8 if num_actions <= 256 else torch.int32
-        self._rings = {
-            "action": torch.zeros(self.length, num_envs, dtype=action, device=self.device),
-            "reward": torch.zeros(self.length, num_envs, device=self.device),
+        # A row per (time, environment) pair: what a drawn index points into.
+        flat = {
+            "action": torch.zeros(rows, dtype=action, device=self.device),
+            "reward": torch.zeros(rows + 1, device=self.device),  # the blank one too
         } | dict(zip(FLAGS, flags, strict=True))
-        """Each ``[T, N]``."""
-        self._write = {name: parcel.at_hand(ring) for name, ring in self._rings.items()}
-        self._write["flags"] = parcel.at_hand(flags)
+        self._flat: dict[str, AnyArray] = {name: at_hand(part) for name, part in flat.items()}
+        self._rings = {name: part[:rows].view(self.length, num_envs) for name, part in flat.items()}
+        """The same memory, each ``[T, N]``."""
+        self._written = {name: at_hand(ring) for name, ring in self._rings.items()}
+        self._written["flags"] = at_hand(flags.view(-1, self.length, num_envs))
         # What flags decide is decided without waiting for a device.
-        self._flags = flags.cpu().numpy()  # [3, T, N]; on the CPU the same memory
-        # The same memory, a row per (time, environment) pair: what a drawn index points into.
-        self._flat = {name: rows.flatten() for name, rows in self._rings.items()}
+        self._flags = flags.view(-1, self.length, num_envs).cpu().numpy()  # [3, T, N]
         self.layout = {"frame": (pixels, (num_envs, *frame_shape))} | {
             name: (ring.dtype, (num_envs,)) for name, ring in self._rings.items()
         }
@@ -89,11 +90,16 @@ class Replay:
         self._take_in: Callable[[], None] = self._write_moment
         self._shown = False  # whether row ``time`` is there, all but its action
         self._sampler = make_sampler(config, self.length, num_envs, generator)
-        self._back = torch.arange(1 - stack, 1, device=self.device)  # -3, -2, -1, 0
-        self._everyone = torch.arange(num_envs, device=self.device)
-        self._ahead = torch.arange(1, n_step + 1, device=self.device)
-        powers = config.gamma ** np.arange(n_step + 1, dtype=np.float64)
-        self._gamma = torch.from_numpy(powers).float().to(self.device)  # gamma^0 .. gamma^n
+
+        def small(values: list[int] | list[list[int]] | list[float]) -> AnyArray:
+            return at_hand(torch.tensor(values, device=self.device))
+
+        self._everyone = small(list(range(num_envs)))
+        self._ago = small(list(range(stack)))  # 0, 1, 2, 3
+        self._oldest_first = small(list(range(stack))[::-1])
+        self._ahead = small(list(range(1, n_step + 1)))
+        self._now_and_then = small([[0], [1]])
+        self._gamma = small([config.gamma**k for k in range(n_step + 1)])  # gamma^0 .. gamma^n
 
     def __len__(self) -> int:
         """Rows held, over all environments."""
@@ -109,7 +115,7 @@ class Replay:
         self.show(timestep)
         self._action.open()["action"][...] = action
         self._action.send()
-        self._write["action"][self.time % self.length] = self._action.there["action"]
+        self._written["action"][self.time % self.length] = self._action.there["action"]
         self._shown = False
         self.time += 1
         self._sampler.anneal(self.time * self.num_envs)
@@ -138,8 +144,7 @@ class Replay:
 
     def newest(self) -> torch.Tensor:
         """The stacks ``[N, S, *frame]`` of the moment that was shown last."""
-        slot = torch.as_tensor(self._moment.there["slot"])
-        return self._stacks(slot.expand(self.num_envs), self._everyone)
+        return self._stacks(self._moment.there["slot"], self._everyone)
 
     def take_in_by(self, launcher: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
         """From now on a moment that was sent is taken in by what this makes of the work."""
@@ -148,27 +153,25 @@ class Replay:
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions from all that are whole, as the sampler does."""
         index, weight = self._sampler.draw(batch_size)
+        rows = self._flat
         slot, env = index // self.num_envs, index % self.num_envs
-        ahead = self._flat_index(slot[:, None] + self._ahead, env)  # [B, n]
-        terminal = self._flat["terminal"][ahead]
-        ends = terminal | self._flat["last"][ahead]
-        # counted[:, j]: no end lies before row t+1+j, so its reward belongs to the return
-        counted = torch.ones_like(ends)
-        counted[:, 1:] = ends[:, :-1].cumsum(1) == 0
+        ahead = self._row(slot[:, None] + self._ahead, env[:, None])  # [B, n]
+        terminal = rows["terminal"][ahead]
+        ends = terminal | rows["last"][ahead]
+        counted = _none_before(ends)
         steps = counted.sum(1)  # [B] k of the row rule
-        # chosen, not multiplied by 0: a reward that does not count may be infinite
-        reward = torch.where(counted, self._flat["reward"][ahead] * self._gamma[:-1], 0).sum(1)
-        beyond = ~terminal.gather(1, steps[:, None] - 1).squeeze(1)
-        both = self._stacks(torch.cat([slot, slot + steps]), torch.cat([env, env]))
-        state, next_state = both.chunk(2)
+        # A reward that does not count is looked up where there is 0: times 0 it may be infinite.
+        gained = rows["reward"][self._or_blank(ahead, counted)] * self._gamma[:-1]
+        discount = self._gamma[steps] * ~(terminal & counted).any(1)
+        state, next_state = self._stacks(slot + self._now_and_then * steps, env)
         return Batch(
             state=state,
-            action=self._flat["action"][index].long(),
-            reward=reward,
-            discount=self._gamma[steps] * beyond,
+            action=torch.as_tensor(rows["action"][index]).long(),
+            reward=torch.as_tensor(gained.sum(1)),
+            discount=torch.as_tensor(discount),
             next_state=next_state,
             weight=weight,
-            index=index,
+            index=torch.as_tensor(index),
         )
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
@@ -202,19 +205,22 @@ class Replay:
         self._sampler.load_state_dict(state["sampler"])
         self._sampler.anneal(self.time * self.num_envs)
 
-    def _flat_index(self, time: torch.Tensor, env: torch.Tensor) -> torch.Tensor:
-        return (time % self.length) * self.num_envs + env[:, None]
+    def _row(self, time: AnyArray, env: AnyArray) -> AnyArray:
+        return time % self.length * self.num_envs + env
 
-    def _stacks(self, time: torch.Tensor, env: torch.Tensor) -> torch.Tensor:
-        """The stacks seen at ``time [B]``: ``[B, S, *frame]``, oldest first."""
-        index = self._flat_index(time[:, None] + self._back, env)  # [B, S]
-        # A frame is shown unless an episode opened after it: no first row among the newer ones.
-        first = self._flat["first"][index]  # [B, S]
-        shown = torch.ones_like(first)
-        shown[:, :-1] = first[:, 1:].flip(1).cumsum(1).flip(1) == 0
-        index = torch.where(shown, index, self.length * self.num_envs)  # the blank row
-        frames = self._frames.read(index.flatten())
-        return frames.view(*index.shape, *frames.shape[1:])
+    def _or_blank(self, row: AnyArray, wanted: AnyArray) -> AnyArray:
+        """The rows ``wanted``, and the blank one, which is the last, in the place of the others."""
+        blank = self.length * self.num_envs
+        return blank + (row - blank) * wanted
+
+    def _stacks(self, time: AnyArray, env: AnyArray) -> torch.Tensor:
+        """The stacks seen at ``time [..., B]`` in ``env [B]``: ``[..., B, S, *frame]``."""
+        row = self._row(time[..., None] - self._ago, env[:, None])  # [..., B, S], newest first
+        # A frame is shown unless an episode opened after it.
+        shown = _none_before(self._flat["first"][row])
+        row = self._or_blank(row, shown)[..., self._oldest_first]
+        frames = self._frames.read(torch.as_tensor(row).flatten())
+        return frames.view(*row.shape, *frames.shape[1:])
 
     def _write_moment(self) -> None:
         """Put what has arrived in its place. Where that is comes with it, so that a captured graph
@@ -222,8 +228,8 @@ class Replay:
         moment = self._moment.there
         slot = moment["slot"]
         self._frames.write(slot, moment["frame"])
-        self._write["reward"][slot] = moment["reward"]
-        self._write["flags"][:, slot] = moment["flags"]
+        self._written["reward"][slot] = moment["reward"]
+        self._written["flags"][:, slot] = moment["flags"]
         self._sampler.close(moment["closing"], moment["kept"])
         self._sampler.open(moment["opening"], moment["opened"])
 
@@ -250,6 +256,11 @@ class Replay:
         completes &= ~last[slots]
         completes[self.time :] = False  # there were not so many rows
         return completes
+
+
+def _none_before(flags: AnyArray) -> AnyArray:
+    """Where along the last side no earlier one of ``flags`` is set."""
+    return flags.cumsum(-1) == flags
 
 
 class ShapedReplay(Replay):

@@ -11,9 +11,8 @@ from typing import Protocol
 
 import torch
 
-from dqn import parcel
 from dqn.config import ReplayConfig
-from dqn.parcel import AnyArray
+from dqn.parcel import AnyArray, at_hand, places_in, whole
 from dqn.schedule import linear
 from dqn.types import State
 
@@ -35,8 +34,8 @@ class Sampler(Protocol):
         """From now on weigh as after ``step`` rows, all counted that ever were."""
         ...
 
-    def draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows ``[B]`` (time slot * N + environment) and their weights ``[B]``."""
+    def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
+        """Rows ``[B]`` (time slot * N + environment), at hand, and their weights ``[B]``."""
         ...
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
@@ -77,21 +76,22 @@ class Masses:
         self._by_block = mass.view(blocks, self._times_per_block * num_envs)
         self._sums = torch.zeros(blocks, dtype=torch.int64, device=device)
         self._at_hand, self._blocks_at_hand, self._sums_at_hand = map(
-            parcel.at_hand, (self.mass, self._by_block, self._sums)
+            at_hand, (self.mass, self._by_block, self._sums)
         )
 
-    def at(self, uniform: torch.Tensor) -> torch.Tensor:
+    def at(self, uniform: AnyArray) -> AnyArray:
         """The rows ``[B]`` that lie at fractions ``uniform [B]`` (float64, below 1) of the total.
 
         Float64 tells apart all of a total below 2^53.
         """
-        cumulative = self._sums.cumsum(0)
-        # a stratum's fraction just below 1 may round to 1
-        place = (uniform * cumulative[-1]).long().clamp(max=cumulative[-1] - 1)
-        block = torch.searchsorted(cumulative, place, right=True)
-        place -= cumulative[block] - self._sums[block]
-        inside = self._by_block[block].cumsum(1, dtype=torch.int64)  # [B, rows of a block]
-        column = torch.searchsorted(inside, place[:, None], right=True).squeeze(1)
+        cumulative = self._sums_at_hand.cumsum(0)
+        total = cumulative[-1]
+        place = whole(uniform * total)
+        place = place - place // total  # a stratum's fraction just below 1 may round to 1
+        block = places_in(cumulative, place)
+        place = place - cumulative[block] + self._sums_at_hand[block]
+        inside = self._blocks_at_hand[block].cumsum(1)  # [B, rows of a block]
+        column = (inside <= place[:, None]).sum(1)
         return block * self._by_block.shape[1] + column
 
     def open(self, slots: AnyArray, opened: AnyArray, mass: AnyArray) -> None:
@@ -140,7 +140,7 @@ class UniformSampler:
     def __init__(self, time_rows: int, num_envs: int, generator: torch.Generator) -> None:
         self._generator = generator
         self._masses = Masses(time_rows, num_envs, torch.uint8, generator.device)
-        self._one = parcel.at_hand(torch.ones((), dtype=torch.uint8, device=generator.device))
+        self._one = at_hand(torch.ones((), dtype=torch.uint8, device=generator.device))
 
     def open(self, slots: AnyArray, opened: AnyArray) -> None:
         """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
@@ -153,10 +153,10 @@ class UniformSampler:
     def anneal(self, step: int) -> None:
         """There is nothing to weigh."""
 
-    def draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
         """Rows ``[B]``, independent, each with weight 1."""
-        index = self._masses.at(_uniform(batch_size, self._generator))
-        return index, torch.ones(batch_size, device=index.device)
+        uniform = _uniform(batch_size, self._generator)
+        return self._masses.at(at_hand(uniform)), torch.ones(batch_size, device=uniform.device)
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
         """Uniform draws heed no priority."""
@@ -202,7 +202,7 @@ class PrioritizedSampler:
         self._beta = torch.full((), beta[0], dtype=torch.float64, device=generator.device)
         self._masses = Masses(time_rows, num_envs, torch.int32, generator.device)
         self._newest = torch.full((), self.UNIT, dtype=torch.int32, device=generator.device)
-        self._newest_at_hand = parcel.at_hand(self._newest)
+        self._newest_at_hand = at_hand(self._newest)
 
     def open(self, slots: AnyArray, opened: AnyArray) -> None:
         """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
@@ -217,13 +217,13 @@ class PrioritizedSampler:
         start, end, steps = self._schedule
         self._beta.fill_(linear(step, start, end, begin=0, duration=steps))
 
-    def draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
         """Rows ``[B]``, one from each of B equal parts of the total, and weights ``[B]``, the
         greatest of them 1."""
         uniform = _uniform(batch_size, self._generator)
         strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
-        index = self._masses.at((strata + uniform) / batch_size)
-        mass = self._masses.flat[index].double()
+        index = self._masses.at(at_hand((strata + uniform) / batch_size))
+        mass = self._masses.flat[torch.as_tensor(index)].double()
         return index, (mass.min() / mass).pow(self._beta).float()
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:

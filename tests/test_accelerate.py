@@ -5,8 +5,9 @@ the same tensors, so it has a graph's blindness: what Python counted, chose or c
 recorded is not done again, and an operation that waits for the device is an error.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -121,11 +122,18 @@ FAMILY = {
 }
 
 
-def agent_of(config: Config, captured: bool, monkeypatch: pytest.MonkeyPatch) -> Agent:
-    with monkeypatch.context() as patch:
+@contextlib.contextmanager
+def on_a_gpu(captured: bool) -> Iterator[None]:
+    """If so: what is sent lies in memory of its own, where numpy has no hands."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dqn.agent._captures", lambda *_: captured)
-        if captured:  # what is sent lies in memory of its own, and torch writes it
-            patch.setattr("dqn.parcel.at_hand", lambda tensor: tensor)
+        if captured:
+            patch.setattr("dqn.parcel._NUMPY", set())
+        yield
+
+
+def agent_of(config: Config, captured: bool) -> Agent:
+    with on_a_gpu(captured):
         agent = make_agent(config, CPU)
     agent.learner.first_bad._ask = False  # as on a GPU
     agent.environment.reset(1, "training")
@@ -135,16 +143,17 @@ def agent_of(config: Config, captured: bool, monkeypatch: pytest.MonkeyPatch) ->
 def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
     """The loop's order of calls, with the rate, the weights' exponent and the rows moving on."""
     chosen, environment = [], agent.environment
-    for step in range(steps):
-        action = agent.actor.act(environment.timestep.stack, 0.2)
-        environment.send(action)
-        agent.replay.add(environment.timestep, action)
-        agent.learner.learning_rate = 1e-2 / (1 + step)
-        agent.learn(updates[step % len(updates)] if step > 10 else 0)
-        environment.receive()
-        if step % 7 == 0:
-            agent.learner.sync_target()
-        chosen.append(action.tolist())
+    with on_a_gpu(isinstance(agent.learn, Captured)):
+        for step in range(steps):
+            action = agent.actor.act(environment.timestep.stack, 0.2)
+            environment.send(action)
+            agent.replay.add(environment.timestep, action)
+            agent.learner.learning_rate = 1e-2 / (1 + step)
+            agent.learn(updates[step % len(updates)] if step > 10 else 0)
+            environment.receive()
+            if step % 7 == 0:
+                agent.learner.sync_target()
+            chosen.append(action.tolist())
     environment.close()
     return chosen
 
@@ -157,11 +166,9 @@ def remembered(agent: Agent) -> list[Any]:
 @pytest.mark.usefixtures("_taped")
 @pytest.mark.parametrize("updates", [[1], [2, 0, 1]], ids=["one", "two, none, one"])
 @pytest.mark.parametrize("name", FAMILY)
-def test_captured_work_gives_the_same_bits(
-    name: str, updates: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = agent_of(FAMILY[name], False, monkeypatch)
-    captured = agent_of(FAMILY[name], True, monkeypatch)
+def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> None:
+    plain = agent_of(FAMILY[name], False)
+    captured = agent_of(FAMILY[name], True)
     assert isinstance(plain.learn, Repeated) and isinstance(captured.learn, Captured)
     assert play(captured, 60, updates) == play(plain, 60, updates)
     assert len(captured.learn._launch) == len(set(updates) - {0}), "it was captured"
@@ -175,13 +182,13 @@ def test_captured_work_gives_the_same_bits(
 
 
 @pytest.mark.usefixtures("_taped")
-def test_pictures_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_too() -> None:
     """The convolutions, on batches of frames."""
     config = dataclasses.replace(
         SMALL, game="Breakout", num_envs=2, network=NetworkConfig(hidden_units=8),
         replay=ReplayConfig(capacity=400), learner=LearnerConfig(batch_size=2),
     )  # fmt: skip
-    plain, captured = (agent_of(config, wanted, monkeypatch) for wanted in (False, True))
+    plain, captured = (agent_of(config, wanted) for wanted in (False, True))
     assert play(captured, 24, [1]) == play(plain, 24, [1])
     for ours, theirs in zip(remembered(captured), remembered(plain), strict=True):
         assert not isinstance(ours, torch.Tensor) or torch.equal(ours, theirs)
@@ -208,9 +215,9 @@ def test_what_python_does_is_not_repeated() -> None:
 
 
 @pytest.mark.usefixtures("_taped")
-def test_greedy_actions_are_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_greedy_actions_are_the_callers_own() -> None:
     """The next call may not change what the last one handed over."""
-    agent = agent_of(SMALL, True, monkeypatch)
+    agent = agent_of(SMALL, True)
     chosen, copies, environment = [], [], agent.environment
     for _ in range(12):
         with torch.no_grad():  # another action is the best one

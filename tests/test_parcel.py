@@ -28,7 +28,7 @@ def random_arrays(seed: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("apart", [False, True])
 def test_what_is_sent_arrives(apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if apart:
-        monkeypatch.setattr("dqn.parcel.at_hand", lambda tensor: tensor)
+        monkeypatch.setattr("dqn.parcel._NUMPY", set())
     parcel = Parcel(LAYOUT, CPU)
     there = dict(parcel.there)
     assert {isinstance(part, torch.Tensor) for part in there.values()} == {apart}

@@ -191,7 +191,7 @@ def drawable(replay: Replay) -> set[int]:
 
 def draw(replay: Replay, index: list[int]) -> Batch:
     """The samples of chosen rows: ``sample`` with the draw taken out of its hands."""
-    chosen = torch.tensor(index)
+    chosen = np.array(index) if isinstance(replay._ago, np.ndarray) else torch.tensor(index)
     sampler = replay._sampler
     try:
         sampler.draw = lambda _: (chosen, torch.ones(len(index)))  # type: ignore[method-assign]
@@ -417,7 +417,7 @@ def test_the_newest_stacks_are_those_shown(
     tape = make_tape(random_endings(3, 60, 5), float_frames)
     plain = make_replay(shape)
     if at_hand == "torch":
-        monkeypatch.setattr("dqn.parcel.at_hand", lambda tensor: tensor)
+        monkeypatch.setattr("dqn.parcel._NUMPY", set())
     replay = make_replay(shape)
     assert isinstance(replay._moment.there["slot"], torch.Tensor) == (at_hand == "torch")
     for t in range(60):
