@@ -11,12 +11,14 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
 import psutil
+from tqdm import tqdm
 
 from dqn import envs
 from dqn.agent import make_agent
@@ -96,6 +98,7 @@ def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
 
 def train_ours(config: Config, num_envs: int, counter: "Synchronized[int]") -> None:
     """Train until killed, and count the steps."""
+    tqdm.set_lock(threading.RLock())  # its own, between processes, would outlive this one
     use_threads(config.threads)
     config = dataclasses.replace(
         config,
