@@ -1,4 +1,4 @@
-"""What the loop repeats, launched at once: on a GPU, acting and updates as captured CUDA graphs.
+"""What the loop repeats, launched at once: on a GPU acting, remembering and updates as CUDA graphs.
 
 An update is some hundred kernels of a few microseconds, and asking for each from Python takes
 longer than running it. A captured graph is the same kernels in the same order on the same memory,

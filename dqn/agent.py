@@ -88,11 +88,11 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     replay = make_replay(config, spec, replay_draws)
     once = functools.partial(learn_once, replay, learner, config.learner.batch_size)
     learn: Callable[[int], None] = Repeated(once)
-    greedy = greedy_by(learner.acting_q_values, device)
+    q_values = learner.acting_q_values
+    greedy = greedy_by(q_values, device)
     if _captures(config, device, replay_device):
         learn = Captured(once, [draws, replay_draws])
-        replay.take_in_by(lambda work: functools.partial(Captured(work, []), 1))
-        q_values = learner.acting_q_values
+        replay.launch_with(lambda work: functools.partial(Captured(work, []), 1))
         greedy = CapturedGreedy(q_values, replay, lambda: environment.timestep, [draws])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
     model = DeepModel(network, values, spec.num_actions, device)
@@ -152,7 +152,7 @@ def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:
 
 
 def _captures(config: Config, device: torch.device, replay_device: torch.device) -> bool:
-    """Whether acting and updates become CUDA graphs.
+    """Whether acting, remembering and updates become CUDA graphs.
 
     Raises:
         ConfigError: they shall, and cannot.

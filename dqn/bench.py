@@ -81,8 +81,7 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
         spec = agent.environment.spec
         emulator = n * rate(random_player(config, agent), seconds)
         fill(agent, min(ROWS, config.replay.capacity), config.seed)
-        stack = agent.environment.timestep.stack
-        acting = n * rate(lambda: agent.actor.act(stack, 0.0), seconds)
+        acting = n * rate(lambda: act(agent), seconds)
         sampling = rate(waiting(lambda: agent.replay.sample(batch_size), device), seconds)
         batches = itertools.cycle([agent.replay.sample(batch_size) for _ in range(64)])
         if isinstance(agent.learn, Captured):  # the graph that the loop launches, draws and all
@@ -94,7 +93,8 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
             agent.learner.update(next(batches))
         update_flop = counter.get_total_flops()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            agent.learner.acting_q_values(torch.from_numpy(stack).to(device))
+            stack = torch.from_numpy(agent.environment.timestep.stack)
+            agent.learner.acting_q_values(stack.to(device))
     step_flop = update_flop / config.learner.update_period + counter.get_total_flops() / n
     left = torch.ones(2048, 2048, device=device)
     products = 2 * 2048**3 * rate(waiting(lambda: left @ left, device), seconds)
@@ -207,6 +207,15 @@ def random_player(config: Config, agent: Agent[Learner]) -> Callable[[], object]
         environment.receive()
 
     return step
+
+
+def act(agent: Agent[Learner]) -> None:
+    """Greedy actions of every environment. Captured, they see what the replay memory is sent, so
+    that belongs to it."""
+    timestep = agent.environment.timestep
+    action = agent.actor.act(timestep.stack, 0.0)
+    if isinstance(agent.learn, Captured):
+        agent.replay.add(timestep, action)
 
 
 def fill(agent: Agent[Learner], rows: int, seed: int) -> None:

@@ -256,8 +256,8 @@ class Config:
     deterministic: bool = False
     """On a GPU: only operations that give equal bits each time, at some cost; the CPU's all do."""
     cuda_graphs: bool | Literal["auto"] = "auto"
-    """Acting and updates as captured CUDA graphs, so that Python's pace is not the GPU's (auto:
-    where network and replay memory both are on one)."""
+    """Acting, remembering and updates as captured CUDA graphs, so that Python's pace is not the
+    GPU's (auto: where network and replay memory both are on one)."""
     report_period: int = 5_000
     """Steps between points in TensorBoard and curves.png."""
     env: EnvConfig = EnvConfig()

@@ -4,6 +4,7 @@ Both hand back exactly what was written. A row is ``time slot * N + environment`
 ``T * N``, is for ever blank.
 """
 
+import numpy as np
 import torch
 import zstandard
 
@@ -41,8 +42,8 @@ class PlainFrames:
         self._flat = torch.empty(length * num_envs + 1, *shape, dtype=dtype, device=device)
         self._flat[-1] = 0
         self._ring = self._flat[:-1].view(length, num_envs, *shape)
-        # Or else torch would share the work out and wait for its other thread, while the emulators
-        # hold every core.
+        # numpy writes on the CPU: torch would share the work out and wait for its other thread,
+        # while the emulators hold every core.
         self._at_hand = at_hand(self._ring)
 
     def write(self, slot: AnyArray, frame: AnyArray) -> None:
@@ -79,7 +80,7 @@ class CompressedFrames:
         self._packed[-1] = self._pack(torch.zeros(shape, dtype=dtype).numpy().data)
 
     def write(self, slot: AnyArray, frame: AnyArray) -> None:
-        """Keep the frames ``[1, N, *frame]`` of the moment ``slot [1]``."""
+        """Keep the frames ``[1, N, *frame]``, contiguous, of the moment ``slot [1]``."""
         begin = int(slot[0]) * self._num_envs
         for env, one in enumerate(frame[0]):
             # Copied: what the library returns still sits in room for the whole frame.
@@ -99,7 +100,7 @@ class CompressedFrames:
     def load(self, slots: torch.Tensor, frame: torch.Tensor) -> None:
         """The counterpart of ``save``."""
         for slot, frames in zip(slots.tolist(), frame.numpy(), strict=True):
-            self.write([slot], frames[None])
+            self.write(np.array([slot]), frames[None])
 
     def _unpacked(self, rows: list[int]) -> torch.Tensor:
         packed = self._packed

@@ -1,4 +1,8 @@
-"""Small things on the CPU, large ones on their way to a device: arrays of either kind."""
+"""Arrays in numpy's hands or in torch's: the same lines for both, and the way from here to there.
+
+What numpy and torch say in the same words is written once, in ``replay`` and ``sampler``, and runs
+on whichever is ``at_hand``. The type checker cannot follow there; tests run those lines with both.
+"""
 
 import itertools
 import math
@@ -12,14 +16,14 @@ from dqn.types import Array
 AnyArray = Any
 """What numpy and torch index, write and add up in the same words."""
 
-_NUMPY = {"cpu"}  # devices whose memory numpy sees
+_NUMPY = {"cpu"}  # devices whose memory numpy sees; a set, so that tests can rehearse a GPU
 _ALIGNMENT = 16  # bytes; enough for every type that travels
 
 
 def at_hand(tensor: torch.Tensor) -> AnyArray:
     """On the CPU numpy's view of the same memory, as torch takes ten times as long for a few
     numbers; elsewhere the tensor itself."""
-    return tensor.numpy() if tensor.device.type in _NUMPY else tensor
+    return tensor.numpy() if _numpy_sees(tensor.device) else tensor
 
 
 def whole(numbers: AnyArray) -> AnyArray:
@@ -45,14 +49,14 @@ class Parcel:
         rounded = (-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)
         *begins, end = itertools.accumulate(rounded, initial=0)
         here = there = torch.zeros(end, dtype=torch.uint8, device=device)
-        if not isinstance(at_hand(there), np.ndarray):  # pinned: a GPU fetches it by itself
+        if not _numpy_sees(device):  # pinned: a GPU fetches it by itself
             here = torch.zeros(end, dtype=torch.uint8, pin_memory=there.is_cuda)
         self._here, self._there = here, there
         self._left = torch.cuda.Event() if there.is_cuda else None
 
-        def parts(whole: torch.Tensor) -> dict[str, torch.Tensor]:
+        def parts(memory: torch.Tensor) -> dict[str, torch.Tensor]:
             return {
-                name: whole[begin : begin + size].view(dtype).view(shape)
+                name: memory[begin : begin + size].view(dtype).view(shape)
                 for begin, size, (name, (dtype, shape)) in zip(
                     begins, sizes, layout.items(), strict=True
                 )
@@ -76,3 +80,7 @@ class Parcel:
             self._there.copy_(self._here, non_blocking=True)
         if self._left:
             self._left.record()
+
+
+def _numpy_sees(device: torch.device) -> bool:
+    return device.type in _NUMPY

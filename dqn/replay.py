@@ -21,10 +21,10 @@ from dqn.envs import shape_cartpole
 from dqn.frames import make_frames
 from dqn.parcel import AnyArray, Parcel, at_hand
 from dqn.sampler import make_sampler
-from dqn.types import I64, Batch, Bool, State, TimeStep
+from dqn.types import I64, Array, Batch, Bool, State, TimeStep
 
-FLAGS = ("first", "last", "terminal")
-FIRST, LAST, TERMINAL = range(3)
+_FLAGS = ("first", "last", "terminal")
+_FIRST, _LAST, _TERMINAL = range(3)
 
 
 class Replay:
@@ -55,20 +55,21 @@ class Replay:
             config.storage, self.length, num_envs, frame_shape, pixels, self.device
         )
         rows = self.length * num_envs
-        flags = torch.zeros(len(FLAGS), rows, dtype=torch.bool, device=self.device)
+        flags = torch.zeros(len(_FLAGS), rows, dtype=torch.bool, device=self.device)
         action = torch.uint8 if num_actions <= 256 else torch.int32
         # A row per (time, environment) pair: what a drawn index points into.
         flat = {
             "action": torch.zeros(rows, dtype=action, device=self.device),
             "reward": torch.zeros(rows + 1, device=self.device),  # the blank one too
-        } | dict(zip(FLAGS, flags, strict=True))
+        } | dict(zip(_FLAGS, flags, strict=True))
+        # The same memory for each of its users: batches are read from _flat, moments written to
+        # _written, pieces of a checkpoint cut from _rings, [T, N] each.
         self._flat: dict[str, AnyArray] = {name: at_hand(part) for name, part in flat.items()}
         self._rings = {name: part[:rows].view(self.length, num_envs) for name, part in flat.items()}
-        """The same memory, each ``[T, N]``."""
-        self._written = {name: at_hand(ring) for name, ring in self._rings.items()}
+        self._written = {name: at_hand(self._rings[name]) for name in ("action", "reward")}
         self._written["flags"] = at_hand(flags.view(-1, self.length, num_envs))
-        # What flags decide is decided without waiting for a device.
-        self._flags = flags.view(-1, self.length, num_envs).cpu().numpy()  # [3, T, N]
+        # A copy of the flags, to decide what they open and close without waiting for a device.
+        self._flags = np.zeros((len(_FLAGS), self.length, num_envs), bool)
         self.layout = {"frame": (pixels, (num_envs, *frame_shape))} | {
             name: (ring.dtype, (num_envs,)) for name, ring in self._rings.items()
         }
@@ -78,7 +79,7 @@ class Replay:
                 "slot": (torch.int64, (1,)),
                 "frame": (pixels, (1, num_envs, *frame_shape)),
                 "reward": (torch.float32, (1, num_envs)),
-                "flags": (torch.bool, (len(FLAGS), 1, num_envs)),
+                "flags": (torch.bool, (len(_FLAGS), 1, num_envs)),
                 "closing": (torch.int64, (stack,)),
                 "kept": (torch.bool, (stack, num_envs)),
                 "opening": (torch.int64, (n_step,)),
@@ -87,8 +88,8 @@ class Replay:
             self.device,
         )
         self._action = Parcel({"action": (action, (num_envs,))}, self.device)
-        self._take_in: Callable[[], None] = self._write_moment
-        self._shown = False  # whether row ``time`` is there, all but its action
+        self._put_moment: Callable[[], None] = self._write_moment
+        self._shown: Array | None = None  # the stack of row ``time`` while it has no action yet
         self._sampler = make_sampler(config, self.length, num_envs, generator)
 
         def small(values: list[int] | list[list[int]] | list[float]) -> AnyArray:
@@ -116,17 +117,18 @@ class Replay:
         self._action.open()["action"][...] = action
         self._action.send()
         self._written["action"][self.time % self.length] = self._action.there["action"]
-        self._shown = False
+        self._shown = None
         self.time += 1
         self._sampler.anneal(self.time * self.num_envs)
 
     def show(self, timestep: TimeStep) -> None:
         """Write row ``time``, all but its action; a second time at one moment it does nothing."""
-        if self._shown:
+        if self._shown is not None:
+            assert timestep.stack is self._shown, "another moment, and this one has no action yet"
             return
-        self._shown = True
+        self._shown = timestep.stack
         slot = self.time % self.length
-        for ring, name in zip(self._flags, FLAGS, strict=True):
+        for ring, name in zip(self._flags, _FLAGS, strict=True):
             ring[slot] = getattr(timestep, name)
         moment = self._moment.open()
         moment["slot"][0] = slot
@@ -140,15 +142,16 @@ class Replay:
         moment["opening"][...] = (slot - 1 - np.arange(self._n_step)) % self.length
         moment["opened"][...] = self._completed(moment["opening"])
         self._moment.send()
-        self._take_in()
+        self._put_moment()
 
     def newest(self) -> torch.Tensor:
         """The stacks ``[N, S, *frame]`` of the moment that was shown last."""
         return self._stacks(self._moment.there["slot"], self._everyone)
 
-    def take_in_by(self, launcher: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
-        """From now on a moment that was sent is taken in by what this makes of the work."""
-        self._take_in = launcher(self._write_moment)
+    def launch_with(self, make: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        """From now on ``make(work)`` is called in the place of ``work``, which puts a moment that
+        was sent where it belongs."""
+        self._put_moment = make(self._write_moment)
 
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions from all that are whole, as the sampler does."""
@@ -180,6 +183,7 @@ class Replay:
 
     def rows(self, begin: int, end: int) -> dict[str, torch.Tensor]:
         """Rows ``begin .. end-1`` in time, all held: ``[end - begin, N, ...]`` each, on the CPU."""
+        assert self._shown is None, "the newest row has no action yet"
         assert max(0, self.time - self.length) <= begin <= end <= self.time, (begin, end, self.time)
         slots = torch.arange(begin, end) % self.length
         where = slots.to(self.device)
@@ -192,16 +196,17 @@ class Replay:
         self._frames.load(slots, rows["frame"])
         for name, ring in self._rings.items():
             ring[slots.to(self.device)] = rows[name].to(self.device)
-        for known, name in zip(self._flags, FLAGS, strict=True):
-            known[slots] = rows[name]
+        for flags, name in zip(self._flags, _FLAGS, strict=True):
+            flags[slots.numpy()] = rows[name].numpy()
 
     def state_dict(self) -> State:
         """All but the rows themselves, which ``rows`` hands over a piece at a time."""
+        assert self._shown is None, "the newest row has no action yet"
         return {"time": self.time, "sampler": self._sampler.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         """The counterpart of ``state_dict``."""
-        self.time, self._shown = state["time"], False
+        self.time, self._shown = state["time"], None
         self._sampler.load_state_dict(state["sampler"])
         self._sampler.anneal(self.time * self.num_envs)
 
@@ -239,13 +244,13 @@ class Replay:
         kept = np.ones((len(slots), self.num_envs), bool)
         if self.time >= self.length:
             kept[0] = False
-            np.logical_or.accumulate(self._flags[FIRST, slots[1:]], out=kept[1:])
+            np.logical_or.accumulate(self._flags[_FIRST, slots[1:]], out=kept[1:])
         return kept
 
     def _completed(self, slots: I64) -> Bool:
         """The new row completes the start n rows before it and, if it is an end, all since. Of the
         rows ``slots [n]``, newest first, those that now may be drawn: ``[n, N]``."""
-        last, terminal = self._flags[LAST], self._flags[TERMINAL]
+        last, terminal = self._flags[_LAST], self._flags[_TERMINAL]
         newest = self.time % self.length
         completes = np.zeros((len(slots), self.num_envs), bool)
         completes[-1] = True

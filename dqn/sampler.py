@@ -95,9 +95,8 @@ class Masses:
         return block * self._by_block.shape[1] + column
 
     def open(self, slots: AnyArray, opened: AnyArray, mass: AnyArray) -> None:
-        """Give the rows ``opened [L, N]`` (bool) of the slots ``[L]``, all different and so far
-        without any, this mass."""
-        self._at_hand[slots] += opened * mass
+        """Give the rows ``opened [L, N]`` (bool) of the slots ``[L]``, all different, this mass."""
+        self._at_hand[slots] = self._at_hand[slots] * ~opened + opened * mass
         self._recount(slots)
 
     def close(self, slots: AnyArray, kept: AnyArray) -> None:

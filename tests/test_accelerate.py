@@ -93,14 +93,15 @@ SMALL = Config(
     game="CartPole-v1",
     num_envs=4,
     learning_starts=40,
-    replay=ReplayConfig(capacity=400, n_step=3, sampler="prioritized", beta_steps=200),
+    # 25 moments, so that 60 go round twice
+    replay=ReplayConfig(capacity=100, n_step=3, sampler="prioritized", beta_steps=200),
     network=NetworkConfig(mlp_units=(16, 8)),
     optimizer=OptimizerConfig(learning_rate=1e-2),
     learner=LearnerConfig(batch_size=8, max_gradient_norm=1.0),
 )
 FAMILY = {
     "dqn": SMALL,
-    "uniform": dataclasses.replace(SMALL, replay=ReplayConfig(capacity=400)),
+    "uniform": dataclasses.replace(SMALL, replay=ReplayConfig(capacity=100)),
     "nature": dataclasses.replace(
         SMALL,
         optimizer=OptimizerConfig("rmsprop", learning_rate=1e-3),

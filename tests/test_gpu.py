@@ -47,7 +47,7 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
     """From the same rows: after one update to 1e-6, after a hundred the q-values to 1e-3."""
     options = [
         "--game=Breakout", f"--config={CONFIGS / preset}.yaml", "--num-envs=4", "--device=cuda",
-        "--replay.capacity=4000", "--learner.batch-size=32",
+        "--replay.capacity=800", "--learner.batch-size=32",
     ]  # fmt: skip
     config = parse_training(training_parser(), options).config
     plain, captured = (
@@ -57,13 +57,18 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
     assert isinstance(captured.learn, Captured)
     for agent in (plain, captured):
         agent.environment.reset(1, "training")
-        fill(agent, 1000, seed=1)
+        fill(agent, 800, seed=1)
     states = plain.replay.sample(32).state
     captured.replay.sample(32)
     for agent in (plain, captured):
         for _ in range(WARM_UPS):  # from the next call on, it is the graph
             agent.learn(1)
+        for _ in range(50):  # on, over the oldest rows
             agent.actor.act(stack_of(agent), 0.0)
+            action = np.zeros(4, np.int64)
+            agent.replay.add(agent.environment.timestep, action)
+            agent.environment.send(action)
+            agent.environment.receive()
     captured.learner.load_state_dict(plain.learner.state_dict())
     captured.replay.load_state_dict(plain.replay.state_dict())
     for updates, tolerance in ((1, 1e-6), (99, 1e-3)):

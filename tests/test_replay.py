@@ -237,8 +237,29 @@ SHAPES += [SHAPES[-1]._replace(storage="compressed"), SHAPES[-1]._replace(sample
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_row_obeys_the_rule_before_and_after_wraps(shape: Shape) -> None:
+    follow_the_rule(shape)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(11, 3, 5, 4),
+        Shape(11, 1, 3, 1, sampler="prioritized"),
+        Shape(23, 3, 1, 4, clip=True, float_frames=True),
+    ],
+    ids=str,
+)
+def test_and_so_it_does_in_torchs_hands(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU."""
+    monkeypatch.setattr("dqn.parcel._NUMPY", set())
+    follow_the_rule(shape)
+
+
+def follow_the_rule(shape: Shape) -> None:
+    """Four wraps, and after each moment every row there is."""
     written = 4 * shape.length + 3
-    tape = make_tape(random_endings(sum(shape[:4]), written, shape.num_envs))
+    endings = random_endings(sum(shape[:4]), written, shape.num_envs)
+    tape = make_tape(endings, shape.float_frames)
     replay = make_replay(shape)
     total = 0
     for t in range(written):
@@ -425,8 +446,14 @@ def test_the_newest_stacks_are_those_shown(
         replay.show(step)
         held = replay.newest()
         assert held.numpy().dtype == step.stack.dtype and np.array_equal(held, step.stack)
-        replay.show(moment(replay, tape, (t + 1) % 60))  # the same moment: nothing happens
-        add(replay, tape, t)
+        with pytest.raises(AssertionError, match="no action yet"):
+            replay.state_dict()
+        with pytest.raises(AssertionError, match="no action yet"):
+            replay.rows(0, 0)
+        with pytest.raises(AssertionError, match="no action yet"):
+            add(replay, tape, t)  # another moment
+        replay.show(step)  # again: nothing happens
+        replay.add(step, np.array([row.action for row in tape[t]]))
         add(plain, tape, t)
         assert drawable(replay) == drawable(plain)
     index = sorted(drawable(plain))

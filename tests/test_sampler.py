@@ -185,5 +185,5 @@ def test_compressed_frames_take_the_memory_that_they_need() -> None:
     before = psutil.Process().memory_info().rss
     for slot in range(40_000):
         frame[0, slot % 84, slot // 84 % 84] = slot % 255
-        frames.write([slot], frame[None])
+        frames.write(np.array([slot]), frame[None])
     assert psutil.Process().memory_info().rss - before < 60e6
