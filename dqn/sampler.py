@@ -79,14 +79,14 @@ class Masses:
             at_hand, (self.mass, self._by_block, self._sums)
         )
 
-    def at(self, uniform: AnyArray) -> AnyArray:
-        """The rows ``[B]`` that lie at fractions ``uniform [B]`` (float64, below 1) of the total.
+    def at(self, uniform: torch.Tensor) -> AnyArray:
+        """The rows ``[B]``, at hand, at fractions ``uniform [B]`` (float64, below 1) of the total.
 
         Float64 tells apart all of a total below 2^53.
         """
         cumulative = self._sums_at_hand.cumsum(0)
         total = cumulative[-1]
-        place = whole(uniform * total)
+        place = whole(at_hand(uniform) * total)
         place = place - place // total  # a stratum's fraction just below 1 may round to 1
         block = places_in(cumulative, place)
         place = place - cumulative[block] + self._sums_at_hand[block]
@@ -155,7 +155,7 @@ class UniformSampler:
     def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
         """Rows ``[B]``, independent, each with weight 1."""
         uniform = _uniform(batch_size, self._generator)
-        return self._masses.at(at_hand(uniform)), torch.ones(batch_size, device=uniform.device)
+        return self._masses.at(uniform), torch.ones(batch_size, device=uniform.device)
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
         """Uniform draws heed no priority."""
@@ -221,7 +221,7 @@ class PrioritizedSampler:
         greatest of them 1."""
         uniform = _uniform(batch_size, self._generator)
         strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
-        index = self._masses.at(at_hand((strata + uniform) / batch_size))
+        index = self._masses.at((strata + uniform) / batch_size)
         mass = self._masses.flat[torch.as_tensor(index)].double()
         return index, (mass.min() / mass).pow(self._beta).float()
 
