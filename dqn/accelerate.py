@@ -73,9 +73,9 @@ class CapturedGreedy:
         self._replay = replay
         self._present = present
         self._action = torch.zeros(replay.num_envs, dtype=torch.int64, device=replay.device)
-        self._leaving = torch.zeros_like(self._action, device="cpu")
-        if replay.device.type == "cuda":
-            self._leaving = self._leaving.pin_memory()
+        self._leaving = torch.zeros(
+            replay.num_envs, dtype=torch.int64, pin_memory=self._action.is_cuda
+        )
         self._choose = Captured(self._work, generators)
 
     def __call__(self, stack: Array) -> I64:

@@ -97,20 +97,19 @@ class Masses:
     def open(self, slots: AnyArray, opened: AnyArray, mass: AnyArray) -> None:
         """Give the rows ``opened [L, N]`` (bool) of the slots ``[L]``, all different, this mass."""
         self._at_hand[slots] = self._at_hand[slots] * ~opened + opened * mass
-        self._recount(slots)
+        self._recount(slots // self._times_per_block)
 
     def close(self, slots: AnyArray, kept: AnyArray) -> None:
         """Give the rows not ``kept [L, N]`` (bool) of the slots ``[L]``, all different, mass 0."""
         self._at_hand[slots] *= kept
-        self._recount(slots)
+        self._recount(slots // self._times_per_block)
 
     def replace(self, index: torch.Tensor, mass: torch.Tensor) -> None:
         """Give the rows ``index [B]`` other masses ``[B]``, those apart that have none."""
         mass = mass * (self.flat[index] > 0)
         # the greatest, should one row be there twice: the same, whatever the order
         self.flat.scatter_reduce_(0, index, mass, "amax", include_self=False)
-        block = index // self._by_block.shape[1]
-        self._sums[block] = self._by_block[block].sum(1)  # a block touched twice: twice the same
+        self._recount(at_hand(index) // self._by_block.shape[1])
 
     def load(self, mass: torch.Tensor, greatest: int) -> None:
         """Take over masses.
@@ -128,8 +127,8 @@ class Masses:
         self.mass.copy_(mass)
         self._sums.copy_(self._by_block.sum(1))
 
-    def _recount(self, slots: AnyArray) -> None:
-        block = slots // self._times_per_block
+    def _recount(self, block: AnyArray) -> None:
+        # a block that is named twice has the same sum twice
         self._sums_at_hand[block] = self._blocks_at_hand[block].sum(1)
 
 
