@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dqn.config import Config, ConfigError
 
 if TYPE_CHECKING:
-    from dqn.method import MakeModel
-    from dqn.train import MakeAgent
+    from dqn.learning.interfaces import MakeModel
+    from dqn.run.train import MakeAgent
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 def train_command(arguments: list[str]) -> int:
     """``train``, the default."""
-    from dqn.options import as_yaml, parse_training, training_parser
+    from dqn.config.options import as_yaml, parse_training, training_parser
 
     options = parse_training(training_parser(), arguments)
     if options.print_config:
@@ -48,8 +48,8 @@ def train_command(arguments: list[str]) -> int:
         game = options.config.game and resolve(options.config.game)
         print(as_yaml(dataclasses.replace(options.config, game=game)), end="")
         return 0
-    from dqn.run import log_to_terminal
-    from dqn.train import train
+    from dqn.run.process import log_to_terminal
+    from dqn.run.train import train
 
     log_to_terminal()
     return train(agent_maker(options.config), options.config, options.name, options.fresh)
@@ -57,10 +57,10 @@ def train_command(arguments: list[str]) -> int:
 
 def evaluate_command(arguments: list[str]) -> int:
     """``evaluate RUN``: score a trained network on fresh games."""
-    from dqn.options import evaluate_parser, parse
+    from dqn.config.options import evaluate_parser, parse
 
     options = parse(evaluate_parser(), arguments)
-    from dqn.saved import evaluate_run
+    from dqn.commands.evaluate import evaluate_run
 
     return evaluate_run(
         model_maker(options.run),
@@ -75,10 +75,10 @@ def evaluate_command(arguments: list[str]) -> int:
 
 def play_command(arguments: list[str]) -> int:
     """``play RUN``: watch a trained network."""
-    from dqn.options import parse, play_parser
+    from dqn.config.options import parse, play_parser
 
     options = parse(play_parser(), arguments)
-    from dqn.saved import play_run
+    from dqn.commands.play import play_run
 
     return play_run(
         model_maker(options.run), options.run, options.checkpoint, options.seed, options.device,
@@ -88,10 +88,10 @@ def play_command(arguments: list[str]) -> int:
 
 def compare_command(arguments: list[str]) -> int:
     """``compare RUN RUN``: runs of one game beside each other, and what others published."""
-    from dqn.options import compare_parser, parse
+    from dqn.config.options import compare_parser, parse
 
     options = parse(compare_parser(), arguments, several=True)
-    from dqn.compare import compare
+    from dqn.commands.compare import compare
 
     return compare(options.run, options.picture)
 
@@ -99,7 +99,7 @@ def compare_command(arguments: list[str]) -> int:
 def agent_maker(config: Config) -> "MakeAgent":
     """How what acts and learns is put together: by the config's method."""
     if config.method == "dqn":
-        from dqn.agent import make_agent as of_dqn
+        from dqn.learning.factory import make_agent as of_dqn
 
         return of_dqn
     from dqn.tabular.agent import make_agent
@@ -109,10 +109,10 @@ def agent_maker(config: Config) -> "MakeAgent":
 
 def model_maker(run: str) -> "MakeModel":
     """How what a run has learned is put together: by its method."""
-    from dqn.saved import run_config
+    from dqn.storage.saved_run import run_config
 
     if run_config(Path(run)).method == "dqn":
-        from dqn.agent import make_model as of_dqn
+        from dqn.learning.factory import make_model as of_dqn
 
         return of_dqn
     from dqn.tabular.agent import make_model
@@ -122,10 +122,10 @@ def model_maker(run: str) -> "MakeModel":
 
 def bench_command(arguments: list[str]) -> int:
     """``bench``: what this machine can do, and how near the loop comes."""
-    from dqn.options import bench_parser, parse_bench
+    from dqn.config.options import bench_parser, parse_bench
 
     options = parse_bench(bench_parser(), arguments)
-    from dqn.bench import bench
+    from dqn.commands.bench import bench
 
     return bench(options.config, options.seconds, options.peers, options.json)
 

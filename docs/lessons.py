@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dqn.saved import load_agent
+from dqn.storage.saved_run import load_agent
 from dqn.tabular.agent import make_model
 
 ROOT = Path(__file__).parent.parent

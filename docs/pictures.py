@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dqn.curves import read_lines
+from dqn.report.curves import read_lines
 
 HERE = Path(__file__).parent / "pictures"
 COLORS = ("tab:blue", "tab:orange", "tab:green")

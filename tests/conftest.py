@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import torch
 
-import dqn.session
+import dqn.run.session
 import dqn.tabular.table
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
@@ -45,7 +45,7 @@ def _no_curves() -> Iterator[None]:
     """In this process nobody looks at curves.png and table.png, half a second each time, but
     test_run_folder.py and a test of the lessons; processes that tests start draw them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dqn.session, "draw_curves", lambda *_: None)
+        patch.setattr(dqn.run.session, "draw_curves", lambda *_: None)
         patch.setattr(dqn.tabular.table, "draw_table", lambda *_: None)
         yield
 

@@ -2,9 +2,9 @@
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs.atari import AtariEngine
-from dqn.envs.classic import ClassicEngine
 from dqn.envs.engine import Engine, Spec
 from dqn.envs.environment import Environment
+from dqn.envs.gymnasium import ClassicEngine
 from dqn.envs.maze import MAZE
 from dqn.envs.maze import allowed as allowed_in_maze
 from dqn.envs.maze import walls as walls_of_maze

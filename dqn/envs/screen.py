@@ -18,9 +18,9 @@ from gymnasium.wrappers import AtariPreprocessing
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs.atari import FRAME_SKIP, NOOP_MAX, STICKY
-from dqn.envs.classic import make_one, spec_of
 from dqn.envs.engine import Arrival, Spec
 from dqn.envs.environment import Environment
+from dqn.envs.gymnasium import make_one, spec_of
 from dqn.envs.names import atari_rom, display_name, resolve
 from dqn.types import I64, Array, TimeStep
 

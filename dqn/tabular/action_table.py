@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dqn.replay import Replay
+from dqn.replay.buffer import Replay
 from dqn.tabular.learner import SmallLearner
 from dqn.tabular.rows import read
 from dqn.tabular.table import ValueTable

@@ -3,11 +3,11 @@
 import torch
 
 from dqn import envs
-from dqn.actor import Player
-from dqn.agent import make_q_network, make_replay
 from dqn.config import Config, ConfigError
-from dqn.method import Agent, Model
-from dqn.replay import Replay
+from dqn.learning.actor import Player
+from dqn.learning.factory import make_q_network, make_replay
+from dqn.learning.interfaces import Agent, Model
+from dqn.replay.buffer import Replay
 from dqn.seeds import numpy_generator, torch_generator
 from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
 from dqn.tabular.learner import SmallLearner

@@ -2,8 +2,8 @@
 
 import torch
 
-from dqn.learner import FirstBad
-from dqn.method import Model
+from dqn.learning.interfaces import Model
+from dqn.learning.nonfinite import FirstBad
 from dqn.types import State
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dqn.actor import WithGenerator
+from dqn.learning.actor import WithGenerator
 from dqn.types import F64, I64, Array
 
 Preferences = Callable[[Array], F64]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dqn.replay import Replay
+from dqn.replay.buffer import Replay
 from dqn.tabular.learner import SmallLearner
 from dqn.tabular.rows import Episodes
 from dqn.tabular.table import PolicyTable

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dqn.actor import Player
 from dqn.config import OptimizerConfig
-from dqn.networks import QNetwork
-from dqn.optimizers import make_optimizer
-from dqn.replay import Replay
+from dqn.learning.actor import Player
+from dqn.learning.optimizers import make_optimizer
+from dqn.networks.q_network import QNetwork
+from dqn.replay.buffer import Replay
 from dqn.tabular.learner import SmallLearner
 from dqn.tabular.players import EpsilonGreedy
 from dqn.tabular.rows import Episode, Episodes

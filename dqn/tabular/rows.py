@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dqn.replay import Replay
+from dqn.replay.buffer import Replay
 from dqn.types import F64, I64, Array, State
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dqn.actor import Player
+from dqn.learning.actor import Player
 from dqn.tabular.pictures import draw_table
 from dqn.tabular.players import EpsilonGreedy
 from dqn.tabular.states import States

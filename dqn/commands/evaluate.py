@@ -1,0 +1,79 @@
+"""``evaluate RUN``: score a trained network on fresh games."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from dqn.config import ConfigError
+from dqn.config.validation import validate
+from dqn.device import resolve_device, use_threads
+from dqn.evaluation import scores
+from dqn.evaluation.evaluate import evaluate
+from dqn.learning.interfaces import MakeModel
+from dqn.storage.saved_run import load_agent, run_config
+
+
+def evaluate_run(
+    make_model: MakeModel,
+    run: str,
+    which: str,
+    episodes: int | None,
+    seed: int,
+    device_name: str,
+    json_file: str | None,
+) -> int:
+    """Score a saved network on whole games of its own protocol, and print the scores.
+    ``make_model`` is that of the run's method.
+
+    Raises:
+        ConfigError: as ``load_agent``, or the JSON file cannot be written.
+    """
+    device = resolve_device(device_name)
+    config = run_config(Path(run))
+    settings = config.evaluation
+    if episodes is not None:
+        settings = dataclasses.replace(settings, episodes=episodes)
+    config = dataclasses.replace(config, seed=seed, evaluation=settings)
+    validate(config)
+    agent = load_agent(make_model, run, which, device)
+    if json_file:
+        write_report(
+            Path(json_file), ""
+        )  # what cannot be written is known before anything is played
+    use_threads(config.threads)
+    result = evaluate(agent.model.player, config, agent.step, owner="evaluate command")
+    assert result is not None, "nobody stops it"
+    print(
+        f"{result.game}, {run}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
+        f"{_interval(result.returns)}, median {result.median:.1f}, "
+        f"min {min(result.returns):.1f}, max {max(result.returns):.1f} over "
+        f"{len(result.returns)} episodes; protocol {result.protocol}, epsilon {result.epsilon:g}, "
+        f"seed {seed}"
+    )
+    if result.human_normalised is not None:
+        print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
+    if json_file:
+        source = {"run": run, "checkpoint": agent.name, "seed": seed}
+        write_report(Path(json_file), json.dumps(source | result.as_json(), indent=1) + "\n")
+    return 0
+
+
+def _interval(returns: Sequence[float]) -> str:
+    if len(returns) < 2:
+        return ""
+    _, low, high = scores.mean_interval(returns)
+    return f" (95% interval {low:.1f} to {high:.1f})"
+
+
+def write_report(file: Path, text: str) -> None:
+    """Replace a file's text; an empty text only tries whether it could be.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        with open(file, "w" if text else "a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None

@@ -1,0 +1,161 @@
+"""``bench --peers``: Stable-Baselines3's DQN, unmodified, on this machine beside ours.
+
+Both train the same game with the same settings and threads, each in a process of its own. All but
+one of them are stopped while that one's steps are counted, in turns, so that whatever else the
+machine does meanwhile falls on all alike.
+"""
+
+import dataclasses
+import importlib.util
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tqdm import tqdm
+
+from dqn import envs
+from dqn.config import Config, ConfigError
+from dqn.device import resolve_device, use_threads
+from dqn.learning.factory import make_agent
+from dqn.run.session import Session
+from dqn.run.train import loop
+
+WINDOWS = 5
+WARM_UP_STEPS = 2_000
+"""Steps before anything is counted; both learn from step 1,000 on."""
+LEARNING_STARTS = 1_000
+CAPACITY = 100_000
+"""Rows in either replay memory: theirs would not fit here with a million."""
+
+Counter = Any  # Synchronized[int], which multiprocessing cannot say at run time
+
+
+def check_peers(config: Config) -> None:
+    """Refuse what cannot be compared.
+
+    Raises:
+        ConfigError: the peer is not installed, or knows nothing of the game or the sampler.
+    """
+    if importlib.util.find_spec("stable_baselines3") is None:
+        raise ConfigError(
+            "--peers needs Stable-Baselines3: .venv/bin/pip install -r requirements-bench.txt"
+        )
+    if not envs.is_atari(config.game):
+        raise ConfigError(f"--peers compares Atari games, and {config.game} is none")
+    if config.replay.sampler != "uniform" or config.replay.n_step != 1:
+        raise ConfigError("--peers compares plain DQN: replay.sampler uniform, replay.n_step 1")
+
+
+def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
+    """Steps per second of either program, medians of WINDOWS windows of ``seconds`` in turns."""
+    context = multiprocessing.get_context("spawn")
+    programs: dict[str, tuple[Any, Counter]] = {}
+    try:
+        for name, target, num_envs in (
+            ("ours", train_ours, config.num_envs),
+            ("peer, 1 environment", train_peer, 1),
+            ("peer, 8 environments", train_peer, 8),
+        ):
+            counter = context.Value("q", 0)
+            process = context.Process(target=target, args=(config, num_envs, counter), daemon=True)
+            process.start()
+            programs[name] = process, counter
+            while counter.value < WARM_UP_STEPS:
+                if not process.is_alive():
+                    raise ConfigError(f"{name}: it ended before it was warm; see above")
+                time.sleep(0.1)
+            psutil.Process(process.pid).suspend()
+        rates: dict[str, list[float]] = {name: [] for name in programs}
+        for _ in range(WINDOWS):
+            for name, (process, counter) in programs.items():
+                psutil.Process(process.pid).resume()
+                time.sleep(seconds / 20)  # until its memory and threads are awake
+                steps, began = counter.value, time.perf_counter()
+                time.sleep(seconds)
+                steps, took = counter.value - steps, time.perf_counter() - began
+                psutil.Process(process.pid).suspend()
+                rates[name].append(steps / took)
+    finally:
+        for process, _ in programs.values():
+            process.kill()
+            process.join()
+    ours, *theirs = [statistics.median(values) for values in rates.values()]
+    return {
+        "training_steps_per_second_beside_peer": ours,
+        "peer_training_steps_per_second_1_environment": theirs[0],
+        "peer_training_steps_per_second_8_environments": theirs[1],
+        "peer_training_steps_per_second": max(theirs),
+        "times_the_peer": ours / max(theirs),
+    }
+
+
+def train_ours(config: Config, num_envs: int, counter: "Synchronized[int]") -> None:
+    """Train until killed, and count the steps."""
+    tqdm.set_lock(threading.RLock())  # its own, between processes, would outlive this one
+    use_threads(config.threads)
+    config = dataclasses.replace(
+        config,
+        num_envs=num_envs,
+        total_steps=sys.maxsize,
+        learning_starts=LEARNING_STARTS,
+        evaluate_period=sys.maxsize,
+        checkpoint_minutes=1e9,
+        replay=dataclasses.replace(config.replay, capacity=CAPACITY),
+        exploration=dataclasses.replace(
+            config.exploration, epsilon_start=config.exploration.epsilon_end
+        ),
+    )
+
+    def count() -> bool:
+        counter.value = session.step
+        return False
+
+    with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
+        device = resolve_device(config.device)
+        session = Session(config, make_agent(config, device), Path(folder), device, count)
+        session.begin()
+        session.metrics.open(0, 0, "")
+        loop(session)
+
+
+def train_peer(config: Config, num_envs: int, counter: "Synchronized[int]") -> None:
+    """The same with theirs: their wrappers, their defaults where the config has no word for it."""
+    import stable_baselines3
+    from stable_baselines3.common.env_util import make_atari_env
+    from stable_baselines3.common.vec_env import VecFrameStack
+
+    use_threads(config.threads)
+    games = make_atari_env(envs.gymnasium_id(config.game), n_envs=num_envs, seed=config.seed)
+    learner, exploration = config.learner, config.exploration
+    # One decision of theirs is a step of every environment; an update per 4 steps either way.
+    every = max(1, learner.update_period // num_envs)
+    model = stable_baselines3.DQN(
+        "CnnPolicy",
+        VecFrameStack(games, n_stack=4),
+        learning_rate=config.optimizer.learning_rate,
+        buffer_size=CAPACITY,
+        learning_starts=LEARNING_STARTS,
+        batch_size=learner.batch_size,
+        gamma=config.replay.gamma,
+        train_freq=every,
+        gradient_steps=max(1, every * num_envs // learner.update_period),
+        target_update_interval=learner.target_period,
+        exploration_initial_eps=exploration.epsilon_end,
+        exploration_final_eps=exploration.epsilon_end,
+        policy_kwargs={"optimizer_kwargs": {"eps": config.optimizer.epsilon}},
+        seed=config.seed,
+        device=resolve_device(config.device),
+    )
+
+    def count(*_: Any) -> bool:
+        counter.value = model.num_timesteps
+        return True
+
+    model.learn(total_timesteps=sys.maxsize, callback=count)

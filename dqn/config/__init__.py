@@ -1,0 +1,25 @@
+"""Settings: every field, its range, which combinations make sense, and how they are typed."""
+
+from dqn.config.schema import (
+    NOT_IDENTITY,
+    Config,
+    ConfigError,
+    EnvConfig,
+    EvaluationConfig,
+    ExplorationConfig,
+    LearnerConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    TabularConfig,
+    ValuesConfig,
+    differing_fields,
+    flatten,
+    printable,
+)
+
+__all__ = [
+    "NOT_IDENTITY", "Config", "ConfigError", "EnvConfig", "EvaluationConfig", "ExplorationConfig",
+    "LearnerConfig", "NetworkConfig", "OptimizerConfig", "ReplayConfig", "TabularConfig",
+    "ValuesConfig", "differing_fields", "flatten", "printable",
+]  # fmt: skip

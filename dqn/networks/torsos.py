@@ -1,0 +1,208 @@
+"""From a stack of frames to features: the part of a network that sees.
+
+Layers are made without values; ``networks`` fills them from a named generator.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from dqn.config import ConfigError, NetworkConfig
+from dqn.networks.cpu_layout import (
+    BlockConvolution,
+    Blocks,
+    ChannelsFirst,
+    FlatPixels,
+    PatchConvolution,
+    Patches,
+)
+from dqn.networks.layers import Activation, Linear, SpectralConvolution
+
+LEAST = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
+"""Side of the smallest pictures of which each torso makes anything."""
+
+
+class Torso(NamedTuple):
+    """What a maker of torsos makes."""
+
+    see: nn.Module
+    """Stack of frames ``[B, S, *frame]`` -> what the layers work on; nothing in it is learned."""
+    layers: nn.Sequential
+    """-> ``[B, features]``."""
+    features: int
+
+
+def make_torso(
+    config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
+) -> Torso:
+    """The torso a config describes, for stacks ``[S, *frame]``, with such ReLUs.
+
+    Raises:
+        ConfigError: a torso for pictures was asked for on other frames, or on smaller ones.
+    """
+    name = torso_name(config, stack_shape)
+    if name == "mlp":
+        return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
+    if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < LEAST[name]:
+        raise ConfigError(
+            f"network.torso {name} needs pictures of {LEAST[name]}x{LEAST[name]} or more, not "
+            f"{list(stack_shape[1:])}"
+        )
+    if name == "impala":
+        return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
+    make = {"nature": nature, "nips": nips, "data_efficient": data_efficient, "patches": patches}
+    return make[name](stack_shape, activation)
+
+
+def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
+    """Which torso a config means for stacks ``[S, *frame]``."""
+    if config.torso != "auto":
+        return config.torso
+    pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= LEAST["nature"]
+    return "nature" if pictures else "mlp"
+
+
+def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
+    """Three convolutions; Mnih et al. 2015, Methods.
+
+    ``[B, S, 84, 84]`` -> 32 of 20x20 -> 64 of 9x9 -> 64 of 7x7 -> ``[B, 3136]``.
+    """
+    layers = nn.Sequential(
+        _first(stack_shape, 32, kernel=8, stride=4),
+        activation(),
+        _convolution(32, 64, kernel=4, stride=2),
+        activation(),
+        _convolution(64, 64, kernel=3, stride=1),
+        activation(),
+        nn.Flatten(),
+    )
+    return Torso(Blocks(stack_shape, 4), layers, 64 * places(stack_shape, (8, 4), (4, 2), (3, 1)))
+
+
+def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
+    """Nature's forerunner, a third of its arithmetic; Mnih et al. 2013 (arXiv 1312.5602), section
+    4.1, with 256 hidden units behind it.
+
+    ``[B, S, 84, 84]`` -> 16 of 20x20 -> 32 of 9x9 -> ``[B, 2592]``.
+    """
+    layers = nn.Sequential(
+        _first(stack_shape, 16, kernel=8, stride=4),
+        activation(),
+        _convolution(16, 32, kernel=4, stride=2),
+        activation(),
+        nn.Flatten(),
+    )
+    return Torso(Blocks(stack_shape, 4), layers, 32 * places(stack_shape, (8, 4), (4, 2)))
+
+
+def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
+    """Two wide strides; van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
+
+    ``[B, S, 84, 84]`` -> 32 of 15x15 (the 16th lead nowhere) -> 64 of 3x3 -> ``[B, 576]``.
+    """
+    return two_layers_of_patches(stack_shape, (5, 5), activation)
+
+
+def patches(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
+    """The cheapest: two layers whose patches do not overlap. Ours, for 48x48 pictures, of which it
+    sees every pixel.
+
+    ``[B, S, 48, 48]`` -> 32 of 12x12 -> 64 of 4x4 -> ``[B, 1024]``.
+    """
+    return two_layers_of_patches(stack_shape, (4, 3), activation)
+
+
+def two_layers_of_patches(
+    stack_shape: tuple[int, ...], sides: tuple[int, int], activation: Activation
+) -> Torso:
+    """32 channels of each patch of pixels, 64 of each patch of those; ``sides`` of the patches."""
+    see = Patches(stack_shape, *sides)
+    layers = nn.Sequential(
+        PatchConvolution(stack_shape[0], 32, sides[0], of_frames=True, device="meta"),
+        activation(),
+        PatchConvolution(32, 64, sides[1], of_frames=False, device="meta"),
+        activation(),
+        ChannelsFirst(64),
+    )
+    return Torso(see, layers, 64 * see.rows * see.columns)
+
+
+def impala(
+    stack_shape: tuple[int, ...],
+    width: int,
+    pool: int,
+    spectral_norm: bool,
+    activation: Activation,
+) -> Torso:
+    """Three blocks of a convolution, a pooling and two residual pairs; Espeholt et al. 2018
+    (arXiv 1802.01561), figure 3, right.
+
+    ``[B, S, 84, 84]`` -> 16, 32, 32 (times ``width``) of 42x42, 21x21, 11x11 -> ``pool`` x ``pool``
+    maxima if ``pool`` is not 0 -> ``[B, features]``.
+    """
+    layers: list[nn.Module] = []
+    inputs = 0
+    for channels in (16 * width, 32 * width, 32 * width):
+        layers += [
+            _convolution(inputs, channels, kernel=3, stride=1, padding=1)
+            if inputs
+            else _first(stack_shape, channels, kernel=3, stride=1, padding=1),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            Residual(channels, spectral_norm),
+            Residual(channels, spectral_norm),
+        ]
+        inputs = channels
+    layers.append(activation())
+    rows, columns = (-(-side // 8) for side in stack_shape[1:])  # each pooling halves, rounded up
+    if pool:
+        layers.append(nn.AdaptiveMaxPool2d(pool))
+        rows = columns = pool
+    features = inputs * rows * columns
+    return Torso(Blocks(stack_shape, 1), nn.Sequential(*layers, nn.Flatten()), features)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a short cut."""
+
+    def __init__(self, channels: int, spectral_norm: bool) -> None:
+        super().__init__()
+        kind = SpectralConvolution if spectral_norm else nn.Conv2d
+        self.first = kind(channels, channels, 3, padding=1, device="meta")
+        self.second = kind(channels, channels, 3, padding=1, device="meta")
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` -> the same shape."""
+        inner = self.first(torch.relu(features))
+        change: torch.Tensor = self.second(inner.relu_())
+        return features + change
+
+
+def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
+    """Fully connected layers with ReLU: ``[B, S, *frame]`` -> ``[B, units[-1]]``."""
+    layers: list[nn.Module] = []
+    for width in units:
+        layers += [Linear(inputs, width, device="meta"), activation()]
+        inputs = width
+    return Torso(FlatPixels(), nn.Sequential(*layers), inputs)
+
+
+def places(stack_shape: tuple[int, ...], *layers: tuple[int, int]) -> int:
+    """What convolutions of these (kernel, stride) leave of a picture's places."""
+    height, width = stack_shape[1:]
+    for kernel, stride in layers:
+        height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    return height * width
+
+
+def _first(
+    stack_shape: tuple[int, ...], outputs: int, kernel: int, stride: int, padding: int = 0
+) -> BlockConvolution:
+    return BlockConvolution(stack_shape[0], outputs, kernel, stride, padding, device="meta")
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int, stride: int, padding: int = 0
+) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, device="meta")

@@ -1,0 +1,95 @@
+"""A run's folder: who may write in it, what it belongs to, when it must stop.
+
+``checkpoints/<Game>/<config>-seed<seed>/`` holds one run. One process at a time trains in it;
+readers need no permission.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from dqn.config import ConfigError
+
+log = logging.getLogger("dqn")
+
+
+class RunFolder:
+    """The folder, locked for this process until it ends, and its ``train.log``."""
+
+    def __init__(self, path: Path) -> None:
+        """Make and lock the folder.
+
+        Raises:
+            ConfigError: it cannot be written, or another process trains in it.
+        """
+        self.path = path
+        self._made: list[Path] = []
+        self._lock = self._locked()
+
+    def set_aside(self) -> Path | None:
+        """Rename the folder, if it holds anything, after the moment, and begin an empty one;
+        returns where the old run is."""
+        if all(entry.name == ".lock" for entry in self.path.iterdir()):
+            return None
+        moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        aside = self.path.with_name(f"{self.path.name}.old-{moment}")
+        os.rename(self.path, aside)  # in one instant: half a run in either place helps nobody
+        self._lock.close()
+        (aside / ".lock").unlink(missing_ok=True)
+        self._lock = self._locked()
+        return aside
+
+    def _locked(self) -> IO[str]:
+        elsewhere = "--checkpoints-dir names another place"
+        try:
+            self._made += [place for place in (self.path, *self.path.parents) if not place.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            links = [entry.name for entry in self.path.iterdir() if entry.is_symlink()]
+            if links:  # what is written through one changes a file of somebody else's
+                raise ConfigError(f"{self.path}/{links[0]} is a link; a run's files are its own")
+            lock = open(self.path / ".lock", "a+")  # noqa: SIM115  held until the process ends
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigError(f"cannot write in {self.path}: {reason}; {elsewhere}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            raise ConfigError(
+                f"process {owner} is training in {self.path} already; stop it, or name another "
+                "--seed, --config or --checkpoints-dir"
+            ) from None
+        except OSError as error:  # a network disk without locks
+            lock.close()
+            reason = error.strerror
+            raise ConfigError(f"cannot lock {self.path}: {reason}; {elsewhere}") from None
+        if not _same_file(lock, self.path / ".lock"):  # just moved aside by another's --fresh
+            lock.close()
+            return self._locked()
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock
+
+    def close(self) -> None:
+        """Let another process train here; a folder in which nothing came about goes again,
+        and those above it that were made for it."""
+        if [entry.name for entry in self.path.iterdir()] == [".lock"]:
+            (self.path / ".lock").unlink()
+            with contextlib.suppress(OSError):  # another's run is in it meanwhile
+                for folder in self._made:
+                    folder.rmdir()
+        self._lock.close()
+
+
+def _same_file(opened: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

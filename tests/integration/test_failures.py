@@ -1,0 +1,310 @@
+"""What goes wrong around a run costs neither what is saved nor the numbers: full disks, numbers
+that are none, vanished readers, strange clocks and places."""
+
+import errno
+import itertools
+import logging
+import os
+import pty
+import resource
+import shlex
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+from support.faulty_disk import FaultyDisk
+from support.runs import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_of, train
+
+from dqn.report.tensorboard import Board
+from dqn.run.process import log_to_file, log_to_terminal
+from dqn.storage.files import Journal
+from dqn.types import Batch
+from main import main
+
+ROOT = Path(__file__).parents[2]
+
+SHORT = [*CARTPOLE, "--total-steps=1600", "--evaluate-period=800"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run in peace."""
+    return train(tmp_path_factory.mktemp("undisturbed"), SHORT, NEVER)
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [sys.executable, str(ROOT / "main.py"), *SHORT, f"--checkpoints-dir={folder}", *more]
+
+
+# A number that is none.
+
+WILD = [
+    "--game=CartPole-v1", "--threads=1", "--num-envs=2", "--learning-starts=200",
+    "--optimizer.learning-rate=1e30", "--report-period=100", "--replay.capacity=1000",
+    "--evaluation.episodes=1", "--evaluation.held-out-states=2", "--network.mlp-units=[8]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seen_by", ["report", "checkpoint", "evaluation"])
+def test_a_loss_that_is_no_number_stops_the_run(
+    seen_by: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before it is saved or scored; the last good checkpoint stays, the batch lies beside it."""
+    more = {
+        "report": [NEVER],
+        "checkpoint": ["--checkpoint-minutes=1e-9", "--report-period=10_000"],
+        "evaluation": [NEVER, "--report-period=10_000", "--evaluate-period=240"],
+    }[seen_by]
+    options = [*WILD, *more, f"--checkpoints-dir={tmp_path}"]
+    assert main([*options, "--total-steps=200"]) == 0
+    run = run_of(tmp_path)
+    before = (run / "evaluations.jsonl").read_text()
+    assert main([*options, "--total-steps=2000"]) == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: update "), said
+    assert "not finite" in said and f"{checkpoints(run)[-1].name} is the last checkpoint" in said
+    assert said in (run / "train.log").read_text()
+    batch = safetensors.torch.load_file(run / "not_finite.safetensors")
+    assert set(batch) == set(Batch._fields)
+    assert batch["state"].shape == (32, 1, 4)
+    assert (run / "evaluations.jsonl").read_text() == before
+    model = safetensors.torch.load_file(checkpoints(run)[-1] / "model.safetensors")
+    assert all(value.isfinite().all() for value in model.values())
+
+
+# A disk that is full.
+
+
+def limited(size: int) -> Callable[[], None]:
+    """No file of the process may grow beyond ``size`` bytes: the kernel refuses, as a full disk."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -> None:
+    """Replay pieces do not fit; the run goes on after the first failure, and not after the next."""
+    train(tmp_path, [*SHORT, "--total-steps=240", "--evaluate-period=10_000"], NEVER)
+    run = run_of(tmp_path)
+    ended = subprocess.run(
+        command(tmp_path, "--checkpoint-minutes=1e-9", "--evaluate-period=10_000"),
+        preexec_fn=limited(12_000), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    said = ended.stderr.splitlines()
+    assert ended.returncode == 1, said
+    assert "is not saved (File too large)" in said[-2], said
+    assert said[-1].startswith("error: step "), said
+    assert f"{checkpoints(run)[-1].name} is the last checkpoint" in said[-1], said
+    assert not any(path.suffix == ".part" for path in run.iterdir())
+
+
+def test_where_there_is_room_again_it_goes_on_as_if_nothing_had_been(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full for all of some twenty operations in a row, somewhere in the run."""
+    calls = itertools.count(1)
+
+    class Bell:  # a clock that rings at the same steps however busy the machine is
+        def __init__(self, minutes: float) -> None:
+            pass
+
+        def rings(self) -> bool:
+            return next(calls) % 20 == 0
+
+    monkeypatch.setattr("dqn.run.session.Clock", Bell)
+    disk = FaultyDisk(tmp_path, "fail")
+    full = range(60, 80)
+    failed: list[str] = []
+
+    def happens(what: str, path: str, half: Callable[[], object] = lambda: None) -> None:
+        disk.operations.append(what)
+        if len(disk.operations) in full:
+            failed.append(what)
+            half()
+            raise OSError(28, os.strerror(28), path)
+
+    monkeypatch.setattr(disk, "_happens", happens)
+    with monkeypatch.context() as patch:
+        disk.install(patch)
+        assert main([*SHORT, f"--checkpoints-dir={tmp_path}"]) in (0, 1)
+    disk.close()
+    assert len(failed) == len(full)
+    train(tmp_path, SHORT, NEVER)
+    assert_same(run_of(tmp_path), undisturbed)
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path) -> None:
+        if folder.exists():
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    monkeypatch.setattr("dqn.storage.checkpoint.remove_folder", refuse)
+    run = train(tmp_path, SHORT, "--checkpoint-minutes=0.005", "--keep=1")
+    said = capfd.readouterr().err
+    assert "could not be removed (Directory not empty)" in said
+    assert "not saved" not in said
+    assert len(checkpoints(run)) > 1
+
+
+def test_a_mistake_of_ours_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory, say")
+
+    monkeypatch.setattr("dqn.learning.learner.Learner.update", broken)
+    assert main([*SHORT, f"--checkpoints-dir={tmp_path}"]) == 1
+    logged = (run_of(tmp_path) / "train.log").read_text()
+    assert "RuntimeError: out of memory, say" in logged
+    assert "what was saved in" in capfd.readouterr().err
+
+
+def test_a_replay_larger_than_the_memory_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    free = types.SimpleNamespace(available=100_000)
+    monkeypatch.setattr("dqn.learning.factory.psutil.virtual_memory", lambda: free)
+    train(tmp_path, SHORT, NEVER)
+    assert "will take 0.2 MB" in capfd.readouterr().err
+    monkeypatch.setattr(free, "available", 10**9)
+    train(tmp_path / "again", SHORT, NEVER)
+    assert "The replay memory" not in capfd.readouterr().err
+
+
+def test_a_journal_keeps_what_the_disk_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And writes it when it can, each record whole and in its place."""
+    journal = Journal(tmp_path / "lines")
+    journal.append(b"one\n")
+    disk = FaultyDisk(tmp_path, "fail", at=1)  # the write; after half of its bytes
+    with monkeypatch.context() as patch:
+        disk.install(patch)
+        journal.append(b"two, a long line\n")
+    disk.close()
+    assert (tmp_path / "lines").read_bytes() == b"one\n"
+    journal.append(b"three\n")
+    assert (tmp_path / "lines").read_bytes() == b"one\ntwo, a long line\nthree\n"
+    assert journal.sync() == len(b"one\ntwo, a long line\nthree\n")
+    journal.cut(4)
+    journal.append(b"four\n")
+    assert (tmp_path / "lines").read_bytes() == b"one\nfour\n"
+
+
+# Readers that go away.
+
+
+def ended(run: Path, process: "subprocess.Popen[bytes]") -> None:
+    """It has come to its end, and said so where somebody may still read it."""
+    assert process.wait(timeout=120) == 0
+    assert "Done: 1,600 steps." in (run / "train.log").read_text()
+
+
+def test_no_stderr_at_all(undisturbed: Path, tmp_path: Path) -> None:
+    shell = " ".join(map(shlex.quote, command(tmp_path, NEVER))) + " 2>&-"
+    assert subprocess.run(shell, shell=True, timeout=120, check=False).returncode == 0
+    assert_same(run_of(tmp_path), undisturbed)
+    assert "Done: 1,600 steps." in (run_of(tmp_path) / "train.log").read_text()
+
+
+def test_the_line_at_which_the_terminal_vanishes_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("dqn.run.folder.tqdm.write", gone)
+    log = logging.getLogger("dqn")
+    before = log.handlers[:]
+    monkeypatch.setattr(log, "handlers", [])
+    log_to_terminal()
+    handler = log_to_file(tmp_path / "train.log")
+    for line in ("first", "second"):
+        log.warning(line)
+    handler.close()
+    log.handlers = before
+    text = (tmp_path / "train.log").read_text()
+    assert [line[20:] for line in text.splitlines()] == ["first", "second"]
+
+
+def test_a_closed_pipe(undisturbed: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE)
+    assert process.stderr and process.stderr.readline().startswith(b"Starting")
+    process.stderr.close()
+    run = tmp_path / "CartPole-v1" / "dqn-seed1"
+    ended(run, process)
+    assert_same(run, undisturbed)
+
+
+HANG_UP_IGNORED = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_vanished_terminal(undisturbed: Path, tmp_path: Path) -> None:
+    """As under nohup, where the hang-up itself is ignored."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANG_UP_IGNORED, *command(tmp_path)],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+    run = tmp_path / "CartPole-v1" / "dqn-seed1"
+    ended(run, process)
+    assert_same(run, undisturbed)
+
+
+# Clocks and places.
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0"},
+        {
+            "TZ": "America/St_Johns",
+            "LC_ALL": "tr_TR.UTF-8",
+            "LANG": "tr_TR.UTF-8",
+            "LANGUAGE": "tr",
+        },
+        {"PYTHONHASHSEED": "4711", "COLUMNS": "20", "NO_COLOR": "1"},
+    ],
+    ids=["an island", "Turkish", "another hash seed"],
+)
+def test_another_place(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(tmp_path), env=os.environ | place, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same(run_of(tmp_path), undisturbed)
+
+
+def test_a_clock_that_runs_backwards(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(seconds)))
+    for steps in (800, 1600):
+        train(tmp_path, [*SHORT, f"--total-steps={steps}"], NEVER)
+    assert_same(run_of(tmp_path), undisturbed)
+    assert reports(run_of(tmp_path)) == 3
+    names = sorted(path.name for path in run_of(tmp_path).glob("events.*"))
+    assert len(names) == 2, "a file a process, in order of their names though the clock went back"
+
+
+def test_an_event_file_comes_after_every_older_one(tmp_path: Path) -> None:
+    """Within one second too: TensorBoard reads them in the order of their names."""
+    names = []
+    for step in (0, 100, 200):
+        Board(tmp_path, step)
+        (new,) = {path.name for path in tmp_path.iterdir()} - set(names)
+        names.append(new)
+    assert names == sorted(names)

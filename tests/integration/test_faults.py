@@ -1,0 +1,185 @@
+"""The disk fails, the process dies or the power goes, at every file operation in turn: the next
+start gives the undisturbed result."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.faulty_disk import Died, FaultyDisk
+from support.runs import assert_same, newest, run_of
+
+import dqn.run.session
+import dqn.run.train
+import dqn.storage.checkpoint
+from dqn.config import Config, ConfigError
+from dqn.config.options import load_config, parse_training, training_parser
+from dqn.learning.factory import make_agent
+
+OPTIONS = [
+    "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
+    "--report-period=40", "--evaluate-period=60", "--env.reseed-steps=20",
+    "--replay.capacity=60", "--network.mlp-units=[4]", "--learner.update-period=16",
+    "--evaluation.episodes=1", "--evaluation.held-out-states=2", "--keep=1",
+]  # fmt: skip
+"""90 steps with evaluations at 60 and at the end, a new best among them; the ring wraps."""
+
+CONFIG = parse_training(training_parser(), OPTIONS).config
+
+SAVED_AT = (64, 78)
+
+
+MEMORY = Path("/dev/shm")
+"""Where there is such a disk, these are its tests too: tens of thousands of files come and go."""
+
+
+@pytest.fixture(scope="module")
+def folders() -> Iterator[Path]:
+    """A place for folders."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def tmp_path(folders: Path) -> Path:
+    """Each test's own, as pytest's."""
+    return Path(tempfile.mkdtemp(dir=folders))
+
+
+class Bell:
+    """A clock that rings at SAVED_AT, in place of minutes."""
+
+    session: dqn.run.session.Session
+    begun: int
+
+    def __init__(self, minutes: float) -> None:
+        pass
+
+    def rings(self) -> bool:
+        return Bell.session.step in SAVED_AT and Bell.session.step != Bell.begun
+
+
+CONFIGS: dict[bytes, Config] = {}
+
+
+def load_once(path: Path) -> Config:
+    """To read a config takes twice as long as these runs."""
+    text = path.read_bytes()
+    if text not in CONFIGS:
+        CONFIGS[text] = load_config(path)
+    return CONFIGS[text]
+
+
+def quicken(patch: pytest.MonkeyPatch) -> None:
+    """Pieces of replay so small that checkpoints share some."""
+    patch.setattr(dqn.storage.checkpoint, "PIECE_ROWS", 16)
+    patch.setattr(dqn.run.train, "load_config", load_once)
+
+
+@pytest.fixture(autouse=True)
+def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = dqn.run.session.Session.begin
+
+    def noted(session: dqn.run.session.Session) -> None:
+        begin(session)
+        Bell.session, Bell.begun = session, session.step
+
+    quicken(monkeypatch)
+    monkeypatch.setattr(dqn.run.session, "Clock", Bell)
+    monkeypatch.setattr(dqn.run.session.Session, "begin", noted)
+
+
+def train(folder: Path, steps: int = 90) -> int:
+    config = dataclasses.replace(CONFIG, total_steps=steps, checkpoints_dir=str(folder))
+    try:
+        return dqn.run.train.train(make_agent, config, "dqn", fresh=False)
+    except ConfigError:
+        return 2
+
+
+@pytest.fixture(scope="module")
+def begun(folders: Path) -> Path:
+    """A run that was stopped at step 50, with its checkpoint there."""
+    with pytest.MonkeyPatch.context() as patch:
+        quicken(patch)
+        patch.setattr(
+            dqn.run.session.Session, "finished", property(lambda session: session.step >= 50)
+        )
+        folder = folders / "begun"
+        assert train(folder, 50) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(begun: Path, folders: Path) -> Path:
+    """The same run without a fault, and without a checkpoint on the way."""
+    folder = shutil.copytree(begun, folders / "undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        quicken(patch)
+        assert train(folder) == 0
+    return run_of(folder)
+
+
+def traced(begun: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every operation of the run that goes on from ``begun``."""
+    shutil.copytree(begun, folder)
+    disk = FaultyDisk(folder)
+    with monkeypatch.context() as patch:
+        disk.install(patch)
+        assert train(folder) == 0
+    return disk.operations
+
+
+def test_the_operations_are_found(
+    begun: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each kind, for each of the checkpoints; and watching them changes nothing."""
+    operations = traced(begun, tmp_path / "run", monkeypatch)
+    assert_same(run_of(tmp_path / "run"), undisturbed)
+    for step in (*SAVED_AT, 90):
+        for what in ("mkdir", "open", "write", "sync", "rename"):
+            assert any(f"{what} " in line and f"step_{step:09d}" in line for line in operations)
+    assert len(operations) > 150, operations
+    kinds = {line.split()[0] for line in operations}
+    assert kinds >= {"open", "write", "sync", "mkdir", "rename", "link", "unlink", "rmdir"}
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("mode", ["fail", "die"])
+def test_every_operation_in_turn(
+    mode: str,
+    part: int,
+    begun: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``die``: as the process left it, and once more as the disk has it if the power goes too."""
+    operations = traced(begun, tmp_path / "traced", monkeypatch)
+    assert operations
+    hit = 0
+    for at in range(part, len(operations), 4):
+        folder = tmp_path / f"{at}"
+        shutil.copytree(begun, folder)
+        disk = FaultyDisk(folder, mode, at)
+        with monkeypatch.context() as patch:
+            disk.install(patch)
+            try:
+                assert train(folder) in ((0, 1, 2) if mode == "fail" else (0,))
+                hit += mode == "fail" and len(disk.operations) > at
+            except Died:
+                hit += 1
+        left = [folder]
+        if mode == "die":
+            left.append(shutil.copytree(folder, tmp_path / f"{at} as it was"))
+            disk.lose_power(names_too=at // 4 % 2 == 0)
+        disk.close()
+        for folder in left:
+            what = f"operation {at}, {operations[at]}"
+            assert newest(run_of(folder)) >= 50, f"{what}: the old checkpoint is gone"
+            assert train(folder) == 0, what
+            assert_same(run_of(folder), undisturbed)
+            shutil.rmtree(folder)
+    assert hit == len(range(part, len(operations), 4))

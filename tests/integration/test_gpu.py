@@ -1,0 +1,104 @@
+"""What only a GPU can show. Left out where torch can use none."""
+
+import dataclasses
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.runs import BREAKOUT, NEVER, assert_same, finish, interrupt, run_of, train
+
+from dqn.commands.bench import fill
+from dqn.config import Config
+from dqn.config.options import parse_training, training_parser
+from dqn.learning.cuda_graphs import WARM_UPS, Captured
+from dqn.learning.factory import make_agent
+from dqn.learning.interfaces import Agent
+from dqn.learning.learner import Learner
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ON_GPU = [*BREAKOUT, "--num-envs=8", "--device=cuda", "--deterministic=true"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("replay", ["cuda", "cpu"])
+def test_the_same_bits_twice_and_across_a_resume(replay: str, tmp_path: Path) -> None:
+    options = [*ON_GPU, f"--replay.device={replay}"]
+    once = train(tmp_path / "once", options, NEVER)
+    again = tmp_path / "again"
+    finish(again, options)
+    assert_same(run_of(again), once)
+    resumed = tmp_path / "resumed"
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        interrupt(resumed, options, number, after=6)
+    finish(resumed, options)
+    assert_same(run_of(resumed), once)
+
+
+def stack_of(agent: Agent[Learner]) -> np.ndarray:
+    """What its environments show."""
+    return agent.environment.timestep.stack
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preset", ["dqn", "nature", "rainbow", "munchausen_iqn", "btr"])
+def test_captured_graphs_learn_the_same(preset: str) -> None:
+    """From the same rows: after one update to 1e-6, after a hundred the q-values to 1e-3."""
+    options = [
+        "--game=Breakout", f"--config={CONFIGS / preset}.yaml", "--num-envs=4", "--device=cuda",
+        "--replay.capacity=800", "--learner.batch-size=32",
+    ]  # fmt: skip
+    config = parse_training(training_parser(), options).config
+    plain, captured = (
+        make_agent(dataclasses.replace(config, cuda_graphs=wanted), torch.device("cuda"))
+        for wanted in (False, True)
+    )
+    assert isinstance(captured.learn, Captured)
+    for agent in (plain, captured):
+        agent.environment.reset(1, "training")
+        fill(agent, 800, seed=1)
+    states = plain.replay.sample(32).state
+    captured.replay.sample(32)
+    for agent in (plain, captured):
+        for _ in range(WARM_UPS):  # from the next call on, it is the graph
+            agent.learn(1)
+        for _ in range(50):  # on, over the oldest rows
+            agent.actor.act(stack_of(agent), 0.0)
+            action = np.zeros(4, np.int64)
+            agent.replay.add(agent.environment.timestep, action)
+            agent.environment.send(action)
+            agent.environment.receive()
+    captured.learner.load_state_dict(plain.learner.state_dict())
+    captured.replay.load_state_dict(plain.replay.state_dict())
+    for updates, tolerance in ((1, 1e-6), (99, 1e-3)):
+        for agent in (plain, captured):
+            for _ in range(updates):
+                agent.learn(1)
+        ours, theirs = (agent.model.q_values(states) for agent in (captured, plain))
+        assert (ours - theirs).norm() <= tolerance * theirs.norm()
+    assert captured.learner.updates == plain.learner.updates == 100 + WARM_UPS
+    ours, theirs = (a.actor.act(stack_of(a), 0.0) for a in (captured, plain))
+    assert (ours == theirs).mean() >= 0.75
+    # the frames were sent once, and the replay memory holds what the environments show
+    assert torch.equal(captured.replay.newest().cpu(), torch.from_numpy(stack_of(captured)))
+    for agent in (plain, captured):
+        agent.environment.close()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_deterministic_operations_are_asked_for(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The knob is read; that it helps is the test above."""
+    asked = []
+    monkeypatch.setattr(
+        "dqn.run.train.use_deterministic_operations", lambda device: asked.append(device.type)
+    )
+    small = [
+        "--game=CartPole-v1", "--total-steps=16", "--learning-starts=16", "--device=cpu",
+        "--replay.capacity=100", "--evaluation.episodes=1", "--evaluation.held-out-states=2",
+    ]  # fmt: skip
+    train(tmp_path, [*small, f"--deterministic={str(wanted).lower()}"])
+    assert asked == (["cpu"] if wanted else [])
+    assert not Config().deterministic

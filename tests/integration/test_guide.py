@@ -1,0 +1,75 @@
+"""The guide shows the program as it is: its code, its files, its commands."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from main import main
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "from_table_to_dqn.md"
+TEXT = GUIDE.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+COMMANDS = [
+    shlex.split(command.replace("\\\n", ""))
+    for command in re.findall(r"^    python main\.py ((?:.*\\\n)*.*)$", TEXT, flags=re.MULTILINE)
+]
+PLAYS = [command for command in COMMANDS if command[0] == "play"]
+TRAININGS = [command for command in COMMANDS if command[0] != "play"]
+
+
+def without_indentation(text: str) -> str:
+    return "\n".join(line.strip() for line in textwrap.dedent(text).strip().splitlines())
+
+
+SOURCES = {
+    path: without_indentation(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "dqn").rglob("*.py"))
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+def test_code_is_the_programs_own_or_runs(block: str) -> None:
+    if block.startswith("from dqn"):
+        command = [sys.executable, "-c", block]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == re.findall(r"# (\[.*\])", block)[0]
+        return
+    homes = [path for path, source in SOURCES.items() if without_indentation(block) in source]
+    assert homes, "no file of the program has these lines"
+
+
+def test_every_file_it_names_is_there() -> None:
+    names = set(re.findall(r"`((?:dqn|docs|configs)/[\w/.]+)`", TEXT))
+    names |= {f"docs/{link}" for link in re.findall(r"\]\(([\w/.]+)\)", TEXT)}
+    assert len(names) > 20
+    assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("command", TRAININGS, ids=" ".join)
+def test_every_training_command_is_one(
+    command: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main([*command, "--print-config"]) == 0
+    assert "total_steps:" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("command", PLAYS, ids=" ".join)
+def test_what_is_played_was_trained_by_the_command_before(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fewer steps."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "configs", "configs")
+    before = COMMANDS[COMMANDS.index(command) - 1]
+    assert main([*before, "--total-steps=40", "--evaluation.episodes=1"]) == 0
+    assert main(command) == 0
+    films = [argument for argument in command if argument.endswith((".gif", ".mp4"))]
+    assert films and all(Path(film).stat().st_size > 500 for film in films)

@@ -1,0 +1,301 @@
+"""No dead knob: each field of the config changes a bit of a run, or a call, when it is changed."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.runs import checkpoints, content, train
+
+import dqn.envs.atari
+from dqn.config import (
+    NOT_IDENTITY,
+    Config,
+    ConfigError,
+    EnvConfig,
+    ReplayConfig,
+    flatten,
+)
+from dqn.config.validation import validate
+from dqn.device import resolve_device
+from dqn.learning.factory import make_agent
+from dqn.replay.frames import CompressedFrames, PlainFrames
+
+CARTPOLE = [
+    "--game=CartPole-v1", "--total-steps=400", "--num-envs=4", "--learning-starts=40",
+    "--threads=1", "--replay.capacity=240", "--report-period=100", "--evaluate-period=200",
+    "--env.reseed-steps=40", "--network.mlp-units=[8]", "--learner.batch-size=8",
+    "--learner.target-period=40", "--learner.loss=mse", "--optimizer.learning-rate=1e-2",
+    "--exploration.epsilon-decay-steps=200", "--evaluation.episodes=2",
+    "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6",
+]  # fmt: skip
+PRIORITIZED = [*CARTPOLE, "--replay.sampler=prioritized", "--replay.beta-steps=300"]
+SCHEDULED = [
+    *CARTPOLE, "--optimizer.learning-rate-end=1e-4", "--optimizer.learning-rate-decay-steps=200"
+]  # fmt: skip
+RMSPROP = [*CARTPOLE, "--optimizer.name=rmsprop"]
+BREAKOUT = [
+    "--game=Breakout", "--total-steps=320", "--num-envs=2", "--learning-starts=40",
+    "--threads=1", "--env.threads=1", "--env.max-episode-frames=200", "--replay.capacity=2000",
+    "--evaluate-period=320", "--report-period=160", "--network.hidden-units=8",
+    "--learner.batch-size=4", "--learner.update-period=32", "--evaluation.episodes=1",
+    "--evaluation.epsilon=.5", "--evaluation.held-out-states=1", "--checkpoint-minutes=1e6",
+]  # fmt: skip
+
+Q_TABLE = [
+    "--game=CartPole-v1", "--method=q_learning", "--device=cpu", "--total-steps=400",
+    "--num-envs=4", "--learning-starts=40", "--threads=1", "--replay.capacity=240",
+    "--report-period=100", "--evaluate-period=200", "--learner.update-period=1",
+    "--optimizer.learning-rate=.1", "--exploration.epsilon-decay-steps=200",
+    "--tabular.limits=[2.4,3,.2,2]", "--evaluation.episodes=2", "--evaluation.held-out-states=2",
+    "--checkpoint-minutes=1e6",
+]  # fmt: skip
+MAZE = [
+    "--game=Maze-v0", "--method=policy_gradient", "--device=cpu", "--total-steps=400",
+    "--num-envs=1", "--learning-starts=2", "--threads=1", "--replay.capacity=400",
+    "--report-period=10", "--evaluate-period=400", "--learner.update-period=1",
+    "--optimizer.learning-rate=1", "--exploration.epsilon-start=0", "--exploration.epsilon-end=0",
+    "--evaluation.episodes=1", "--evaluation.epsilon=0", "--checkpoint-minutes=1e6",
+]  # fmt: skip
+
+IMPALA = [*BREAKOUT, "--network.torso=impala"]
+NOISY = [*CARTPOLE, "--network.noisy=true"]
+C51 = [*CARTPOLE, "--learner.loss=huber", "--values.kind=categorical"]
+QR = [*CARTPOLE, "--learner.loss=huber", "--values.kind=quantile", "--values.quantiles=5"]
+IQN = [*CARTPOLE, "--learner.loss=huber", "--values.kind=implicit_quantile"]
+MUNCHAUSEN = [*CARTPOLE, "--learner.policy=munchausen"]
+
+QBERT = [*BREAKOUT, "--game=Qbert", "--env.max-episode-frames=2000"]
+"""Where a random player soon gains 25 points at once."""
+
+MODEL, ROWS = "model.safetensors", "rows"
+EVALUATIONS, TRAINING = "evaluations.jsonl", "training.jsonl"
+
+CASES: dict[str, tuple[list[str], str, str]] = {
+    "game": (CARTPOLE, "Acrobot-v1", ROWS),
+    "method": (Q_TABLE, "sarsa", MODEL),
+    "seed": (CARTPOLE, "2", ROWS),
+    "num_envs": (CARTPOLE, "2", ROWS),
+    "learning_starts": (CARTPOLE, "80", MODEL),
+    "evaluate_period": (CARTPOLE, "400", EVALUATIONS),
+    "report_period": (CARTPOLE, "200", TRAINING),
+    "env.protocol": (BREAKOUT, "machado", ROWS),
+    "env.full_action_set": (BREAKOUT, "true", ROWS),
+    "env.frame_size": (BREAKOUT, "48", ROWS),
+    "env.max_episode_frames": (BREAKOUT, "160", ROWS),
+    "env.max_episode_steps": (CARTPOLE, "8", ROWS),
+    "env.reseed_steps": (CARTPOLE, "10", ROWS),
+    "replay.capacity": (CARTPOLE, "120", MODEL),
+    "replay.n_step": (CARTPOLE, "2", MODEL),
+    "replay.gamma": (CARTPOLE, "0.9", MODEL),
+    "replay.clip_reward": (QBERT, "false", ROWS),
+    "replay.shape_reward": (CARTPOLE, "cartpole", ROWS),
+    "replay.sampler": (CARTPOLE, "prioritized", MODEL),
+    "replay.alpha": (PRIORITIZED, "0.9", MODEL),
+    "replay.beta_start": (PRIORITIZED, "0.1", MODEL),
+    "replay.beta_end": (PRIORITIZED, "0.6", MODEL),
+    "replay.beta_steps": (PRIORITIZED, "100", MODEL),
+    "network.torso": (BREAKOUT, "nips", MODEL),
+    "network.hidden_units": (BREAKOUT, "9", MODEL),
+    "network.mlp_units": (CARTPOLE, "[8,4]", MODEL),
+    "network.width": (IMPALA, "2", MODEL),
+    "network.pool": (IMPALA, "6", MODEL),
+    "network.spectral_norm": (IMPALA, "true", MODEL),
+    "network.center": (CARTPOLE, "true", MODEL),
+    "network.layer_norm": (CARTPOLE, "true", MODEL),
+    "network.dueling": (CARTPOLE, "true", MODEL),
+    "network.noisy": (CARTPOLE, "true", MODEL),
+    "network.noisy_sigma": (NOISY, "0.1", MODEL),
+    "values.kind": (IQN, "quantile", MODEL),
+    "values.atoms": (C51, "21", MODEL),
+    "values.v_min": (C51, "-5", MODEL),
+    "values.v_max": (C51, "5", MODEL),
+    "values.quantiles": (QR, "6", MODEL),
+    "values.kappa": (QR, "0.1", MODEL),
+    "values.samples": (IQN, "8", MODEL),
+    "values.policy_samples": (IQN, "2", EVALUATIONS),
+    "values.cosines": (IQN, "8", MODEL),
+    "learner.policy": (CARTPOLE, "double", MODEL),
+    "learner.munchausen_alpha": (MUNCHAUSEN, "0.5", MODEL),
+    "learner.munchausen_temperature": (MUNCHAUSEN, "0.3", MODEL),
+    "learner.munchausen_low": (MUNCHAUSEN, "-0.001", MODEL),
+    "optimizer.name": (CARTPOLE, "rmsprop", MODEL),
+    "optimizer.learning_rate": (CARTPOLE, "2e-2", MODEL),
+    "optimizer.learning_rate_end": (SCHEDULED, "1e-5", MODEL),
+    "optimizer.learning_rate_decay_steps": (SCHEDULED, "100", MODEL),
+    "optimizer.epsilon": (CARTPOLE, "1e-2", MODEL),
+    "optimizer.decay": (RMSPROP, "0.5", MODEL),
+    "learner.batch_size": (CARTPOLE, "9", MODEL),
+    "learner.update_period": (CARTPOLE, "8", MODEL),
+    "learner.loss": (CARTPOLE, "huber", MODEL),
+    "learner.target_period": (CARTPOLE, "80", MODEL),
+    "learner.target_tau": (CARTPOLE, "0.5", MODEL),
+    "learner.max_gradient_norm": (CARTPOLE, "0.01", MODEL),
+    "learner.max_gradient_value": (CARTPOLE, "0.001", MODEL),
+    "exploration.epsilon_start": (CARTPOLE, "0.3", ROWS),
+    "exploration.epsilon_end": (CARTPOLE, "0.5", ROWS),
+    "exploration.epsilon_decay_steps": (CARTPOLE, "100", ROWS),
+    "exploration.epsilon_off_step": (CARTPOLE, "200", ROWS),
+    "exploration.spread": (CARTPOLE, "7", ROWS),
+    "tabular.limits": (Q_TABLE, "[1,1,.1,1]", MODEL),
+    "tabular.bins": (Q_TABLE, "5", MODEL),
+    "tabular.policy_change": (MAZE, "10", ROWS),
+    "evaluation.episodes": (CARTPOLE, "3", EVALUATIONS),
+    "evaluation.epsilon": (CARTPOLE, "1.0", EVALUATIONS),
+    "evaluation.held_out_states": (CARTPOLE, "16", EVALUATIONS),
+}
+"""A field: the run it is changed in, its other value, and what is then another."""
+
+ELSEWHERE = {
+    "device": "test_devices",
+    "replay.device": "test_devices",
+    "replay.storage": "test_storage",
+    "threads": "test_threads",
+    "env.threads": "test_threads_of_the_emulators",
+    "env.niceness": "test_niceness_of_the_emulators",
+    "cuda_graphs": "test_accelerate.py: test_what_cannot_be_captured_is_refused",
+    "deterministic": "test_gpu.py: test_deterministic_operations_are_asked_for",
+    "total_steps": "test_what_is_no_part_of_a_runs_identity",
+    "render": "test_what_is_no_part_of_a_runs_identity",
+    "keep": "test_what_is_no_part_of_a_runs_identity",
+    "checkpoint_minutes": "test_what_is_no_part_of_a_runs_identity",
+    "checkpoints_dir": "test_what_is_no_part_of_a_runs_identity",
+}
+"""The fields that change a call, or what lies in the folder, and the test that sees it."""
+
+
+def test_every_field_has_a_case() -> None:
+    assert set(CASES) | set(ELSEWHERE) == set(flatten(Config()))
+    assert set(CASES).isdisjoint(ELSEWHERE)
+    assert NOT_IDENTITY < set(ELSEWHERE)
+
+
+def traces(run: Path) -> dict[str, bytes]:
+    """What a run leaves that could be another: checkpoint, evaluations and reports."""
+    files = content(checkpoints(run)[-1])
+    rows = b"".join(files.pop(name) for name in sorted(files) if name.startswith("rows_"))
+    texts = {name: (run / name).read_bytes() for name in (EVALUATIONS, TRAINING)}
+    return files | texts | {ROWS: rows}
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """What the unchanged runs leave; each is trained once, when it is first asked for."""
+
+    class Runs(dict[str, dict[str, bytes]]):
+        def __missing__(self, options: str) -> dict[str, bytes]:
+            folder = tmp_path_factory.mktemp("before")
+            self[options] = traces(train(folder, options.split("|")))
+            return self[options]
+
+    return Runs()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_field_changes_a_bit(name: str, before: Any, tmp_path: Path) -> None:
+    options, value, what = CASES[name]
+    run = train(tmp_path, [*options, f"--{name}={value}"])
+    assert traces(run)[what] != before["|".join(options)][what]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [CARTPOLE, RMSPROP, BREAKOUT, QBERT],
+    ids=["CartPole", "RMSProp", "Breakout", "Qbert"],
+)
+def test_without_a_change_there_is_none(options: list[str], before: Any, tmp_path: Path) -> None:
+    """So a difference above is the field's own."""
+    assert traces(train(tmp_path, options)) == before["|".join(options)]
+
+
+def test_storage() -> None:
+    """Equal bits, so another class is all there is to see; on the CPU only."""
+    for storage, kind in (("plain", PlainFrames), ("compressed", CompressedFrames)):
+        config = Config(game="CartPole-v1", replay=ReplayConfig(capacity=100, storage=storage))
+        agent = make_agent(config, torch.device("cpu"))
+        agent.environment.close()
+        assert isinstance(agent.replay._frames, kind)
+    with pytest.raises(ConfigError, match="compressed works on the CPU only"):
+        validate(Config(replay=ReplayConfig(storage="compressed", device="cuda")))
+
+
+def test_threads(tmp_path: Path) -> None:
+    for threads in (2, 1):
+        train(tmp_path / f"{threads}", [*CARTPOLE, f"--threads={threads}", "--total-steps=40"])
+        assert torch.get_num_threads() == threads
+
+
+def test_threads_of_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Noted(dqn.envs.atari.AtariVectorEnv):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:
+            asked.append(keywords["num_threads"])
+            super().__init__(*arguments, **keywords)
+
+    monkeypatch.setattr(dqn.envs.atari, "AtariVectorEnv", Noted)
+    for threads in (0, 1, 2):
+        dqn.envs.make(Config(game="Pong", env=EnvConfig(threads=threads)), 4).close()
+    assert asked == [0, 1, 2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness is the whole process's")
+def test_niceness_of_the_emulators() -> None:
+    """Theirs alone: what the learner's threads would wait for."""
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    for niceness in (0, 7):
+        before = set(niceness_of_threads())
+        environment = dqn.envs.make(Config(game="Pong", env=EnvConfig(niceness=niceness)), 2)
+        time.sleep(0.5)  # the thread that made them is gone for Python before it is for the system
+        theirs = [nice for thread, nice in niceness_of_threads().items() if thread not in before]
+        assert sorted(theirs)[-2:] == [min(mine + niceness, 19)] * 2
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+        environment.close()
+
+
+def niceness_of_threads() -> dict[int, int]:
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            found[int(task.name)] = os.getpriority(os.PRIO_PROCESS, int(task.name))
+    return found
+
+
+def test_devices() -> None:
+    """cpu is the CPU wherever there is a GPU, and cuda is one or an error."""
+    assert resolve_device("cpu").type == "cpu"
+    config = Config(game="CartPole-v1", replay=ReplayConfig(capacity=1000, device="cpu"))
+    agent = make_agent(config, torch.device("cpu"))
+    assert agent.replay.device.type == "cpu"
+    agent.environment.close()
+    if torch.cuda.is_available():
+        assert resolve_device("cuda").type == resolve_device("auto").type == "cuda"
+        return
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(ConfigError, match="device is cuda, but"):
+        resolve_device("cuda")
+    replay = dataclasses.replace(config.replay, device="cuda")
+    with pytest.raises(ConfigError, match=r"replay\.device is cuda, but"):
+        make_agent(dataclasses.replace(config, replay=replay), torch.device("cpu"))
+
+
+def test_what_is_no_part_of_a_runs_identity(tmp_path: Path) -> None:
+    """None of these changes a bit of the training, and each of them something else."""
+    options = [*CARTPOLE, "--total-steps=200"]
+    plain = train(tmp_path / "plain", options)
+    assert [path.name for path in checkpoints(plain)] == ["step_000000200"]
+    assert not list(plain.glob("eval_*"))
+    longer = train(tmp_path / "longer", [*options, "--total-steps=240"])
+    assert [path.name for path in checkpoints(longer)] == ["step_000000200", "step_000000240"]
+    often = ["--checkpoint-minutes=1e-9", "--keep=3", "--render"]
+    often_saved = train(tmp_path / "often", [*options, *often])
+    assert traces(often_saved) == traces(plain)
+    assert len(checkpoints(often_saved)) == 3
+    assert (often_saved / "eval_001" / "000000.png").exists()
+    assert plain.parent.parent == tmp_path / "plain"

@@ -1,0 +1,173 @@
+"""Every preset trains: a few hundred steps of a real game, small where size costs only time; and
+README's table of them is what they are. ``python tests/test_presets.py`` prints it.
+"""
+
+import dataclasses
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.runs import checkpoints, content
+
+from dqn.config import Config
+from dqn.config.options import load_config
+from dqn.learning.learner import Learner
+from dqn.report.curves import read_lines
+from main import main
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+PRESETS = [path for path in sorted(CONFIGS.glob("*.yaml")) if load_config(path).game is None]
+"""Those for any Atari game; the others name their own and learn it in test_lessons.py."""
+
+SMALL = [
+    "--game=Pong", "--total-steps=360", "--num-envs=2", "--learning-starts=100", "--threads=1",
+    "--env.threads=1", "--env.max-episode-frames=120", "--replay.capacity=1000",
+    "--report-period=90", "--evaluate-period=1e6", "--network.hidden-units=16",
+    "--learner.batch-size=4", "--learner.target-period=40",
+    "--evaluation.episodes=1", "--evaluation.held-out-states=1", "--checkpoint-minutes=1e6",
+]  # fmt: skip
+
+
+LOADERS = {
+    f"dqn.{room}" for room in ("config", "options", "validation", "method_check", "part_check")
+}
+"""Those who read every setting, whether anything comes of it or not."""
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The settings that anybody else has asked for."""
+    names: set[str] = set()
+
+    def listen(kind: type, prefix: str) -> None:
+        fields = {field.name for field in dataclasses.fields(kind)}
+
+        def get(config: Any, name: str) -> Any:
+            if name in fields:
+                asker = sys._getframe(1).f_globals["__name__"]
+                if asker.startswith("dqn.") and asker not in LOADERS:
+                    names.add(prefix + name)
+            return object.__getattribute__(config, name)
+
+        monkeypatch.setattr(kind, "__getattribute__", get)
+
+    for field in dataclasses.fields(Config):
+        part = getattr(Config(), field.name)
+        if dataclasses.is_dataclass(part):
+            listen(type(part), f"{field.name}.")
+    listen(Config, "")
+    return names
+
+
+def settings(path: Path) -> set[str]:
+    """What a preset's file sets."""
+    names = set()
+    for key, value in yaml.safe_load(path.read_text()).items():
+        names |= {f"{key}.{name}" for name in value} if isinstance(value, dict) else {key}
+    return names
+
+
+def trained(folder: Path, options: list[str], name: str) -> Path:
+    assert main([*options, f"--checkpoints-dir={folder}"]) == 0
+    return folder / "Pong" / f"{name}-seed1"
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_trains_and_goes_on(
+    path: Path, tmp_path: Path, read: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each setting it names is read, it learns as often as it says, and what it draws (noise,
+    fractions, rows) is saved: the same network, optimiser and rows in one go and in two."""
+    updates, update = [], Learner.update
+    monkeypatch.setattr(
+        Learner, "update", lambda *arguments: updates.append(1) or update(*arguments)
+    )
+    options = [f"--config={path}", *SMALL]
+    whole = trained(tmp_path / "whole", options, path.stem)
+    assert settings(path) - read == set()
+    period = load_config(path).learner.update_period
+    assert len(updates) == 360 // period - 100 // period
+    losses = [line["loss"] for line in read_lines(whole / "training.jsonl")]
+    assert losses[0] is None and losses[-1] > 0 and math.isfinite(losses[-1])
+    trained(tmp_path / "parts", [*options, "--total-steps=232"], path.stem)
+    parts = content(checkpoints(trained(tmp_path / "parts", options, path.stem))[-1])
+    files = content(checkpoints(whole)[-1])
+    assert [name for name in files if name != "state" and files[name] != parts[name]] == []
+
+
+def parts(config: Config) -> list[str]:
+    """What a config is made of, a cell each."""
+    network, learner, replay = config.network, config.learner, config.replay
+    torso = "nature" if network.torso == "auto" else network.torso.replace("_", "-")
+    if torso == "impala":
+        torso += f" x{network.width}" + (", spectral norm" if network.spectral_norm else "")
+    torso += ", centered" if network.center else ""
+    torso += ", layer norm" if network.layer_norm else ""
+    head = [word for word in ("dueling", "noisy") if getattr(network, word)]
+    values = {
+        "expected": "mean",
+        "categorical": f"C51, {config.values.atoms} atoms",
+        "quantile": f"QR, {config.values.quantiles} quantiles",
+        "implicit_quantile": f"IQN, {config.values.samples} fractions",
+    }
+    rates = [config.optimizer.learning_rate]
+    if config.optimizer.learning_rate_end is not None:
+        rates.append(config.optimizer.learning_rate_end)
+    prioritized = f"prioritized {replay.alpha:g}"
+    return [
+        torso,
+        ", ".join(head) or "plain",
+        values[config.values.kind],
+        learner.policy,
+        prioritized if replay.sampler == "prioritized" else "uniform",
+        str(replay.n_step),
+        f"{replay.gamma:g}",
+        f"{learner.batch_size} / {learner.update_period}",
+        str(config.num_envs),
+        f"{config.optimizer.name} {' to '.join(f'{rate:g}' for rate in rates)}",
+        ", ".join(others(config)) or "-",
+    ]
+
+
+def others(config: Config) -> list[str]:
+    """What else differs from the defaults and decides scores."""
+    default, network, learner = Config(), config.network, config.learner
+    said = []
+    if config.env.protocol != default.env.protocol:
+        said.append(config.env.protocol)
+    if config.env.frame_size != default.env.frame_size:
+        said.append(f"pictures of {config.env.frame_size}x{config.env.frame_size}")
+    if network.hidden_units != default.network.hidden_units:
+        said.append(f"{network.hidden_units} hidden units")
+    if network.pool:
+        said.append(f"{network.pool}x{network.pool} pooling")
+    if learner.target_period != default.learner.target_period:
+        said.append(f"target every {learner.target_period:,}")
+    if learner.max_gradient_norm:
+        said.append(f"gradient norm {learner.max_gradient_norm:g}")
+    if config.exploration.epsilon_end != default.exploration.epsilon_end:
+        said.append(f"epsilon to {config.exploration.epsilon_end:g}")
+    return said
+
+
+def table() -> str:
+    """README's table of the presets."""
+    head = [
+        "preset", "torso", "head", "values", "target's policy", "replay", "n", "gamma",
+        "batch / steps", "environments", "optimiser", "else",
+    ]  # fmt: skip
+    rows = [head, ["---"] * len(head)]
+    rows += [[f"`{path.stem}`", *parts(load_config(path))] for path in PRESETS]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def test_readme_shows_every_preset_and_what_it_is_made_of() -> None:
+    assert table() in (PRESETS[0].parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    print(table(), end="")

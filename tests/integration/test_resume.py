@@ -1,0 +1,265 @@
+"""A run that was stopped, killed and continued in new processes ends with the bits of one that
+never was."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.runs import (
+    BREAKOUT,
+    CARTPOLE,
+    NEVER,
+    assert_same,
+    checkpoints,
+    content,
+    finish,
+    interrupt,
+    run_of,
+    train,
+)
+
+from main import main
+
+ALWAYS = "--checkpoint-minutes=1e-9"
+
+
+TERM, KILL = signal.SIGTERM, signal.SIGKILL
+
+
+STEPS = "--total-steps=6000"
+
+
+@pytest.mark.parametrize(
+    "options, stops",
+    [
+        (["--num-envs=1", "--env.reseed-steps=900"], [(TERM, 11)]),
+        (
+            ["--num-envs=1", "--env.reseed-steps=900", "--env.protocol=machado"],
+            [(KILL, 7), (TERM, 5)],
+        ),
+        (["--num-envs=8", "--evaluate-period=3000"], [(KILL, 6), (TERM, 11)]),
+        (
+            [
+                *["--num-envs=8", "--env.protocol=machado", "--replay.n-step=3"],
+                *["--replay.sampler=prioritized", "--replay.storage=compressed"],
+            ],
+            [(KILL, 13)],
+        ),
+    ],
+    ids=[
+        "1 environment",
+        "1 environment, machado",
+        "8 environments",
+        "8 environments, machado, 3 steps, prioritized, compressed",
+    ],
+)
+def test_stopped_and_killed(
+    options: list[str], stops: list[tuple[signal.Signals, int]], tmp_path: Path
+) -> None:
+    options = [*BREAKOUT, STEPS, *options]
+    undisturbed = train(tmp_path / "undisturbed", options, NEVER)
+    folder = tmp_path / "disturbed"
+    for number, after in stops:
+        interrupt(folder, options, number, after)
+    said = finish(folder, options)
+    run = run_of(folder)
+    assert said.startswith(f"Continuing {run} at step ")
+    assert_same(run, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of CartPole."""
+    return train(tmp_path_factory.mktemp("undisturbed"), CARTPOLE, NEVER)
+
+
+def test_extended(cartpole: Path, tmp_path: Path) -> None:
+    """A run made longer twice: what differs are the evaluations at the old ends, on top."""
+    folder = tmp_path / "extended"
+    for steps in (1237, 7821, 12000):  # the last step is a multiple of 8
+        train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")
+    run = run_of(folder)
+    ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(cartpole)[-1])
+    for state in (ours, theirs):
+        state["state"] = {  # type: ignore[assignment]  # less what counts evaluations
+            key: value for key, value in json.loads(state["state"]).items() if key != "metrics"
+        }
+    assert ours == theirs
+    assert (run / "training.jsonl").read_text() == (cartpole / "training.jsonl").read_text()
+    lines = (cartpole / "evaluations.jsonl").read_text().splitlines()
+    extended = (run / "evaluations.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in extended]
+    assert steps == [1240, 3000, 6000, 7824, 9000, 12000]
+    assert [line for line in extended if json.loads(line)["step"] % 3000 == 0] == lines
+    rewards = (run / "rewards.txt").read_text().splitlines()
+    assert [line[3:] for i, line in enumerate(rewards) if i not in (0, 3)] == [
+        line[3:] for line in (cartpole / "rewards.txt").read_text().splitlines()
+    ]
+    assert [int(line.split()[0]) for line in rewards] == [1, 2, 3, 4, 5, 6]
+
+
+def test_cartpole(cartpole: Path, tmp_path: Path) -> None:
+    for number, after in ((KILL, 5), (TERM, 6), (KILL, 3)):
+        interrupt(tmp_path, CARTPOLE, number, after)
+    finish(tmp_path, CARTPOLE)
+    assert_same(run_of(tmp_path), cartpole)
+
+
+def test_pieces_of_replay_are_written_once(tmp_path: Path) -> None:
+    """A full piece that a checkpoint shares with the one before is a second name of its file."""
+    for steps in (10_000, 12_000):  # 1,250 and 1,500 rows of 8 environments; 1,024 in a piece
+        run = train(tmp_path, [*CARTPOLE, "--replay.capacity=2e4"], NEVER, f"--total-steps={steps}")
+    before, after = ({p.name: p.stat().st_ino for p in c.glob("rows_*")} for c in checkpoints(run))
+    assert list(map(len, (before, after))) == [2, 2]
+    assert [name for name, inode in after.items() if before.get(name) == inode] == [
+        "rows_000000000000_000000001024.zst"
+    ]
+
+
+@pytest.mark.parametrize(
+    "game, undisturbed",
+    [
+        (["--total-steps=1600", "--evaluate-period=800", "--replay.capacity=1000"], CARTPOLE),
+        (["--total-steps=480", "--evaluate-period=480", "--num-envs=8"], BREAKOUT),
+    ],
+    ids=["CartPole", "Breakout"],
+)
+def test_checkpoints_at_every_step_and_never(
+    game: list[str], undisturbed: list[str], tmp_path: Path
+) -> None:
+    options = [*undisturbed, *game]
+    never = train(tmp_path / "never", options, NEVER)
+    always = train(tmp_path / "always", options, ALWAYS, "--keep=1")
+    assert len(checkpoints(always)) == 1
+    assert (always / "train.log").read_text().count("saved as") > 50
+    assert_same(always, never)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_emulator_threads(threads: int, one_thread: Path, tmp_path: Path) -> None:
+    """However many threads the emulators have, they give the same bits; and so does twice one."""
+    assert_same(train(tmp_path, [*SMALL, f"--env.threads={threads}"], NEVER), one_thread)
+
+
+def test_compressed_frames_give_the_same_bits(one_thread: Path, tmp_path: Path) -> None:
+    assert_same(train(tmp_path, [*SMALL, "--replay.storage=compressed"], NEVER), one_thread)
+
+
+SMALL = [*BREAKOUT, "--num-envs=4", "--total-steps=800", "--evaluate-period=800"]
+
+
+@pytest.fixture(scope="module")
+def one_thread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of Breakout with one emulator thread."""
+    return train(tmp_path_factory.mktemp("one"), SMALL, NEVER)
+
+
+def truncate(file: Path) -> None:
+    """The disk was full, and nobody noticed."""
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def flip(file: Path) -> None:
+    """A bit turned over in the middle."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def renumber(file: Path) -> None:
+    """Somebody was clever."""
+    file.write_text(file.read_text().replace('"step": 9000,', '"step": 9001,', 1))
+
+
+@pytest.mark.parametrize(
+    "harm, name, reason",
+    [
+        (truncate, "model.safetensors", "does not match its digest"),
+        (flip, "state.safetensors", "does not match its digest"),
+        (renumber, "meta.json", "does not match its digest"),
+        (flip, "rows_*1125.zst", "does not match its digest"),
+        (Path.unlink, "rows_*1125.zst", "cannot be read (No such file or directory)"),
+        (Path.unlink, "model.safetensors", "cannot be read (No such file or directory)"),
+    ],
+)
+def test_damaged_checkpoint(
+    harm: Callable[[Path], None],
+    name: str,
+    reason: str,
+    cartpole: Path,
+    stopped: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It is named, and the one before it leads to the same end."""
+    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
+    run = run_of(tmp_path)
+    assert [path.name for path in checkpoints(run)] == ["step_000006000", "step_000009000"]
+    (file,) = checkpoints(run)[-1].glob(name)
+    harm(file)
+    capfd.readouterr()
+    train(tmp_path, CARTPOLE, NEVER)
+    first, second, *_ = capfd.readouterr().err.splitlines()
+    assert first.startswith(f"Continuing {run} at step 6,000 of 12,000")
+    assert second.startswith(f"step_000009000/{file.name} {reason}")
+    assert second in (run / "train.log").read_text()
+    assert_same(run, cartpole)
+    assert (run / "step_000009000.damaged").is_dir()
+
+
+def test_a_harmed_piece_that_both_checkpoints_share(
+    stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Harm to one is harm to both; then nothing is started anew."""
+    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
+    run = train(tmp_path, CARTPOLE, NEVER, "--total-steps=9600")
+    older, newer = checkpoints(run)
+    shared = "rows_000000000000_000000001024.zst"
+    assert (older / shared).samefile(newer / shared)
+    flip(older / shared)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    capfd.readouterr()
+    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}"]) == 2
+    said = capfd.readouterr().err
+    assert f"step_000009600/{shared} does not match its digest" in said
+    assert f"step_000009000/{shared} does not match its digest" in said
+    for path in (run / ".lock", run / "train.log"):
+        before.pop(path)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_without_its_checkpoints_a_run_is_not_started_anew(
+    stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A best model is there from the first evaluation on, and never without a checkpoint."""
+    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
+    run = run_of(tmp_path)
+    for checkpoint in checkpoints(run):
+        shutil.rmtree(checkpoint)
+    rewards = (run / "rewards.txt").read_bytes()
+    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}"]) == 2
+    assert "a best model and no checkpoint" in capfd.readouterr().err
+    assert (run / "rewards.txt").read_bytes() == rewards != b""
+
+
+def test_of_a_finished_run_only_the_step_is_read(
+    cartpole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cartpole, tmp_path / "CartPole-v1/dqn-seed1")
+    for file in run_of(tmp_path).glob("step_*/*.zst"):
+        file.unlink()
+    train(tmp_path, CARTPOLE, NEVER)
+    assert "is finished at step 12,000" in capfd.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run at step 9,000, with the checkpoint of step 6,000."""
+    folder = tmp_path_factory.mktemp("stopped")
+    for steps in (6_000, 9_000):
+        train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")
+    return folder / "CartPole-v1/dqn-seed1"

@@ -1,0 +1,318 @@
+"""What a run leaves in its folder, who may write there, and who may read."""
+
+import hashlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from support.runs import (
+    CARTPOLE,
+    NEVER,
+    checkpoints,
+    finish,
+    interrupt,
+    run_of,
+    start,
+    train,
+    wait_for,
+)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import dqn.report.metrics
+from dqn.config import Config
+from dqn.config.options import load_config, parse_training, training_parser
+from dqn.report.curves import draw_curves
+from dqn.report.metrics import TAGS
+from main import main
+
+ROOT = Path(__file__).parents[2]
+
+PONG = [
+    "--game=Pong", "--total-steps=600", "--num-envs=2", "--learning-starts=100", "--threads=1",
+    "--env.threads=1", "--env.max-episode-frames=240", "--replay.capacity=1000",
+    "--report-period=100", "--evaluate-period=400", "--network.hidden-units=8",
+    "--learner.batch-size=4", "--learner.update-period=32", "--evaluation.episodes=2",
+    "--evaluation.held-out-states=2",
+]  # fmt: skip
+SHORT = [*CARTPOLE, "--total-steps=800", "--evaluate-period=400"]
+
+
+@pytest.fixture(scope="module")
+def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of Pong, with pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dqn.run.session.draw_curves", draw_curves)
+        return train(tmp_path_factory.mktemp("pong"), [*PONG, "--render"], NEVER)
+
+
+def lines(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_every_file_of_the_contract_and_no_other(pong: Path) -> None:
+    left = {path.name for path in pong.iterdir()}
+    events = {name for name in left if name.startswith("events.out.tfevents.")}
+    assert len(events) == 1
+    assert left - events == {
+        "config.yaml", "train.log", "rewards.txt", "evaluations.jsonl", "training.jsonl",
+        "curves.png", "step_000000400", "step_000000600", "best", ".lock",
+        "eval_001", "eval_001.mp4", "eval_002", "eval_002.mp4",
+    }  # fmt: skip
+
+
+def test_the_config_is_read_back(pong: Path) -> None:
+    text = (pong / "config.yaml").read_text()
+    for word in (
+        "game: Pong",
+        "protocol: classic",
+        "torch 2.",
+        "ale-py ",
+        "gymnasium ",
+        "python 3",
+    ):
+        assert re.search(f"^# {re.escape(word)}", text, re.MULTILINE), text
+    meant = parse_training(training_parser(), [*PONG, "--render", NEVER]).config
+    theirs = load_config(pong / "config.yaml")
+    assert theirs.checkpoints_dir != meant.checkpoints_dir
+    assert Config(**vars(theirs) | {"checkpoints_dir": meant.checkpoints_dir}) == meant
+
+
+def test_evaluations_are_written_in_two_ways(pong: Path) -> None:
+    evaluations = lines(pong / "evaluations.jsonl")
+    assert [line["step"] for line in evaluations] == [400, 600]
+    for line in evaluations:
+        assert line["protocol"] == "classic, at most 240 frames" and line["epsilon"] == 0.05
+        assert len(line["returns"]) == len(line["lengths"]) == 2  # type: ignore[arg-type]
+        assert line["mean"] == np.mean(line["returns"])  # type: ignore[arg-type]
+    assert (pong / "rewards.txt").read_text().splitlines() == [
+        f"{index:3d} {line['step']:8d} {line['mean']:.1f}"
+        for index, line in enumerate(evaluations, start=1)
+    ]
+    assert [line["step"] for line in lines(pong / "training.jsonl")] == list(range(100, 700, 100))
+
+
+def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
+    board = EventAccumulator(str(pong), size_guidance={"scalars": 0, "images": 0})
+    board.Reload()
+    tags = board.Tags()
+    of_tables = {"learner/policy_change"}
+    assert {*tags["scalars"], *tags["images"], "run/config"} == set(TAGS) - of_tables
+    assert "run/config/text_summary" in tags["tensors"]
+    image = board.Images("input/stack")[-1]
+    pixels = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels.shape[:2] == (84, 4 * 84)
+    assert pixels.std() > 10, "something is on it"
+    means = [(point.step, point.value) for point in board.Scalars("evaluation/mean")]
+    assert means == [(line["step"], line["mean"]) for line in lines(pong / "evaluations.jsonl")]
+
+
+def test_pictures(pong: Path) -> None:
+    curves = cv2.imread(str(pong / "curves.png"))
+    assert curves.shape[0] > 400 and curves.shape[1] > 600 and curves.std() > 10
+    for name in ("eval_001", "eval_002"):
+        pictures = sorted((pong / name).iterdir())
+        assert [path.name for path in pictures] == [f"{i:06d}.png" for i in range(len(pictures))]
+        assert len(pictures) > 20
+        assert cv2.imread(str(pictures[0])).shape == (210, 160, 3)
+        with av.open(str(pong / f"{name}.mp4")) as film:
+            assert sum(1 for _ in film.decode(video=0)) == len(pictures) + 15, "the end, held 1 s"
+
+
+def test_digests(pong: Path) -> None:
+    for folder in (pong / "step_000000600", pong / "best"):
+        meta = json.loads((folder / "meta.json").read_text())
+        assert {"model.safetensors"} <= set(meta["files"])
+        assert {path.name for path in folder.iterdir()} == {"meta.json", *meta["files"]}
+        for name, entry in meta["files"].items():
+            data = (folder / name).read_bytes()
+            assert (hashlib.sha256(data).hexdigest(), len(data)) == (
+                entry["sha256"],
+                entry["bytes"],
+            )
+
+
+def test_keep(tmp_path: Path) -> None:
+    for keep, kept in ((2, [400, 600]), (1, [600]), ("all", [200, 400, 600])):
+        folder = tmp_path / str(keep)
+        for steps in (200, 400, 600):
+            run = train(folder, SHORT, NEVER, f"--keep={keep}", f"--total-steps={steps}")
+        assert [path.name for path in checkpoints(run)] == [f"step_{step:09d}" for step in kept]
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_a_run_is_its_configs_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Refused under another one, with the differing field; a finished one is left as it is;
+    --fresh moves it aside, whole."""
+    run = train(tmp_path, SHORT, NEVER)
+    before = listing(run)
+    log = before.pop("train.log")
+    options = [*SHORT, NEVER, f"--checkpoints-dir={tmp_path}"]
+    capfd.readouterr()
+    assert main([*options, "--replay.n-step=3", "--optimizer.learning-rate=1e-5"]) == 2
+    refusal = capfd.readouterr().err
+    assert "replay.n_step is 3, was 1" in refusal and "learning_rate is 1e-05" in refusal
+    assert listing(run) == before | {"train.log": log}
+    assert main([*options, "--keep=1", "--render"]) == 0
+    assert "is finished at step 800" in capfd.readouterr().err
+    after = listing(run)
+    after.pop("train.log")
+    assert after == before
+    assert main([*options, "--fresh", "--replay.n-step=3"]) == 0
+    (aside,) = run.parent.glob("dqn-seed1.old-*")
+    moved = listing(aside)
+    moved.pop("train.log")
+    assert moved == before
+    assert load_config(run / "config.yaml").replay.n_step == 3
+    assert capfd.readouterr().err.startswith(f"Starting {run} at step 0")
+
+
+LONG = [*CARTPOLE, "--total-steps=1e7", "--evaluate-period=400", "--env.reseed-steps=1e6"]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that trains, with a checkpoint and a best model already there."""
+    process = start(tmp_path, LONG, "--checkpoint-minutes=0.005")
+    run = tmp_path / "CartPole-v1" / "dqn-seed1"
+    wait_for(process, lambda: bool(checkpoints(run)) and (run / "best").exists())
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_process_is_refused(
+    running: "subprocess.Popen[str]", tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """While the first lives; the lock that it leaves behind when it is killed hinders nobody."""
+    assert main([*LONG, f"--checkpoints-dir={tmp_path}"]) == 2
+    assert f"process {running.pid} is training in" in capfd.readouterr().err
+    assert running.poll() is None
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    run = run_of(tmp_path)
+    assert (run / ".lock").read_text() == str(running.pid)
+    steps = int(checkpoints(run)[-1].name[5:]) + 8
+    assert main([*LONG, f"--total-steps={steps}", f"--checkpoints-dir={tmp_path}"]) == 0
+
+
+def test_readers_of_a_running_run(
+    running: "subprocess.Popen[str]", tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Scores and pictures while checkpoints come and go under their hands."""
+    run, scores = run_of(tmp_path), tmp_path / "scores.json"
+    for which in ("latest", "best"):
+        capfd.readouterr()
+        assert main(["evaluate", str(run), f"--checkpoint={which}", f"--json={scores}"]) == 0
+        assert "mean" in capfd.readouterr().out
+        written = json.loads(scores.read_text())
+        assert {
+            "game", "step", "protocol", "epsilon", "returns", "mean", "median", "human_normalised"
+        } <= set(written)  # fmt: skip
+        assert written["game"] == "CartPole-v1" and len(written["returns"]) == 2
+    film, animation, pictures = (tmp_path / name for name in ("game.mp4", "game.gif", "pictures"))
+    shown = [f"--video={film}", f"--gif={animation}", f"--png={pictures}"]
+    assert main(["play", str(run), *shown]) == 0
+    with av.open(str(film)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == len(list(pictures.iterdir())) + 50 > 55
+    assert animation.read_bytes()[:6] == b"GIF89a"
+    assert running.poll() is None, "it trains on"
+
+
+def test_a_step_is_evaluated_by_its_number(pong: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(pong), "--checkpoint=600", "--episodes=1"]) == 0
+    assert "step_000000600, step 600: mean" in capfd.readouterr().out
+    assert main(["evaluate", str(pong), "--checkpoint=500"]) == 2
+    assert "no checkpoint of step 500" in capfd.readouterr().err
+
+
+def test_without_a_terminal_there_are_plain_lines(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dqn.report.metrics, "LINE_SECONDS", 0)
+    monkeypatch.setattr(dqn.report.metrics, "SHOW_SECONDS", 0)
+    run = train(tmp_path, SHORT, NEVER)
+    said = capfd.readouterr().err
+    assert re.search(
+        r"^step \d+/800: [\d,]+ steps/s, .* left, epsilon .* frames/s$", said, re.MULTILINE
+    ), said
+    first = next(line for line in said.splitlines() if line.startswith("step "))
+    assert " left" not in first, "before it learns it does not know how long it will take"
+    assert "\r" not in said and "\x1b" not in said and "%" not in said
+    logged = (run / "train.log").read_text()
+    assert all(line in logged for line in said.splitlines())
+
+
+def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 160))
+    command = [sys.executable, str(ROOT / "main.py"), *SHORT, "--total-steps=6000"]
+    process = subprocess.Popen(
+        [*command, f"--checkpoints-dir={tmp_path}"], stdin=theirs, stdout=theirs, stderr=theirs,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 1)[0]:
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:  # the other end is closed: it has ended
+                break
+    assert process.wait(timeout=10) == 0
+    os.close(ours)
+    text = shown.decode()
+    assert re.search(r"100%.*6\.00k/6\.00k, .*steps/s", text), text
+    # What stays on the screen: of each line what was written after the last return to its start.
+    screen = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
+    screen = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line).rstrip() for line in screen]
+    logged = [line[20:] for line in (run_of(tmp_path) / "train.log").read_text().splitlines()]
+    assert [line for line in screen if line in logged] == [
+        line for line in logged if not line.startswith("step ") or "steps/s" not in line
+    ]
+    assert not any("%" in line and "steps/s" in line for line in logged)
+
+
+def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
+    """What was written after the checkpoint that is continued from is hidden."""
+    options = [*CARTPOLE, "--total-steps=8000"]
+    interrupt(tmp_path, options, signal.SIGKILL, after=4)
+    finish(tmp_path, options)
+    board = EventAccumulator(str(run_of(tmp_path)), size_guidance={"scalars": 0})
+    board.Reload()
+    for tag in ("exploration/epsilon", "learner/loss", "evaluation/mean"):
+        steps = [point.step for point in board.Scalars(tag)]
+        assert steps == sorted(set(steps)), tag
+    steps = [point.step for point in board.Scalars("exploration/epsilon")]
+    assert steps == [line["step"] for line in lines(run_of(tmp_path) / "training.jsonl")]
+
+
+def test_a_continued_run_counts_its_own_updates_only(tmp_path: Path) -> None:
+    train(tmp_path, SHORT, NEVER)
+    run = train(tmp_path, [*SHORT, "--total-steps=1200"], NEVER)
+    board = EventAccumulator(str(run)).Reload()
+    updates = [event.value for event in board.Scalars("speed/updates_per_second")]
+    steps = [event.value for event in board.Scalars("speed/steps_per_second")]
+    period = load_config(run / "config.yaml").learner.update_period
+    assert updates[-1] > 0
+    assert all(update <= 1.5 * step / period for update, step in zip(updates, steps, strict=True))

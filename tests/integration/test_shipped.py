@@ -1,0 +1,20 @@
+"""The agents that come with the program play as their cards say."""
+
+import json
+from pathlib import Path
+
+from main import main
+
+AGENTS = Path(__file__).parents[2] / "checkpoints"
+
+
+def test_pong_laptop(tmp_path: Path) -> None:
+    """Its card says 19.5; four games of other seeds, whose mean has a standard error of some .6."""
+    report = tmp_path / "scores.json"
+    command = ["evaluate", str(AGENTS / "pong-laptop"), "--episodes=4", "--seed=2000"]
+    assert main([*command, f"--json={report}"]) == 0
+    scores = json.loads(report.read_text())
+    assert scores["mean"] >= 17.5
+    assert scores["protocol"] == "classic, 48x48 pictures" and scores["step"] == 250_000
+    card = (AGENTS / "pong-laptop" / "README.md").read_text()
+    assert "mean 19.5" in card and "250,000" in card

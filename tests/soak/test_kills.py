@@ -1,0 +1,114 @@
+"""A real training process, killed again and again at random instants, ends with the bits of one
+that never was.
+
+``make soak`` does it a hundred times. The instants are drawn afresh each time; the seed is printed.
+"""
+
+import contextlib
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support.runs import (
+    BREAKOUT,
+    NEVER,
+    assert_same,
+    checkpoints,
+    finish,
+    newest,
+    reports,
+    run_of,
+    start,
+    train,
+)
+
+STEPS_PER_KILL = 500
+FREQUENT = "--checkpoint-minutes=0.006"  # 0.36 s
+
+
+def options(kills: int) -> list[str]:
+    """A run long enough to be killed so often."""
+    steps = STEPS_PER_KILL * kills
+    return [
+        *BREAKOUT, "--num-envs=4", f"--total-steps={steps}",
+        f"--evaluate-period={steps // 2}", "--report-period=40",
+    ]  # fmt: skip
+
+
+def test_killed_at_random_instants(
+    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A third of the instants lie anywhere in the process's life, a third soon after it began its
+    loop, and a third in the moments after a checkpoint's first file appears."""
+    kills: int = request.config.getoption("--kills")
+    seed = random.SystemRandom().getrandbits(32)
+    draw = random.Random(seed)
+    command = options(kills)
+    undisturbed = train(tmp_path / "undisturbed", command, NEVER)
+    folder = tmp_path / "killed"
+    run = folder / undisturbed.relative_to(tmp_path / "undisturbed")
+    with capsys.disabled():
+        print(f"\nseed {seed}, {kills} kills")
+    writing = after_first = 0
+    for number in range(kills):
+        old = parts(run)
+        process = start(folder, command, FREQUENT)
+        if number % 3 == 0:
+            write_begun(process, run, old, draw)
+        elif number % 3 == 1:
+            loop_begun(process, run, draw)
+        else:
+            instant(process, run, draw)
+        process.send_signal(signal.SIGKILL)
+        _, said = process.communicate()
+        assert process.returncode == -signal.SIGKILL, said
+        in_a_write = bool(parts(run) - old)
+        writing += in_a_write
+        after_first += newest(run) > 0
+        with capsys.disabled():
+            where = ", while it wrote a checkpoint" if in_a_write else ""
+            print(f"kill {number + 1:3d}: newest checkpoint at step {newest(run):6,}{where}")
+    assert writing >= 2, "too few kills in a checkpoint's write"
+    assert after_first >= kills // 2, "too few kills after the first checkpoint"
+    said = finish(folder, command)
+    assert said.startswith(f"Continuing {run_of(folder)} at step ")
+    assert_same(run, undisturbed)
+    assert len(checkpoints(run)) <= 2
+    assert not [path for path in run.iterdir() if path.suffix in (".part", ".gone")]
+    with capsys.disabled():
+        print(f"{writing} of {kills} while a checkpoint was written, {after_first} after the first")
+        print("model, optimiser, replay, rewards.txt and evaluations.jsonl: the same bits")
+
+
+def instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
+    """Any instant of the first seconds, imports and the emulators' return included."""
+    time.sleep(draw.uniform(0.1, 5))
+
+
+def loop_begun(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
+    """Some reports after it has gone on, and not before there is a checkpoint to go on from."""
+    goal = reports(run) + draw.randint(1, 6)
+    while (reports(run) < goal or not newest(run)) and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(draw.uniform(0, 0.05))
+
+
+def write_begun(
+    process: "subprocess.Popen[str]", run: Path, old: set[tuple[str, int]], draw: random.Random
+) -> None:
+    """Within some milliseconds after a checkpoint's folder appears."""
+    while not parts(run) - old and process.poll() is None:
+        time.sleep(0.0005)
+    time.sleep(draw.uniform(0, 0.02))
+
+
+def parts(run: Path) -> set[tuple[str, int]]:
+    """Checkpoints half written, each with what tells it from an earlier one of the same name."""
+    found = set()
+    for path in run.glob(".step_*.part"):
+        with contextlib.suppress(FileNotFoundError):  # it has just been completed
+            found.add((path.name, path.stat().st_ino))
+    return found

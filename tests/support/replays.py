@@ -1,0 +1,261 @@
+"""Replay memories for tests: tapes of painted rows, and the row rule restated word by word."""
+
+import itertools
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from dqn.config import ReplayConfig
+from dqn.replay.buffer import Replay
+from dqn.replay.frames import PlainFrames
+from dqn.types import Batch, TimeStep
+
+GAMMA = 0.9
+
+
+class Row(NamedTuple):
+    """One environment at one time, as the tape remembers it."""
+
+    frame: np.ndarray
+    action: int
+    reward: float
+    first: bool
+    last: bool
+    terminal: bool
+
+
+Tape = list[list[Row]]
+"""``tape[t][environment]``: all that ever happened, nothing overwritten."""
+
+
+class Shape(NamedTuple):
+    """The sides of a memory under test."""
+
+    length: int
+    num_envs: int
+    n_step: int
+    stack: int
+    clip: bool = False
+    float_frames: bool = False
+    storage: Literal["plain", "compressed"] = "plain"
+    sampler: Literal["uniform", "prioritized"] = "uniform"
+
+
+PLAIN = (False, False)
+
+
+LIFE_LOST = (False, True)
+
+
+GAME_OVER = (True, True)
+
+
+TIME_OUT = (True, False)
+"""(last, terminal) of a row."""
+
+
+def painted_frame(time: int, environment: int, float_frames: bool) -> np.ndarray:
+    """A frame that says where it comes from, never all zeros."""
+    if float_frames:
+        return np.array([time + 1, environment + 1, 0.5, -time - 1], np.float32)
+    digits = [time % 250, time // 250, environment % 250, environment // 250]
+    return np.array(digits, np.uint8).reshape(2, 2) + np.uint8(1)
+
+
+def make_tape(endings: list[list[tuple[bool, bool]]], float_frames: bool = False) -> Tape:
+    """A stream whose rows end as told (``endings[t][environment]``), with distinct rewards.
+
+    ``first`` follows from the row before, so an ending right after an ending is an episode of a
+    single row that is first and last.
+    """
+    return [
+        [
+            Row(
+                frame=painted_frame(t, e, float_frames),
+                action=(3 * t + e) % 5,
+                reward=(1 if (t + e) % 2 else -1) * (0.25 + t + 1000 * e),
+                first=t == 0 or endings[t - 1][e][0],
+                last=ending[0],
+                terminal=ending[1],
+            )
+            for e, ending in enumerate(row)
+        ]
+        for t, row in enumerate(endings)
+    ]
+
+
+def seen_at(tape: Tape, t: int, e: int, size: int) -> np.ndarray:
+    """The stack an actor saw, from the tape alone: newest last, zeros before the episode began."""
+    frames = [tape[t][e].frame]
+    while len(frames) < size and not tape[t][e].first:
+        t -= 1
+        frames.insert(0, tape[t][e].frame)
+    blank = [np.zeros_like(frames[0])] * (size - len(frames))
+    return np.stack(blank + frames)
+
+
+def frames_needed(tape: Tape, t: int, e: int, size: int) -> int:
+    """How many rows the stack at ``t`` shows: it stops at the first row of the episode."""
+    shown = 1
+    while shown < size and not tape[t - shown + 1][e].first:
+        shown += 1
+    return shown
+
+
+class Expectation(NamedTuple):
+    """What a draw of one row must bring."""
+
+    state: np.ndarray
+    action: int
+    reward: float
+    discount: float
+    next_state: np.ndarray
+
+
+def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], Expectation]:
+    """Every start ``(time, environment)`` after ``written`` rows, and its sample, word by word."""
+    starts = {}
+    for t, e in itertools.product(range(written), range(shape.num_envs)):
+        if tape[t][e].last:
+            continue  # last rows are never starts
+        if t - frames_needed(tape, t, e, shape.stack) + 1 < written - shape.length:
+            continue  # a frame of its stack is overwritten
+        total, k = 0.0, 0
+        while True:
+            k += 1
+            if t + k >= written:
+                break  # row t+k does not exist yet
+            row = tape[t + k][e]
+            reward = max(-1.0, min(1.0, row.reward)) if shape.clip else row.reward
+            total += GAMMA ** (k - 1) * reward
+            if k == shape.n_step or row.terminal or row.last:
+                starts[t, e] = Expectation(
+                    state=seen_at(tape, t, e, shape.stack),
+                    action=tape[t][e].action,
+                    reward=total,
+                    discount=0.0 if row.terminal else GAMMA**k,
+                    next_state=seen_at(tape, t + k, e, shape.stack),
+                )
+                break
+    return starts
+
+
+def make_replay(shape: Shape, seed: int = 0) -> Replay:
+    """A memory of that shape, its unwritten rows full of what must never come out."""
+    config = ReplayConfig(
+        capacity=shape.length * shape.num_envs + shape.num_envs - 1,  # not a multiple of N
+        n_step=shape.n_step,
+        gamma=GAMMA,
+        storage=shape.storage,
+        sampler=shape.sampler,
+    )
+    replay = Replay(
+        config,
+        num_envs=shape.num_envs,
+        frame_shape=(4,) if shape.float_frames else (2, 2),
+        frame_dtype="float32" if shape.float_frames else "uint8",
+        stack=shape.stack,
+        num_actions=5,
+        clip_reward=shape.clip,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    assert replay.length == shape.length
+    unwritten = list(replay._rings.values())
+    if isinstance(replay._frames, PlainFrames):
+        unwritten.append(replay._frames._ring)
+    for rows in unwritten:
+        rows.fill_(torch.nan if rows.is_floating_point() else True)
+    return replay
+
+
+def moment(replay: Replay, tape: Tape, t: int) -> TimeStep:
+    """Row ``t`` of a tape as the environments would show it."""
+    rows, stack = tape[t], replay._stack
+    return TimeStep(
+        stack=np.stack([seen_at(tape, t, e, stack) for e in range(len(rows))]),
+        reward=np.array([row.reward for row in rows], np.float32),
+        first=np.array([row.first for row in rows]),
+        last=np.array([row.last for row in rows]),
+        terminal=np.array([row.terminal for row in rows]),
+    )
+
+
+def add(replay: Replay, tape: Tape, t: int) -> None:
+    """Add row ``t`` of a tape as the loop does."""
+    action = np.array([row.action for row in tape[t]], np.int64)
+    replay.add(moment(replay, tape, t), action)
+
+
+def drawable(replay: Replay) -> set[int]:
+    """Rows with a mass, as ``slot * N + environment``."""
+    return set(replay._sampler._masses.flat.nonzero().flatten().tolist())
+
+
+def draw(replay: Replay, index: list[int]) -> Batch:
+    """The samples of chosen rows: ``sample`` with the draw taken out of its hands."""
+    chosen = np.array(index) if isinstance(replay._ago, np.ndarray) else torch.tensor(index)
+    sampler = replay._sampler
+    try:
+        sampler.draw = lambda _: (chosen, torch.ones(len(index)))  # type: ignore[method-assign]
+        return replay.sample(len(index))
+    finally:
+        del sampler.draw
+
+
+def check(replay: Replay, tape: Tape, shape: Shape, written: int) -> int:
+    """Compare every row with the rule; returns how many starts there are."""
+    expected = {
+        (t % shape.length) * shape.num_envs + e: expectation
+        for (t, e), expectation in row_rule(tape, shape, written).items()
+    }
+    assert drawable(replay) == set(expected), written
+    if expected:
+        batch = draw(replay, list(expected))
+        for name in ("state", "next_state", "action", "reward", "discount"):
+            ours = getattr(batch, name).numpy()
+            theirs = np.stack([getattr(each, name) for each in expected.values()])
+            if name in ("reward", "discount"):
+                np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-4, err_msg=name)
+            else:
+                np.testing.assert_array_equal(ours, theirs, err_msg=name)
+        assert (batch.weight == 1).all()
+    return len(expected)
+
+
+def random_endings(seed: int, rows: int, num_envs: int) -> list[list[tuple[bool, bool]]]:
+    """Endings of every kind, dense enough that stacks and returns meet several."""
+    random = np.random.default_rng(seed)
+    kinds = [PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT]
+    draws = random.choice(4, size=(rows, num_envs), p=[0.7, 0.1, 0.1, 0.1])
+    return [[kinds[kind] for kind in row] for row in draws]
+
+
+def follow_the_rule(shape: Shape) -> None:
+    """Four wraps, and after each moment every row there is."""
+    written = 4 * shape.length + 3
+    endings = random_endings(sum(shape[:4]), written, shape.num_envs)
+    tape = make_tape(endings, shape.float_frames)
+    replay = make_replay(shape)
+    total = 0
+    for t in range(written):
+        add(replay, tape, t)
+        total += check(replay, tape, shape, t + 1)
+    assert total > 10 * shape.length, "the pattern left hardly anything to check"
+
+
+def filled(shape: Shape, rows: int, seed: int = 0) -> Replay:
+    """A memory after ``rows`` rows of a random tape."""
+    tape = make_tape(random_endings(seed, rows, shape.num_envs), shape.float_frames)
+    replay = make_replay(shape, seed)
+    for t in range(rows):
+        add(replay, tape, t)
+    return replay
+
+
+def chi_square(counts: np.ndarray) -> float:
+    """Against equal chances, as a normal deviate (Wilson and Hilferty)."""
+    freedom = len(counts) - 1
+    statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+    spread = 2 / (9 * freedom)
+    return float(((statistic / freedom) ** (1 / 3) - (1 - spread)) / spread**0.5)

@@ -1,0 +1,150 @@
+"""Runs for tests: started, interrupted, finished and compared byte for byte."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import zstandard
+
+from main import main
+
+ROOT = Path(__file__).parents[2]
+
+
+BREAKOUT = [
+    "--game=Breakout", "--total-steps=4000", "--learning-starts=200", "--threads=1",
+    "--env.threads=1", "--evaluate-period=4000", "--report-period=200",
+    "--env.max-episode-frames=800", "--env.reseed-steps=300", "--replay.capacity=1500",
+    "--network.hidden-units=16", "--learner.batch-size=4", "--learner.update-period=32",
+    "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
+    "--exploration.epsilon-end=.9", "--optimizer.learning-rate=1e-3",
+    "--evaluation.episodes=1", "--evaluation.epsilon=.2", "--evaluation.held-out-states=1",
+]  # fmt: skip
+"""Every mechanism that a run of millions of steps uses, in 4,000: the ring wraps, environments are
+seeded anew, episodes time out, the target moves, reports and evaluations fall due. Most actions
+are random: then no network runs to choose them."""
+
+
+CARTPOLE = [
+    "--game=CartPole-v1", "--total-steps=12000", "--learning-starts=200", "--threads=1",
+    "--evaluate-period=3000", "--report-period=500", "--env.reseed-steps=150",
+    "--replay.capacity=10000", "--network.mlp-units=[16]", "--learner.update-period=64",
+    "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
+    "--evaluation.episodes=2", "--evaluation.held-out-states=2",
+]  # fmt: skip
+"""As much, in seconds; more than two pieces of replay, and a wrap."""
+
+
+NEVER = "--checkpoint-minutes=1e6"
+
+
+def train(folder: Path, options: list[str], *more: str) -> Path:
+    """Train in this process; returns the run's folder."""
+    assert main([*options, f"--checkpoints-dir={folder}", *more]) == 0
+    return run_of(folder)
+
+
+def run_of(folder: Path) -> Path:
+    """The one run in a checkpoints folder."""
+    (run,) = folder.glob("*/dqn-seed*")
+    return run
+
+
+def start(folder: Path, options: list[str], *more: str) -> "subprocess.Popen[str]":
+    """Train in a new process."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *options, f"--checkpoints-dir={folder}", *more],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Its checkpoints, the newest last."""
+    return sorted(run.glob("step_*[0-9]"))
+
+
+def newest(run: Path) -> int:
+    """The step of its newest checkpoint, or 0."""
+    return max((int(path.name[5:]) for path in checkpoints(run)), default=0)
+
+
+def reports(run: Path) -> int:
+    """How far a running run is: its lines in training.jsonl."""
+    file = run / "training.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def written(run: Path) -> int:
+    """When its config.yaml was last written: as each process begins its loop."""
+    file = run / "config.yaml"
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
+    """Look every few milliseconds, as long as the process lives."""
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+def interrupt(folder: Path, options: list[str], number: signal.Signals, after: int) -> None:
+    """Train in a new process and send it the signal after so many more reports; before a SIGKILL
+    there is a checkpoint every 0.6 s."""
+    run = folder / options[0].removeprefix("--game=") / "dqn-seed1"
+    before, step = written(run), newest(run)
+    minutes = "--checkpoint-minutes=0.01" if number == signal.SIGKILL else NEVER
+    process = start(folder, options, minutes)
+    try:
+        wait_for(process, lambda: written(run) != before)
+        goal = reports(run) + after
+        wait_for(process, lambda: reports(run) >= goal)
+        if number == signal.SIGKILL:
+            wait_for(process, lambda: newest(run) > step)
+    finally:
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), said
+    assert newest(run) > step
+
+
+def finish(folder: Path, options: list[str], *more: str) -> str:
+    """Train to the end in a new process; returns what it said."""
+    process = start(folder, options, NEVER, *more)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def content(checkpoint: Path) -> dict[str, bytes]:
+    """The bytes of its arrays, pieces of replay decompressed, by file; and what meta.json says of
+    the state."""
+    unpack = zstandard.ZstdDecompressor()
+    files = {path.name: path.read_bytes() for path in sorted(checkpoint.iterdir())}
+    meta = json.loads(files.pop("meta.json"))
+    assert set(files) == set(meta["files"]) >= {"model.safetensors", "state.safetensors"}
+    for name in [name for name in files if name.endswith(".zst")]:
+        files[name] = unpack.decompress(files[name])
+        assert safetensors.torch.load(files[name])["frame"].numel()
+    assert any(name.startswith("rows_") for name in files)
+    return files | {"state": json.dumps(meta["state"], sort_keys=True).encode()}
+
+
+TEXTS = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
+
+
+def assert_same(run: Path, undisturbed: Path) -> None:
+    """The last checkpoint, the text files and the best model are the same, byte for byte."""
+    assert newest(run) == newest(undisturbed) > 0
+    ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(undisturbed)[-1])
+    assert list(ours) == list(theirs)
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    for name in (*TEXTS, "best/model.safetensors"):
+        assert (run / name).read_bytes() == (undisturbed / name).read_bytes(), name

@@ -1,0 +1,476 @@
+"""Every setting: its range, its names, its way through YAML; and the presets' numbers."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dqn.config
+import dqn.config.validation
+from dqn.config import (
+    NOT_IDENTITY,
+    Config,
+    ConfigError,
+    ExplorationConfig,
+    LearnerConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    TabularConfig,
+    differing_fields,
+    flatten,
+)
+from dqn.config.options import as_yaml, load_config
+from dqn.config.part_check import READ_WITH
+from dqn.config.validation import validate
+from dqn.envs import atari
+
+RANGES, POSITIVE = dqn.config.validation._RANGES, dqn.config.validation._POSITIVE
+PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+
+
+def with_field(config: Config, name: str, value: Any) -> Config:
+    """The config with one field, by its dotted name, of another value."""
+    section, _, field = name.rpartition(".")
+    if section:
+        field, value = section, dataclasses.replace(getattr(config, section), **{field: value})
+    return dataclasses.replace(config, **{field: value})
+
+
+def refusal(config: Config) -> str:
+    with pytest.raises(ConfigError) as caught:
+        validate(config)
+    message = str(caught.value)
+    assert "\n" not in message and not message.endswith(".")
+    return message
+
+
+# ---------------------------------------------------------------------------------------- ranges
+
+
+def test_the_defaults_are_valid() -> None:
+    validate(Config())
+
+
+def test_every_number_has_a_range() -> None:
+    hints = {
+        name: get_type_hints(type(getattr(Config(), name.split(".")[0])))[name.split(".")[1]]
+        if "." in name
+        else get_type_hints(Config)[name]
+        for name in flatten(Config())
+    }
+    numbers = {
+        name
+        for name, hint in hints.items()
+        if {int, float} & {hint, *get_args(hint)} and name != "replay.clip_reward"
+    }
+    assert numbers == set(RANGES)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_number_outside_its_range_is_refused_by_name(name: str) -> None:
+    low, high = RANGES[name]
+    wrap = (lambda x: (8, x)) if name == "network.mlp_units" else (lambda x: x)
+    wrong = [low - 1, math.nan, math.inf, -math.inf]
+    wrong += [high + 1] if high < 2**62 else []
+    wrong += [0] if name in POSITIVE else []
+    for value in wrong:
+        message = refusal(with_field(Config(), name, wrap(value)))
+        assert message.startswith(f"{name} must be "), message
+        assert f"{low:,}" in message or "more than 0" in message
+
+
+ROOMY = Config(
+    total_steps=10**9,
+    learning_starts=10**7,
+    replay=ReplayConfig(capacity=10**8),
+    num_envs=1,
+    network=NetworkConfig(torso="impala"),
+    optimizer=OptimizerConfig(learning_rate_end=1e-9, learning_rate_decay_steps=9),
+)
+"""Leaves every field room to its limits."""
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_both_ends_of_a_range_are_allowed(name: str) -> None:
+    low, high = RANGES[name]
+    kind = float if isinstance(flatten(Config())[name], float) else int
+    ends = [low + (1e-9 if kind is float else 1) if name in POSITIVE and low == 0 else low]
+    ends += [10**15 if high == math.inf else high]
+    if name == "replay.capacity":
+        ends[0] = 6  # what one environment needs at the least
+    if name == "learning_starts":
+        ends[0] = 2
+    if name == "values.v_min":
+        ends[1] = 9  # below v_max
+    if name == "values.v_max":
+        ends[0] = -9
+    if name == "optimizer.learning_rate_decay_steps":
+        ends[0] = 1  # there is a learning_rate_end
+    base = dataclasses.replace(ROOMY, num_envs=2) if name == "exploration.spread" else ROOMY
+    if name.startswith("tabular."):
+        never = ExplorationConfig(epsilon_start=0, epsilon_end=0)
+        limits = TabularConfig(limits=(1.0,))
+        base = Config(
+            method="policy_gradient", device="cpu", num_envs=1, exploration=never, tabular=limits
+        )
+    for other, values in READ_WITH.get(name, ()):
+        base = with_field(base, other, values[0])
+    if name == "replay.beta_end":
+        base = with_field(base, "replay.beta_start", 0.0)
+    for end in ends:
+        value = (kind(end),) if isinstance(flatten(Config())[name], tuple) else kind(end)
+        validate(with_field(base, name, value))
+
+
+CHANGED: dict[type, Callable[[Any], Any]] = {
+    bool: lambda value: not value,
+    int: lambda value: value + 1,
+    float: lambda value: value * 0.99,
+    tuple: lambda value: (*value, 7),
+    str: lambda value: {"huber": "mse"}[value],
+}
+
+
+@pytest.mark.parametrize(
+    "name, other, values",
+    [(name, *condition) for name, conditions in READ_WITH.items() for condition in conditions],
+)
+def test_what_nothing_would_read_is_refused(name: str, other: str, values: tuple[Any, ...]) -> None:
+    """And is allowed beside each kind of the part that reads it."""
+    default = flatten(Config())[name]
+    changed = with_field(Config(), name, CHANGED[type(default)](default))
+    for value in values:
+        validate(with_field(changed, other, value))
+    section, field = other.split(".")
+    hint = get_type_hints(type(getattr(Config(), section)))[field]
+    for value in {*get_args(hint), *[True, False] * (hint is bool)} - {*values}:
+        message = refusal(with_field(changed, other, value))
+        assert message.startswith(f"{name} is read where {other} is "), message
+
+
+def test_no_bounds_where_there_is_no_number() -> None:
+    for name, value in {
+        "keep": "all",
+        "learner.max_gradient_norm": None,
+        "learner.max_gradient_value": None,
+        "network.mlp_units": (),
+    }.items():
+        validate(with_field(Config(), name, value))
+
+
+@pytest.mark.parametrize("num_envs, n_step, fits", [(1, 1, 6), (8, 1, 48), (3, 5, 30)])
+def test_a_memory_too_small_for_one_transition_is_refused(
+    num_envs: int, n_step: int, fits: int
+) -> None:
+    config = Config(num_envs=num_envs, replay=ReplayConfig(capacity=fits, n_step=n_step))
+    validate(config)
+    smaller = dataclasses.replace(config.replay, capacity=fits - 1)
+    message = refusal(dataclasses.replace(config, replay=smaller))
+    assert message.startswith(f"replay.capacity of {fits - 1}")
+
+
+@pytest.mark.parametrize("num_envs, n_step, enough", [(1, 1, 2), (8, 1, 16), (3, 5, 18)])
+def test_learning_before_the_first_transition_is_refused(
+    num_envs: int, n_step: int, enough: int
+) -> None:
+    replay = ReplayConfig(n_step=n_step)
+    validate(Config(num_envs=num_envs, learning_starts=enough, replay=replay))
+    message = refusal(Config(num_envs=num_envs, learning_starts=enough - 1, replay=replay))
+    assert message.startswith(f"learning_starts of {enough - 1}")
+
+
+def test_a_memory_on_the_gpu_beside_a_learner_on_the_cpu_is_refused() -> None:
+    assert "replay.device" in refusal(Config(device="cpu", replay=ReplayConfig(device="cuda")))
+    for device, replay_device in itertools.product(("auto", "cuda"), ("auto", "cpu", "cuda")):
+        validate(Config(device=device, replay=ReplayConfig(device=replay_device)))
+
+
+def test_clipping_the_gradient_in_two_ways_at_once_is_refused() -> None:
+    both = LearnerConfig(max_gradient_norm=10.0, max_gradient_value=1.0)
+    message = refusal(Config(learner=both))
+    assert "learner.max_gradient_norm" in message and "learner.max_gradient_value" in message
+
+
+def test_an_optimizer_without_epsilon_is_refused() -> None:
+    """It would divide 0 by 0 for every weight that has no gradient yet."""
+    message = refusal(with_field(Config(), "optimizer.epsilon", 0.0))
+    assert message == "optimizer.epsilon must be more than 0, not 0.0"
+
+
+# ----------------------------------------------------------------------------------------- names
+
+
+def test_flatten_names_every_field_once() -> None:
+    flat = flatten(Config())
+    for name, value in flat.items():
+        assert not dataclasses.is_dataclass(value), name
+        assert flatten(with_field(Config(), name, "changed")) == flat | {name: "changed"}
+    assert flat["replay.n_step"] == 1 and flat["seed"] == 1 and flat["game"] is None
+
+
+def test_a_config_cannot_be_changed() -> None:
+    for part, field in ((Config(), "seed"), (Config().replay, "n_step")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, field, 2)
+
+
+@pytest.mark.parametrize("name", flatten(Config()))
+def test_a_run_is_continued_under_another_value_only_where_no_bit_depends_on_it(name: str) -> None:
+    ours, theirs = Config(), with_field(Config(), name, "other")
+    free = "total_steps render keep checkpoint_minutes checkpoints_dir env.niceness"
+    if name in free.split():
+        assert differing_fields(ours, theirs) == []
+    else:
+        (difference,) = differing_fields(ours, theirs)
+        assert difference == f"{name} is {flatten(ours)[name]}, was other"
+
+
+def test_equal_configs_do_not_differ_and_unequal_ones_in_each_field() -> None:
+    assert differing_fields(Config(), Config()) == []
+    other = Config(seed=2, total_steps=5, network=NetworkConfig(mlp_units=(3,)))
+    names = [difference.partition(" ")[0] for difference in differing_fields(Config(), other)]
+    assert names == ["seed", "network.mlp_units"]
+    assert set(flatten(Config())) >= NOT_IDENTITY
+
+
+def test_every_field_says_what_it_is() -> None:
+    """Its docstring is its line in --help."""
+    source = Path(dqn.config.schema.__file__).read_text(encoding="utf-8")
+    for name in flatten(Config()):
+        field = name.rpartition(".")[2]
+        assert any(
+            line.strip().startswith(f"{field}: ") and following.strip().startswith('"""')
+            for line, following in itertools.pairwise(source.splitlines())
+        ), name
+
+
+# ------------------------------------------------------------------------------------------ YAML
+
+
+def config_of(fields: dict[str, Any]) -> Config:
+    config = Config()
+    for name, value in fields.items():
+        config = with_field(config, name, value)
+    return config
+
+
+UNUSUAL = {
+    "game": "ALE/SpaceInvaders-v5",
+    "seed": 2**63 - 1,
+    "device": "cpu",
+    "checkpoint_minutes": 0.1,
+    "keep": "all",
+    "render": True,
+    "checkpoints_dir": "a folder: with signs # and é",
+    "env.protocol": "machado",
+    "env.full_action_set": True,
+    "replay.clip_reward": False,
+    "network.mlp_units": (7, 5, 3),
+    "optimizer.name": "rmsprop",
+    "optimizer.learning_rate": 1e-7,
+    "optimizer.epsilon": 9.765625e-6,
+    "learner.max_gradient_norm": 10.0,
+    "learner.target_tau": 1 / 3,
+}
+
+
+@pytest.mark.parametrize("fields", [{}, UNUSUAL, *({k: v} for k, v in UNUSUAL.items())], ids=str)
+def test_through_yaml_and_back(fields: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(as_yaml(config_of(fields)), encoding="utf-8")
+    loaded = load_config(path)
+    assert loaded == config_of(fields)
+    for name, value in flatten(config_of(fields)).items():
+        assert type(flatten(loaded)[name]) is type(value), name
+
+
+@settings(max_examples=30)
+@given(
+    st.fixed_dictionaries(
+        {
+            "optimizer.learning_rate": st.floats(1e-300, 1e300, exclude_min=True),
+            "replay.gamma": st.floats(0, 1),
+            "seed": st.integers(0, 2**63 - 1),
+            "checkpoints_dir": st.text(st.characters(codec="utf-8"), min_size=1),
+        }
+    )
+)
+def test_any_number_and_text_is_the_same_in_yaml(fields: dict[str, Any]) -> None:
+    tree = yaml.safe_load(as_yaml(config_of(fields)))
+    for name, value in fields.items():
+        section, _, field = name.rpartition(".")
+        assert (tree[section] if section else tree)[field] == value
+
+
+def test_yaml_is_in_the_order_of_the_classes() -> None:
+    tree = yaml.safe_load(as_yaml(Config()))
+    assert list(tree) == [field.name for field in dataclasses.fields(Config)]
+    assert list(tree["learner"]) == [field.name for field in dataclasses.fields(LearnerConfig)]
+
+
+# --------------------------------------------------------------------------------------- presets
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_loads_and_says_where_its_numbers_come_from(path: Path) -> None:
+    config = load_config(path)
+    validate(config)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        if ": " in line and not line.startswith("#"):
+            assert " # " in line, line
+
+
+def test_dqn_yaml_is_the_defaults() -> None:
+    assert load_config(PRESETS[0].with_name("dqn.yaml")) == Config()
+
+
+def test_the_defaults_are_those_agreed_on() -> None:
+    flat = flatten(Config())
+    agreed = {
+        "learner.loss": "huber",
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 6.25e-5,
+        "optimizer.epsilon": 1.5e-4,
+        "learner.batch_size": 32,
+        "replay.gamma": 0.99,
+        "replay.n_step": 1,
+        "replay.capacity": 1_000_000,
+        "learner.update_period": 4,
+        "learner.target_period": 10_000,
+        "learner.target_tau": 1.0,
+        "learning_starts": 50_000,
+        "exploration.epsilon_start": 1.0,
+        "exploration.epsilon_end": 0.1,
+        "exploration.epsilon_decay_steps": 1_000_000,
+        "num_envs": 8,
+        "seed": 1,
+        "total_steps": 50_000_000,
+        "evaluate_period": 250_000,
+        "evaluation.episodes": 30,
+        "evaluation.epsilon": 0.05,
+        "env.protocol": "classic",
+        "env.max_episode_frames": 108_000,
+        "checkpoint_minutes": 5.0,
+        "keep": 2,
+    }
+    assert {name: flat[name] for name in agreed} == agreed
+
+
+PAPERS: dict[str, dict[str, Any]] = {
+    # Bellemare et al. 2017, section 5
+    "c51": {
+        "values.kind": "categorical", "values.atoms": 51, "values.v_min": -10, "values.v_max": 10,
+        "optimizer.learning_rate": 2.5e-4, "optimizer.epsilon": 0.01 / 32,
+        "exploration.epsilon_end": 0.01, "evaluation.epsilon": 0.001,
+    },
+    # Dabney et al. 2017, section 5
+    "qr_dqn": {
+        "values.kind": "quantile", "values.quantiles": 200, "values.kappa": 1,
+        "optimizer.learning_rate": 5e-5, "optimizer.epsilon": 0.01 / 32,
+        "exploration.epsilon_end": 0.01, "evaluation.epsilon": 0.001,
+    },
+    # Dabney et al. 2018, section 4
+    "iqn": {
+        "values.kind": "implicit_quantile", "values.samples": 64, "values.policy_samples": 32,
+        "values.cosines": 64, "values.kappa": 1, "optimizer.learning_rate": 5e-5,
+        "optimizer.epsilon": 0.01 / 32, "exploration.epsilon_end": 0.01,
+        "evaluation.epsilon": 0.001,
+    },
+    # Vieillard et al. 2020, appendix B, and the authors' settings for Atari
+    "munchausen_iqn": {
+        "values.samples": 64, "values.policy_samples": 32, "learner.policy": "munchausen",
+        "learner.munchausen_alpha": 0.9, "learner.munchausen_temperature": 0.03,
+        "learner.munchausen_low": -1, "learner.target_period": 8000, "learning_starts": 20_000,
+        "optimizer.learning_rate": 5e-5, "optimizer.epsilon": 3.125e-4,
+        "exploration.epsilon_end": 0.01, "exploration.epsilon_decay_steps": 250_000,
+        "env.protocol": "machado", "evaluation.epsilon": 0.001,
+    },
+    # Hessel et al. 2018, table 1
+    "rainbow": {
+        "learning_starts": 80_000 / 4, "optimizer.learning_rate": 0.0000625,
+        "optimizer.epsilon": 1.5e-4, "exploration.epsilon_end": 0, "network.noisy_sigma": 0.5,
+        "learner.target_period": 32_000 / 4, "replay.alpha": 0.5, "replay.beta_start": 0.4,
+        "replay.beta_end": 1, "replay.n_step": 3, "values.atoms": 51, "values.v_min": -10,
+        "values.v_max": 10, "network.dueling": True, "learner.policy": "double",
+    },
+    # van Hasselt et al. 2019, appendix E, table 2
+    "data_efficient_rainbow": {
+        "total_steps": 400_000 / 4, "learning_starts": 1600, "replay.n_step": 20,
+        "learner.update_period": 1, "learner.target_period": 2000, "network.hidden_units": 256,
+        "network.noisy_sigma": 0.1, "optimizer.learning_rate": 1e-4, "optimizer.epsilon": 1.5e-4,
+        "learner.max_gradient_norm": 10, "learner.batch_size": 32, "replay.alpha": 0.5,
+    },
+    # Clark et al. 2024, appendix on hyperparameters
+    "btr": {
+        "network.torso": "impala", "network.width": 2, "network.pool": 6,
+        "network.spectral_norm": True, "network.dueling": True, "network.hidden_units": 512,
+        "network.noisy_sigma": 0.5, "values.samples": 8, "values.cosines": 64,
+        "learner.munchausen_alpha": 0.9, "learner.munchausen_temperature": 0.03,
+        "learner.munchausen_low": -1, "replay.n_step": 3, "replay.gamma": 0.997,
+        "optimizer.learning_rate": 1e-4, "optimizer.epsilon": 0.005 / 256,
+        "learner.batch_size": 256, "learner.max_gradient_norm": 10, "num_envs": 64,
+        "learner.update_period": 64, "learner.target_period": 500 * 64, "replay.capacity": 2**20,
+        "replay.alpha": 0.2, "learning_starts": 200_000, "exploration.epsilon_end": 0.01,
+        "exploration.epsilon_decay_steps": 8_000_000 / 4,
+        "exploration.epsilon_off_step": 100_000_000 / 4, "env.protocol": "machado",
+    },
+}  # fmt: skip
+"""What each paper says of its own, in its units where they differ from ours."""
+
+
+@pytest.mark.parametrize("preset", PAPERS)
+def test_a_preset_has_its_papers_numbers(preset: str) -> None:
+    flat = flatten(load_config(PRESETS[0].with_name(f"{preset}.yaml")))
+    assert {name: flat[name] for name in PAPERS[preset]} == PAPERS[preset]
+
+
+def test_nature_yaml_is_the_papers_table() -> None:
+    """Mnih et al. 2015, Extended Data Table 1, in its order, in the paper's own units."""
+    config = load_config(PRESETS[0].with_name("nature.yaml"))
+    replay, learner, optimizer = config.replay, config.learner, config.optimizer
+    ours = {
+        "minibatch size": learner.batch_size,
+        "replay memory size": replay.capacity,
+        "target network update frequency": learner.target_period / learner.update_period,
+        "discount factor": replay.gamma,
+        "action repeat": atari.FRAME_SKIP,
+        "update frequency": learner.update_period,
+        "learning rate": optimizer.learning_rate,
+        "gradient momentum": optimizer.decay,
+        "squared gradient momentum": optimizer.decay,
+        "min squared gradient": optimizer.epsilon * learner.batch_size**2,
+        "initial exploration": config.exploration.epsilon_start,
+        "final exploration": config.exploration.epsilon_end,
+        "final exploration frame": config.exploration.epsilon_decay_steps,
+        "replay start size": config.learning_starts,
+        "no-op max": atari.NOOP_MAX,
+    }
+    assert ours == {
+        "minibatch size": 32,
+        "replay memory size": 1_000_000,
+        "target network update frequency": 10_000,
+        "discount factor": 0.99,
+        "action repeat": 4,
+        "update frequency": 4,
+        "learning rate": 0.00025,
+        "gradient momentum": 0.95,
+        "squared gradient momentum": 0.95,
+        "min squared gradient": 0.01,
+        "initial exploration": 1,
+        "final exploration": 0.1,
+        "final exploration frame": 1_000_000,
+        "replay start size": 50_000,
+        "no-op max": 30,
+    }
+    assert optimizer.name == "rmsprop" and learner.loss == "huber" and learner.target_tau == 1
+    assert replay.n_step == 1 and config.num_envs == 1 and config.env.protocol == "classic"
+    assert learner.max_gradient_norm is None and learner.max_gradient_value is None

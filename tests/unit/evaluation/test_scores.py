@@ -1,0 +1,132 @@
+"""Published scores: the table is whole, the arithmetic is right."""
+
+import math
+
+import numpy as np
+import pytest
+from ale_py import roms
+
+from dqn.evaluation import scores
+
+WITHOUT_HUMAN = {"AirRaid", "Carnival", "ElevatorAction", "JourneyEscape", "Pooyan"}
+
+
+def test_every_game_is_a_rom_that_ale_py_carries() -> None:
+    roms_by_name = {rom.title().replace("_", "") for rom in roms.get_all_rom_ids()}
+    assert len(scores.games()) == 62
+    assert set(scores.games()) <= roms_by_name
+
+
+def test_random_and_human_cover_the_57_games() -> None:
+    covered = {game for game in scores.games() if scores.random_score(game) is not None}
+    assert covered == {game for game in scores.games() if scores.human_score(game) is not None}
+    assert set(scores.games()) - covered == WITHOUT_HUMAN
+
+
+@pytest.mark.parametrize(
+    "game, score, expected",
+    [
+        ("Breakout", 30.5, 1.0),  # the human's own score
+        ("Breakout", 1.7, 0.0),  # random play's
+        ("Breakout", 401.2, 13.871527777777778),  # (401.2 - 1.7) / (30.5 - 1.7) = 399.5 / 28.8
+        ("Pong", -20.7, 0.0),
+        ("Pong", 14.6, 1.0),
+        ("Pong", -3.05, 0.5),  # 17.65 / 35.3
+        ("Freeway", 14.8, 0.5),  # 14.8 / 29.6
+        ("Pooyan", 1000.0, None),
+        ("CartPole-v1", 500.0, None),
+    ],
+)
+def test_human_normalised(game: str, score: float, expected: float | None) -> None:
+    result = scores.human_normalised(game, score)
+    assert result == (None if expected is None else pytest.approx(expected, abs=1e-12))
+
+
+def test_published_has_every_number_and_no_empty_cell() -> None:
+    pong = scores.published("Pong")
+    assert list(pong) == list(scores.COLUMNS)  # a game that every source has, in the order shown
+    assert (pong["nature_dqn"], pong["dqn_noop"], pong["dopamine_dqn_200m"]) == (18.9, 19.5, 19.48)
+    assert "rainbow_noop" not in scores.published("Jamesbond")
+    assert "nature_dqn" not in scores.published("AirRaid")
+    assert "dopamine_dqn_40m" not in scores.published("Surround")
+    assert scores.published("NoSuchGame") == {}
+
+
+@pytest.mark.parametrize(
+    "column, games, median, interquartile, above_human",
+    [  # whole per cents, computed once elsewhere from the sources: a shifted row would show
+        ("nature_dqn", 49, 79, 95, 22),
+        ("dqn_noop", 57, 79, 89, 24),
+        ("double_dqn_noop", 57, 118, 136, 33),
+        ("prioritized_noop", 54, 137, 197, 34),
+        ("dueling_noop", 57, 151, 201, 37),
+        ("c51_noop", 57, 178, 211, 40),
+        ("qr_dqn_noop", 57, 211, 280, 41),
+        ("iqn_noop", 57, 238, 305, 40),
+        ("rainbow_noop", 54, 227, 271, 40),
+        ("dopamine_dqn_40m", 55, 64, 75, 19),
+        ("dopamine_dqn_200m", 55, 109, 141, 29),
+        ("dopamine_rainbow_200m", 55, 135, 167, 37),
+        ("dopamine_iqn_200m", 55, 140, 195, 37),
+        ("dopamine_impala_iqn_40m", 55, 172, 229, 36),
+        ("pfrl_dqn_200m", 55, 70, 84, 20),
+    ],
+)
+def test_columns_have_their_known_aggregates(
+    column: str, games: int, median: int, interquartile: int, above_human: int
+) -> None:
+    normalised = []
+    for game in scores.games():
+        score = scores.published(game).get(column)
+        value = None if score is None else scores.human_normalised(game, score)
+        if value is not None:
+            normalised.append(value)
+    assert len(normalised) == games
+    assert round(100 * float(np.median(normalised))) == median
+    assert round(100 * scores.interquartile_mean(normalised)) == interquartile
+    assert sum(value > 1 for value in normalised) == above_human
+
+
+def test_every_column_says_whose_and_how() -> None:
+    for name, column in scores.COLUMNS.items():
+        assert column.agent and column.protocol
+        assert column.frames_millions == (40 if name.endswith("_40m") else 200)
+        assert ("sticky actions .25" in column.protocol) == name.startswith("dopamine")
+
+
+def test_mean_interval_by_hand() -> None:
+    # 2, 4, 6: mean 4, deviation 2, error 2 / sqrt(3) = 1.1547, t(2) = 4.3027
+    mean, low, high = scores.mean_interval([2, 4, 6])
+    assert mean == 4
+    assert (low, high) == (pytest.approx(-0.96833, abs=1e-4), pytest.approx(8.96833, abs=1e-4))
+    # 0 and 10, fifteen of each: mean 5, deviation 5 * sqrt(30 / 29) = 5.08548,
+    # error 0.92848, t(29) = 2.0452
+    mean, low, high = scores.mean_interval(np.array([0.0, 10.0] * 15))
+    assert (mean, high - mean, mean - low) == (
+        5,
+        pytest.approx(1.8989, abs=1e-3),
+        pytest.approx(1.8989, abs=1e-3),
+    )
+    assert scores.mean_interval([7, 7, 7, 7]) == (7, 7, 7)
+    assert scores.mean_interval([7]) == (7, -math.inf, math.inf)
+    with pytest.raises(ValueError, match="one or more"):
+        scores.mean_interval([])
+
+
+@pytest.mark.parametrize(
+    "freedom, quantile",  # a printed table of Student's t
+    [(1, 12.706), (2, 4.303), (4, 2.776), (5, 2.571), (6, 2.447), (9, 2.262), (29, 2.045),
+     (60, 2.000), (1000, 1.962)],
+)  # fmt: skip
+def test_student_quantiles(freedom: int, quantile: float) -> None:
+    width = scores.mean_interval(np.arange(freedom + 1.0))
+    error = np.arange(freedom + 1.0).std(ddof=1) / math.sqrt(freedom + 1)
+    assert (width[2] - width[0]) / error == pytest.approx(quantile, abs=1.1e-3)
+
+
+def test_interquartile_mean_by_hand() -> None:
+    assert scores.interquartile_mean([100, 1, 3, 2]) == 2.5  # 1 and 100 are left out
+    assert scores.interquartile_mean([5, 1, 9, 2, 8, 3, 7, 1000]) == 5.75  # (3 + 5 + 7 + 8) / 4
+    assert scores.interquartile_mean([1, 2, 6]) == 3  # 3 // 4 = 0: nothing is left out
+    with pytest.raises(ValueError, match="one or more"):
+        scores.interquartile_mean([])

@@ -1,0 +1,247 @@
+"""Captured work, rehearsed on the CPU: what is launched again does what was done the first time.
+
+A tape stands in for the CUDA graph. It records every operation below autograd and repeats them on
+the same tensors, so it has a graph's blindness: what Python counted, chose or computed while it was
+recorded is not done again, and an operation that waits for the device is an error.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dqn.config import (
+    Config,
+    ConfigError,
+    LearnerConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    ValuesConfig,
+)
+from dqn.config.validation import validate
+from dqn.learning import cuda_graphs as accelerate
+from dqn.learning.cuda_graphs import WARM_UPS, Captured, Repeated
+from dqn.learning.factory import Agent, make_agent
+
+CPU = torch.device("cpu")
+
+
+aten = torch.ops.aten
+WAITING = {
+    aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default,
+    aten.equal.default, aten._unique2.default,
+}  # fmt: skip
+"""Operations whose result's size or value has to come back from a GPU."""
+INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+
+
+class Tape(TorchDispatchMode):
+    """Operations and the tensors they read and wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        assert func not in WAITING, "waits for the device"
+        for index in args[1] if func in INDEXING else ():
+            assert index is None or index.dtype != torch.bool, "counts what is true: waits"
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+    @torch.no_grad()
+    def repeat(self) -> None:
+        for func, args, kwargs, result in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor):
+                    old.copy_(new)
+
+
+def recorded(work: Callable[[], None], _: Any) -> Callable[[], None]:
+    """As ``accelerate.capture``; the recording itself counts as the first launch."""
+    tape, launches = Tape(), 0
+
+    def launch() -> None:
+        nonlocal launches
+        launches += 1
+        if launches > 1:
+            tape.repeat()
+
+    with tape:
+        work()
+    return launch
+
+
+@pytest.fixture
+def _taped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerate, "capture", recorded)
+    monkeypatch.setattr(accelerate, "run_aside", lambda work: work())
+
+
+SMALL = Config(
+    game="CartPole-v1",
+    num_envs=4,
+    learning_starts=40,
+    # 25 moments, so that 60 go round twice
+    replay=ReplayConfig(capacity=100, n_step=3, sampler="prioritized", beta_steps=200),
+    network=NetworkConfig(mlp_units=(16, 8)),
+    optimizer=OptimizerConfig(learning_rate=1e-2),
+    learner=LearnerConfig(batch_size=8, max_gradient_norm=1.0),
+)
+FAMILY = {
+    "dqn": SMALL,
+    "uniform": dataclasses.replace(SMALL, replay=ReplayConfig(capacity=100)),
+    "nature": dataclasses.replace(
+        SMALL,
+        optimizer=OptimizerConfig("rmsprop", learning_rate=1e-3),
+        learner=LearnerConfig(batch_size=8, max_gradient_value=0.1),
+    ),
+    "rainbow": dataclasses.replace(
+        SMALL,
+        network=NetworkConfig(mlp_units=(16, 8), dueling=True, noisy=True),
+        values=ValuesConfig(kind="categorical"),
+        learner=LearnerConfig(batch_size=8, policy="double"),
+    ),
+    "quantile": dataclasses.replace(SMALL, values=ValuesConfig(kind="quantile", quantiles=7)),
+    "munchausen_iqn": dataclasses.replace(
+        SMALL,
+        network=NetworkConfig(mlp_units=(16, 8), center=True, layer_norm=True),
+        values=ValuesConfig(kind="implicit_quantile", samples=4, policy_samples=4, cosines=8),
+        learner=LearnerConfig(batch_size=8, policy="munchausen"),
+    ),
+}
+
+
+@contextlib.contextmanager
+def on_a_gpu(captured: bool) -> Iterator[None]:
+    """If so: what is sent lies in memory of its own, where numpy has no hands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dqn.learning.factory._captures", lambda *_: captured)
+        if captured:
+            patch.setattr("dqn.replay.transfer._NUMPY", set())
+        yield
+
+
+def agent_of(config: Config, captured: bool) -> Agent:
+    with on_a_gpu(captured):
+        agent = make_agent(config, CPU)
+    agent.learner.first_bad._ask = False  # as on a GPU
+    agent.environment.reset(1, "training")
+    return agent
+
+
+def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
+    """The loop's order of calls, with the rate, the weights' exponent and the rows moving on."""
+    chosen, environment = [], agent.environment
+    with on_a_gpu(isinstance(agent.learn, Captured)):
+        for step in range(steps):
+            action = agent.actor.act(environment.timestep.stack, 0.2)
+            environment.send(action)
+            agent.replay.add(environment.timestep, action)
+            agent.learner.learning_rate = 1e-2 / (1 + step)
+            agent.learn(updates[step % len(updates)] if step > 10 else 0)
+            environment.receive()
+            if step % 7 == 0:
+                agent.learner.sync_target()
+            chosen.append(action.tolist())
+    environment.close()
+    return chosen
+
+
+def remembered(agent: Agent) -> list[Any]:
+    state = {"learner": agent.learner.state_dict(), "replay": agent.replay.state_dict()}
+    return tree_leaves(state)
+
+
+@pytest.mark.usefixtures("_taped")
+@pytest.mark.parametrize("updates", [[1], [2, 0, 1]], ids=["one", "two, none, one"])
+@pytest.mark.parametrize("name", FAMILY)
+def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> None:
+    plain = agent_of(FAMILY[name], False)
+    captured = agent_of(FAMILY[name], True)
+    assert isinstance(plain.learn, Repeated) and isinstance(captured.learn, Captured)
+    assert play(captured, 60, updates) == play(plain, 60, updates)
+    assert len(captured.learn._launch) == len(set(updates) - {0}), "it was captured"
+    assert captured.learner.updates == plain.learner.updates > 40
+    for ours, theirs in zip(remembered(captured), remembered(plain), strict=True):
+        if isinstance(ours, torch.Tensor):
+            assert torch.equal(ours, theirs)
+        else:
+            assert ours == theirs
+    assert captured.learner.take_means() == plain.learner.take_means()
+
+
+@pytest.mark.usefixtures("_taped")
+def test_pictures_too() -> None:
+    """The convolutions, on batches of frames."""
+    config = dataclasses.replace(
+        SMALL, game="Breakout", num_envs=2, network=NetworkConfig(hidden_units=8),
+        replay=ReplayConfig(capacity=400), learner=LearnerConfig(batch_size=2),
+    )  # fmt: skip
+    plain, captured = (agent_of(config, wanted) for wanted in (False, True))
+    assert play(captured, 24, [1]) == play(plain, 24, [1])
+    for ours, theirs in zip(remembered(captured), remembered(plain), strict=True):
+        assert not isinstance(ours, torch.Tensor) or torch.equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("_taped")
+def test_what_python_does_is_not_repeated() -> None:
+    """The tape is as blind as a graph: this is what the tests above would catch."""
+    counted, there = [0], torch.zeros(())
+
+    def work() -> None:
+        counted[0] += 1
+        there.add_(1)
+
+    captured = Captured(work, [])
+    for _ in range(WARM_UPS + 5):
+        captured(1)
+    assert counted[0] == WARM_UPS + 1 and there == WARM_UPS + 5
+    waits = Captured(lambda: there.add_(float(there)) and None, [])
+    for _ in range(WARM_UPS):
+        waits(1)
+    with pytest.raises(AssertionError, match="waits for the device"):
+        waits(1)
+
+
+@pytest.mark.usefixtures("_taped")
+def test_greedy_actions_are_the_callers_own() -> None:
+    """The next call may not change what the last one handed over."""
+    agent = agent_of(SMALL, True)
+    chosen, copies, environment = [], [], agent.environment
+    for _ in range(12):
+        with torch.no_grad():  # another action is the best one
+            for parameter in agent.learner.online.head.parameters():
+                parameter.neg_()
+        action = agent.actor._greedy(environment.timestep.stack)
+        chosen.append(action)
+        copies.append(action.copy())
+        environment.send(np.array([0, 1, 0, 1]))
+        agent.replay.add(environment.timestep, action)
+        environment.receive()
+    with pytest.raises(AssertionError, match="another moment"):
+        agent.actor._greedy(environment.timestep.stack.copy())
+    environment.close()
+    assert np.array_equal(chosen, copies)
+    assert len(set(map(tuple, chosen))) > 1
+
+
+def test_what_cannot_be_captured_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cuda_graphs is true, and needs device"):
+        make_agent(dataclasses.replace(SMALL, cuda_graphs=True), CPU)
+    with pytest.raises(ConfigError, match="cuda_graphs"):
+        validate(dataclasses.replace(SMALL, cuda_graphs=True, device="cpu"))
+    agent = make_agent(SMALL, CPU)
+    agent.environment.close()
+    assert isinstance(agent.learn, Repeated), "auto means no on the CPU"

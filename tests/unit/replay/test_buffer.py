@@ -1,0 +1,301 @@
+"""The replay memory against a literal restatement of the row rule, for every row there is."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.replays import (
+    GAME_OVER,
+    LIFE_LOST,
+    PLAIN,
+    TIME_OUT,
+    Shape,
+    add,
+    check,
+    chi_square,
+    draw,
+    drawable,
+    filled,
+    follow_the_rule,
+    make_replay,
+    make_tape,
+    moment,
+    random_endings,
+)
+
+from dqn.config import ReplayConfig
+from dqn.replay.buffer import Replay
+from dqn.types import TimeStep
+
+SHAPES = [
+    Shape(length, num_envs, n_step, stack)
+    for n_step, num_envs, stack, length in itertools.product((1, 3, 5), (1, 3), (1, 4), (11, 23))
+]
+SHAPES += [SHAPES[-1]._replace(storage="compressed"), SHAPES[-1]._replace(sampler="prioritized")]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_row_obeys_the_rule_before_and_after_wraps(shape: Shape) -> None:
+    follow_the_rule(shape)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(11, 3, 5, 4),
+        Shape(11, 1, 3, 1, sampler="prioritized"),
+        Shape(23, 3, 1, 4, clip=True, float_frames=True),
+    ],
+    ids=str,
+)
+def test_and_so_it_does_in_torchs_hands(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU."""
+    monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
+    follow_the_rule(shape)
+
+
+def endings_of(num_envs: int, rows: int) -> st.SearchStrategy[list[list[tuple[bool, bool]]]]:
+    """Any pattern of endings, plain rows the likeliest."""
+    kind = st.sampled_from([PLAIN, PLAIN, PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT])
+    row = st.lists(kind, min_size=num_envs, max_size=num_envs)
+    return st.lists(row, min_size=1, max_size=rows)
+
+
+@given(
+    data=st.data(),
+    num_envs=st.integers(1, 3),
+    n_step=st.integers(1, 5),
+    stack=st.sampled_from([1, 2, 4]),
+    spare=st.integers(1, 5),
+    clip=st.booleans(),
+    float_frames=st.booleans(),
+)
+@settings(max_examples=120)
+def test_every_row_obeys_the_rule_whatever_the_pattern(
+    data: st.DataObject,
+    num_envs: int,
+    n_step: int,
+    stack: int,
+    spare: int,
+    clip: bool,
+    float_frames: bool,
+) -> None:
+    shape = Shape(n_step + stack + spare, num_envs, n_step, stack, clip, float_frames)
+    tape = make_tape(data.draw(endings_of(num_envs, 3 * shape.length)), float_frames)
+    replay = make_replay(shape)
+    for t in range(len(tape)):
+        add(replay, tape, t)
+        check(replay, tape, shape, t + 1)
+
+
+def test_a_small_tape_by_hand() -> None:
+    """A life lost at 2, a time-out at 4, a game over that is an episode of one row at 5."""
+    endings = [PLAIN, PLAIN, LIFE_LOST, PLAIN, TIME_OUT, GAME_OVER, PLAIN, PLAIN]
+    shape = Shape(length=20, num_envs=1, n_step=2, stack=2)
+    tape = make_tape([[ending] for ending in endings])
+    replay = make_replay(shape)
+    for t in range(len(tape)):
+        add(replay, tape, t)
+    assert drawable(replay) == {0, 1, 2, 3}  # 4 and 5 are last, 6 and 7 not whole
+    batch = draw(replay, [0, 1, 2, 3])
+    rewards = [row[0].reward for row in tape]
+    assert rewards[:5] == [-0.25, 1.25, -2.25, 3.25, -4.25]
+    expected = [1.25 - 0.9 * 2.25, -2.25, 3.25 - 0.9 * 4.25, -4.25]
+    np.testing.assert_allclose(batch.reward, expected, rtol=1e-6)
+    np.testing.assert_allclose(batch.discount, [0, 0, 0.81, 0.9], rtol=1e-6)
+    assert batch.state[:, :, 0, 0].tolist() == [[0, 1], [1, 2], [2, 3], [3, 4]]
+    assert batch.next_state[:, :, 0, 0].tolist() == [[2, 3], [2, 3], [4, 5], [4, 5]]
+
+
+def test_rewards_are_clipped_as_they_are_stored() -> None:
+    tape = make_tape([[PLAIN]] * 5)
+    for clip, expected in ((True, [1, -1]), (False, [1.25, -2.25])):
+        replay = make_replay(Shape(20, 1, 1, 1, clip))
+        for t in range(5):
+            add(replay, tape, t)
+        assert draw(replay, [0, 1]).reward.tolist() == expected
+
+
+def test_dtypes_and_shapes_of_a_batch() -> None:
+    for float_frames, pixels, frame in ((False, torch.uint8, (2, 2)), (True, torch.float32, (4,))):
+        shape = Shape(30, 3, 3, 1 if float_frames else 4, float_frames=float_frames)
+        tape = make_tape([[PLAIN] * 3] * 12, float_frames)
+        replay = make_replay(shape)
+        for t in range(12):
+            add(replay, tape, t)
+        batch = replay.sample(7)
+        for state in (batch.state, batch.next_state):
+            assert state.dtype == pixels and state.shape == (7, shape.stack, *frame)
+        assert [x.dtype for x in (batch.action, batch.index)] == [torch.int64] * 2
+        floats = (batch.reward, batch.discount, batch.weight)
+        assert [x.dtype for x in floats] == [torch.float32] * 3
+        assert all(x.shape == (7,) for x in (*floats, batch.action, batch.index))
+
+
+@pytest.mark.parametrize("num_actions, dtype", [(256, torch.uint8), (257, torch.int32)])
+def test_the_greatest_action_fits(num_actions: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator()
+    replay = Replay(ReplayConfig(capacity=20), 1, (1,), "uint8", 1, num_actions, False, generator)
+    flag = np.zeros(1, bool)
+    step = TimeStep(np.zeros((1, 1, 1), np.uint8), np.zeros(1, np.float32), flag, flag, flag)
+    for _ in range(3):
+        replay.add(step, np.array([num_actions - 1]))
+    assert replay.layout["action"] == (dtype, (1,))
+    assert replay.sample(4).action.tolist() == [num_actions - 1] * 4
+
+
+def test_len_and_fill() -> None:
+    for rows, held in ((0, 0), (7, 7), (20, 20), (55, 20)):
+        replay = filled(Shape(20, 3, 1, 4), rows)
+        assert len(replay) == 3 * held and replay.fill == held / 20
+
+
+@pytest.mark.parametrize("rows", [9, 20, 57])
+def test_rows_and_state_make_an_equal_memory(rows: int) -> None:
+    """Taken out in odd pieces, before and after wraps; what follows is equal to the bit too."""
+    shape = Shape(20, 3, 3, 4)
+    replay, other = filled(shape, rows), make_replay(shape, seed=99)
+    oldest = max(0, rows - shape.length)
+    for begin in range(oldest, rows, 7):
+        piece = replay.rows(begin, min(begin + 7, rows))
+        other.load_rows(begin, {name: values.clone() for name, values in piece.items()})
+    state = replay.state_dict()
+    sampler = {key: value.clone() for key, value in state["sampler"].items()}
+    other.load_state_dict({"time": state["time"], "sampler": sampler})
+    tape = make_tape(random_endings(7, 130, 3))
+    for t in range(rows, 130):
+        for ours, theirs in zip(replay.sample(16), other.sample(16), strict=True):
+            assert torch.equal(ours, theirs)
+        add(replay, tape, t)
+        add(other, tape, t)
+
+
+def test_rows_that_are_gone_cannot_be_asked_for() -> None:
+    replay = filled(Shape(20, 1, 1, 4), 50)
+    for begin, end in ((29, 50), (30, 51), (-1, 3)):
+        with pytest.raises(AssertionError):
+            replay.rows(begin, end)
+
+
+@pytest.mark.parametrize("shape, rows", [(Shape(200, 3, 3, 4), 530), (Shape(3000, 1, 1, 1), 7001)])
+def test_draws_are_uniform_over_the_starts(shape: Shape, rows: int) -> None:
+    """The second memory is of three blocks, the last of them short."""
+    replay = filled(shape, rows)
+    starts = sorted(drawable(replay))
+    counts = np.zeros(shape.length * shape.num_envs, np.int64)
+    for _ in range(30):
+        index = replay.sample(40 * len(starts) // 30).index
+        counts += np.bincount(index, minlength=len(counts))
+    assert counts.sum() == counts[starts].sum(), "a row was drawn that is no start"
+    assert abs(chi_square(counts[starts])) < 4
+
+
+def test_draws_are_independent_of_the_batch_they_come_in() -> None:
+    whole, parts = filled(Shape(50, 3, 1, 4), 70), filled(Shape(50, 3, 1, 4), 70)
+    index = torch.cat([parts.sample(8).index for _ in range(4)])
+    assert torch.equal(whole.sample(32).index, index)
+
+
+@pytest.mark.parametrize("at_hand", ["numpy", "torch"])
+@pytest.mark.parametrize("float_frames", [False, True])
+def test_the_newest_stacks_are_those_shown(
+    at_hand: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every moment, across wraps and ends; and a moment may be shown first and added later. In
+    torch's hands, as on a GPU, what is sent lies in memory of its own."""
+    shape = Shape(12, 5, 2, 4, float_frames=float_frames)
+    tape = make_tape(random_endings(3, 60, 5), float_frames)
+    plain = make_replay(shape)
+    if at_hand == "torch":
+        monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
+    replay = make_replay(shape)
+    assert isinstance(replay._moment.there["slot"], torch.Tensor) == (at_hand == "torch")
+    for t in range(60):
+        step = moment(replay, tape, t)
+        replay.show(step)
+        held = replay.newest()
+        assert held.numpy().dtype == step.stack.dtype and np.array_equal(held, step.stack)
+        with pytest.raises(AssertionError, match="no action yet"):
+            replay.state_dict()
+        with pytest.raises(AssertionError, match="no action yet"):
+            replay.rows(0, 0)
+        with pytest.raises(AssertionError, match="no action yet"):
+            add(replay, tape, t)  # another moment
+        replay.show(step)  # again: nothing happens
+        replay.add(step, np.array([row.action for row in tape[t]]))
+        add(plain, tape, t)
+        assert drawable(replay) == drawable(plain)
+    index = sorted(drawable(plain))
+    for ours, theirs in zip(draw(replay, index), draw(plain, index), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 600, 2000])
+def test_more_than_one_block(num_envs: int) -> None:
+    """Sums per block agree with the masses at all times, and every block is drawn from."""
+    length = 2500 // num_envs + 12
+    shape = Shape(length, num_envs, 3, 4)
+    tape = make_tape(random_endings(1, 40, num_envs))
+    replay = make_replay(shape)
+    masses = replay._sampler._masses
+    assert len(masses._sums) > 1
+    for t in range(length + 40):
+        add(replay, tape, t % 39)
+        assert torch.equal(masses._sums, masses._by_block.sum(1))
+    blocks = replay.sample(20_000).index // masses._by_block.shape[1]
+    assert set(blocks.tolist()) == set(masses._sums.nonzero().flatten().tolist())
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_the_smallest_memory_is_never_without_a_start(n_step: int) -> None:
+    """As small as a config may ask for, with episodes as short as they get: two rows."""
+    shape = Shape(n_step + 5, 1, n_step, 4)
+    tape = make_tape([[PLAIN], [GAME_OVER]] * 40)
+    replay = make_replay(shape)
+    for t in range(80):
+        add(replay, tape, t)
+        assert t == 0 or drawable(replay)
+
+
+MEMORY = """
+import numpy as np, psutil, torch
+from dqn.config import ReplayConfig
+from dqn.replay.buffer import Replay
+from dqn.types import TimeStep
+
+process = psutil.Process()
+n, rows = 64, 1_000_000
+random = np.random.Generator(np.random.SFC64(1))
+flag = np.zeros(n, bool)
+def step():
+    frame = random.integers(0, 2**64, n * 84 * 84 // 8, np.uint64).view(np.uint8)
+    return TimeStep(frame.reshape(n, 1, 84, 84), np.zeros(n, np.float32), flag, flag, flag)
+step()
+before = process.memory_info().rss
+generator = torch.Generator().manual_seed(1)
+replay = Replay(ReplayConfig(capacity=rows), n, (84, 84), "uint8", 4, 18, True, generator)
+empty = process.memory_info().rss
+for _ in range(replay.length):
+    replay.add(step(), np.zeros(n, np.int64))
+replay.sample(32)
+assert len(replay) == rows
+print(empty - before, process.memory_info().rss - before)
+"""
+
+
+@pytest.mark.skipif(
+    psutil.virtual_memory().available < 10e9, reason="less than 10 GB of memory is free here"
+)
+def test_a_million_rows_take_at_most_7_2_gb_and_nothing_before() -> None:
+    """Of resident memory, every row really filled with random bytes."""
+    command = [sys.executable, "-c", MEMORY]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    empty, full = map(int, output.split())
+    assert empty < 50e6, empty
+    assert 7.05e9 < full <= 7.2e9, full

@@ -1,0 +1,189 @@
+"""Prioritised draws against their definition, row by row."""
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from support.replays import Shape, chi_square, draw, drawable, filled, make_replay
+
+from dqn.config import ReplayConfig
+from dqn.replay.frames import CompressedFrames
+from dqn.replay.sampler import PrioritizedSampler, UniformSampler, make_sampler
+
+UNIT = PrioritizedSampler.UNIT
+
+
+def sampler(rows: int, alpha: float = 0.5, beta: float = 1.0, seed: int = 1) -> PrioritizedSampler:
+    """One environment, every row open."""
+    generator = torch.Generator().manual_seed(seed)
+    made = PrioritizedSampler(rows, 1, generator, alpha, (beta, beta, 0))
+    made.open(np.arange(rows), np.ones((rows, 1), bool))
+    return made
+
+
+def masses(made: PrioritizedSampler) -> list[int]:
+    return made._masses.flat.tolist()
+
+
+def test_the_config_chooses() -> None:
+    generator = torch.Generator()
+    assert isinstance(make_sampler(ReplayConfig(), 9, 1, generator), UniformSampler)
+    prioritized = ReplayConfig(sampler="prioritized")
+    assert isinstance(make_sampler(prioritized, 9, 1, generator), PrioritizedSampler)
+
+
+def test_a_mass_is_the_priority_to_the_power_of_alpha() -> None:
+    made = sampler(2000)
+    index = torch.tensor([0, 3, 1500])
+    made.update_priorities(index, torch.tensor([4.0, 0.25, 1e-4]))
+    expected = [2 * UNIT, UNIT // 2, round(0.01 * UNIT)]
+    assert [masses(made)[i] for i in index] == expected
+    assert masses(made)[1] == UNIT, "the others keep theirs"
+
+
+@pytest.mark.parametrize(
+    "priority, mass",
+    [(0.0, 1), (1e-30, 1), (1e30, 2**31 - 1), (float("inf"), 2**31 - 1), (float("nan"), 1)],
+)
+def test_every_priority_has_a_mass(priority: float, mass: int) -> None:
+    """A row that may be drawn has one; a number that is none is the learner's to report."""
+    made = sampler(10)
+    made.update_priorities(torch.tensor([2]), torch.tensor([priority]))
+    assert masses(made)[2] == mass
+    index, weight = made.draw(64)
+    assert ((0 <= index) & (index < 10)).all() and weight.isfinite().all()
+
+
+def test_a_new_row_has_the_greatest_mass_there_has_been() -> None:
+    made = sampler(10)
+    made.update_priorities(torch.tensor([4]), torch.tensor([9.0]))
+    made.update_priorities(torch.tensor([4]), torch.tensor([1.0]))
+    made.close(np.array([7]), np.zeros((1, 1), bool))
+    assert masses(made)[7] == 0
+    made.open(np.array([7]), np.ones((1, 1), bool))
+    assert masses(made)[4] == UNIT and masses(made)[7] == 3 * UNIT
+
+
+def test_a_closed_row_stays_closed() -> None:
+    made = sampler(10)
+    made.close(np.array([7]), np.zeros((1, 1), bool))
+    made.update_priorities(torch.tensor([7, 8]), torch.tensor([5.0, 0.0]))
+    assert masses(made)[7] == 0 and masses(made)[8] == 1
+    assert 7 not in made.draw(1000)[0]
+
+
+def test_a_row_drawn_twice_gets_one_mass_whatever_the_order() -> None:
+    made, other = sampler(10), sampler(10)
+    made.update_priorities(torch.tensor([3, 5, 3]), torch.tensor([4.0, 1.0, 9.0]))
+    other.update_priorities(torch.tensor([3, 3, 5]), torch.tensor([9.0, 4.0, 1.0]))
+    assert masses(made) == masses(other)
+    assert masses(made)[3] == 3 * UNIT
+
+
+def test_draws_are_in_proportion_to_the_masses() -> None:
+    """Three blocks, masses over four powers of ten; strata make the draws steadier than chance."""
+    rows = 2500
+    made = sampler(rows, alpha=1.0)
+    random = np.random.default_rng(3)
+    priority = torch.from_numpy(10 ** random.uniform(-3, 1, rows))
+    made.update_priorities(torch.arange(rows), priority)
+    counts = np.zeros(rows)
+    for _ in range(4000):
+        counts += np.bincount(made.draw(250)[0], minlength=rows)
+    share = np.array(masses(made)[:rows]) / sum(masses(made))
+    often = share * counts.sum() > 20
+    assert often.sum() > 1000
+    deviation = (counts - share * counts.sum()) / np.sqrt(share * counts.sum())
+    assert (deviation[often] ** 2).mean() < 1.1
+    assert np.abs(deviation[often]).max() < 5
+    assert counts[~often].sum() == pytest.approx(share[~often].sum() * counts.sum(), rel=0.1)
+
+
+def test_one_row_is_drawn_from_each_stratum() -> None:
+    made = sampler(64)
+    for _ in range(100):
+        assert (made.draw(64)[0] == torch.arange(64)).all()
+
+
+def test_equal_priorities_are_drawn_uniformly() -> None:
+    made = sampler(3000)
+    counts = np.zeros(3000)
+    for _ in range(2000):
+        counts += np.bincount(made.draw(32)[0], minlength=3000)
+    assert chi_square(counts) < 4
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
+def test_weights_undo_the_bias(beta: float) -> None:
+    """``(N P)^-beta`` over the greatest of the batch, by hand for three rows."""
+    made = sampler(3, alpha=1.0, beta=beta)
+    made.update_priorities(torch.arange(3), torch.tensor([0.5, 1.0, 2.0]))
+    index, weight = made.draw(700)
+    chance = torch.tensor([0.5, 1.0, 2.0])[index] / 3.5
+    expected = (3 * chance) ** -beta
+    torch.testing.assert_close(weight, expected / expected.max())
+    assert weight.dtype == torch.float32
+
+
+def test_beta_grows_with_the_rows() -> None:
+    made = PrioritizedSampler(2, 1, torch.Generator(), 1.0, (0.4, 1.0, 1000))
+    made.open(np.arange(2), np.ones((2, 1), bool))
+    made.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
+    for step, beta in ((0, 0.4), (500, 0.7), (1000, 1.0), (5000, 1.0)):
+        made.anneal(step)
+        _, weight = made.draw(100)
+        assert weight.min().item() == pytest.approx(4**-beta)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 600])
+def test_sums_are_exact_after_a_thousand_changes(num_envs: int) -> None:
+    shape = Shape(2500 // num_envs + 12, num_envs, 3, 4, sampler="prioritized")
+    replay = filled(shape, shape.length + 20)
+    inner = replay._sampler._masses
+    random = torch.Generator().manual_seed(2)
+    for _ in range(1000):
+        index = replay.sample(8).index
+        replay.update_priorities(index, 10 ** (8 * torch.rand(8, generator=random) - 4))
+    assert torch.equal(inner._sums, inner._by_block.sum(1))
+    assert inner._sums.sum() == sum(inner.flat.tolist())
+
+
+def test_the_rows_that_may_be_drawn_are_the_uniform_samplers() -> None:
+    shape = Shape(20, 3, 3, 4)
+    for rows in range(1, 70):
+        uniform = filled(shape, rows)
+        assert drawable(uniform) == drawable(filled(shape._replace(sampler="prioritized"), rows))
+
+
+def test_a_state_makes_an_equal_sampler() -> None:
+    shape = Shape(40, 3, 1, 4, sampler="prioritized")
+    replay, other = filled(shape, 100), make_replay(shape, seed=9)
+    replay.update_priorities(replay.sample(8).index, torch.linspace(0, 20, 8))
+    other.load_rows(60, replay.rows(60, 100))
+    other.load_state_dict(replay.state_dict())
+    for ours, theirs in zip(replay.sample(32), other.sample(32), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(replay._sampler._newest, other._sampler._newest)
+
+
+def test_compressed_frames_are_the_plain_ones_to_the_bit() -> None:
+    for float_frames in (False, True):
+        shape = Shape(40, 3, 3, 4, float_frames=float_frames)
+        plain, packed = filled(shape, 130), filled(shape._replace(storage="compressed"), 130)
+        index = sorted(drawable(plain))
+        for ours, theirs in zip(draw(plain, index), draw(packed, index), strict=True):
+            assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+        for begin, end in ((90, 97), (97, 130)):
+            rows, others = plain.rows(begin, end), packed.rows(begin, end)
+            assert all(torch.equal(rows[name], others[name]) for name in rows)
+
+
+def test_compressed_frames_take_the_memory_that_they_need() -> None:
+    """Not what the library set aside for them: that would be a whole frame each, 280 MB here."""
+    frames = CompressedFrames(40_000, 1, (84, 84), torch.uint8)
+    frame = np.zeros((1, 84, 84), np.uint8)
+    before = psutil.Process().memory_info().rss
+    for slot in range(40_000):
+        frame[0, slot % 84, slot // 84 % 84] = slot % 255
+        frames.write(np.array([slot]), frame[None])
+    assert psutil.Process().memory_info().rss - before < 60e6

@@ -1,0 +1,46 @@
+"""``curves.png`` shows what there is, and no empty panel."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from dqn.report.curves import draw_curves, points, running_mean
+
+
+def test_running_mean_by_hand() -> None:
+    assert running_mean([1, 3, 5, 9], 2) == [1, 2, 4, 7]
+    assert running_mean([], 3) == []
+
+
+def test_points_are_those_lines_that_have_one() -> None:
+    lines = [{"step": 1, "loss": None}, {"step": 2, "loss": 0.5}, {"step": 3}]
+    assert points(lines, "loss") == [(2, 0.5)]
+
+
+@pytest.mark.parametrize("loss, epsilon, rows", [(0.5, 0.1, 2), (None, 0.0, 1), (0.5, 0.0, 1)])
+def test_a_panel_for_each_thing_there_is(
+    loss: float | None, epsilon: float, rows: int, tmp_path: Path
+) -> None:
+    lines = [
+        {"step": step, "mean_return": 1.0, "loss": loss, "epsilon": epsilon} for step in (1, 2, 3)
+    ]
+    (tmp_path / "training.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    draw_curves(tmp_path, "a run", "CartPole-v1")
+    height, width, _ = cv2.imread(str(tmp_path / "curves.png")).shape
+    assert (width, height) == (990, 315 * rows)
+
+
+def test_a_single_report_can_be_seen(tmp_path: Path) -> None:
+    line = {"step": 5000, "mean_return": None, "loss": 0.5, "epsilon": 0.9}
+    (tmp_path / "training.jsonl").write_text(f"{json.dumps(line)}\n")
+    draw_curves(tmp_path, "a run", "CartPole-v1")
+    picture = cv2.imread(str(tmp_path / "curves.png"))
+    for name, blue_green_red in {"loss": (40, 39, 214), "epsilon": (180, 119, 31)}.items():
+        assert (picture == blue_green_red).all(-1).sum() > 9, name
+
+
+def test_a_run_that_has_nothing_to_show_yet(tmp_path: Path) -> None:
+    draw_curves(tmp_path, "a run", "Breakout")
+    assert (tmp_path / "curves.png").exists()

@@ -1,0 +1,142 @@
+"""The loop against a literal tape of its calls."""
+
+import functools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dqn.config import Config, ExplorationConfig, LearnerConfig, OptimizerConfig
+from dqn.learning.cuda_graphs import Repeated
+from dqn.learning.factory import learn_once
+from dqn.run.train import loop
+from dqn.schedule import due, epsilon, learning_rate
+from dqn.types import TimeStep
+
+
+def a_timestep(n, t):
+    no = np.zeros(n, bool)
+    return TimeStep(np.full((n, 1, 1), t), np.zeros(n, np.float32), no, no, no)
+
+
+class Tape:
+    """A session whose parts write down each call."""
+
+    def __init__(self, config):
+        self.config, self.step, self.calls = config, 0, []
+        self._time = 0
+        self.metrics = SimpleNamespace(count=self._count)
+        self.agent = SimpleNamespace(
+            environment=SimpleNamespace(
+                timestep=a_timestep(config.num_envs, 0), send=self._send, receive=self._receive
+            ),
+            replay=SimpleNamespace(
+                add=self._add, sample=self._sample, update_priorities=self._priorities, fill=0.5
+            ),
+            learner=SimpleNamespace(update=self._update, sync_target=self._sync),
+            actor=SimpleNamespace(act=self._act),
+        )
+        once = functools.partial(learn_once, self.agent.replay, self.agent.learner, 7)
+        self.agent.learn = Repeated(once)
+
+    def go_on(self):
+        self.calls.append(f"go on? {self.step}")
+        return self.step < self.config.total_steps
+
+    def _act(self, stack, probabilities):
+        self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * probabilities[-1])}")
+        return np.full(self.config.num_envs, self._time)
+
+    def _add(self, timestep, action):
+        self.calls.append(f"add {timestep.stack[0, 0, 0]} with {action[0]}")
+
+    def _send(self, action):
+        self.calls.append(f"send {action[0]}")
+
+    def _receive(self):
+        self._time += 1
+        self.calls.append(f"receive {self._time}")
+        return a_timestep(self.config.num_envs, self._time)
+
+    def _sample(self, batch_size):
+        self.calls.append(f"sample {batch_size}")
+        return SimpleNamespace(index="index")
+
+    def _update(self, batch):
+        rate = learning_rate(self.config, self.step)
+        assert self.agent.learner.learning_rate == rate, "the rate is the step's"
+        self.calls.append("update")
+        return "priority"
+
+    def _priorities(self, index, priority):
+        assert (index, priority) == ("index", "priority")
+        self.calls.append("priorities")
+
+    def _sync(self):
+        self.calls.append("sync")
+
+    def _count(self, timestep, step, probability):
+        assert probability == epsilon(self.config, step)
+        self.calls.append(f"count {timestep.stack[0, 0, 0]} at {step}")
+
+    def report(self):
+        self.calls.append(f"report {self.step}")
+
+
+def tape_of(**changes):
+    learner = LearnerConfig(batch_size=7, update_period=4, target_period=6)
+    exploration = ExplorationConfig(epsilon_end=0, epsilon_decay_steps=1000)
+    optimizer = OptimizerConfig("adam", 1.0, learning_rate_end=0.0, learning_rate_decay_steps=1000)
+    tape = Tape(Config(learner=learner, exploration=exploration, optimizer=optimizer, **changes))
+    loop(tape)
+    return tape.calls
+
+
+def test_the_loop_of_one_environment_call_by_call():
+    calls = tape_of(num_envs=1, learning_starts=3, total_steps=6, report_period=5)
+    learn = ["sample 7", "update", "priorities"]
+    expected = []
+    for t in range(6):
+        expected += [
+            f"go on? {t}",
+            f"act on {t} at {1000 - max(t - 3, 0)}",
+            f"send {t}",
+            f"add {t} with {t}",
+        ]
+        expected += learn if t + 1 == 4 else []
+        expected += [f"receive {t + 1}"]
+        expected += ["sync"] if t + 1 == 6 else []
+        expected += [f"count {t + 1} at {t + 1}"]
+        expected += ["report 5"] if t + 1 == 5 else []
+    assert calls == [*expected, "go on? 6"]
+
+
+def test_the_loop_of_eight_environments_call_by_call():
+    calls = tape_of(num_envs=8, learning_starts=8, total_steps=16, report_period=5)
+    learn = ["sample 7", "update", "priorities"]
+    assert calls == [
+        *["go on? 0", "act on 0 at 1000", "send 0", "add 0 with 0"],
+        *["receive 1", "sync", "count 1 at 8", "report 8"],
+        *["go on? 8", "act on 1 at 1000", "send 1", "add 1 with 1", *learn, *learn],
+        *["receive 2", "sync", "count 2 at 16", "report 16", "go on? 16"],
+    ]
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 8, 64])
+@pytest.mark.parametrize("learning_starts", [100, 101, 640])
+def test_updates_and_steps_keep_their_ratio_for_any_number_of_environments(
+    num_envs, learning_starts
+):
+    calls = tape_of(num_envs=num_envs, learning_starts=learning_starts, total_steps=2000)
+    steps = -(-2000 // num_envs) * num_envs
+    assert calls.count("update") == due(learning_starts, steps, 4)
+    assert calls.count("sync") == due(0, steps, 6)
+
+
+def test_no_update_sees_a_row_that_arrived_while_it_ran():
+    calls = tape_of(num_envs=8, learning_starts=8, total_steps=80)
+    for i, call in enumerate(calls):
+        if call == "sample 7":
+            earlier = [c.split()[0] for c in calls[:i]]
+            received, added = earlier.count("receive"), earlier.count("add")
+            assert added == received + 1, "the newest row sampled from is the one just acted on"
