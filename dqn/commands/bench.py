@@ -26,7 +26,7 @@ from dqn.commands.evaluate import write_report
 from dqn.commands.peers import check_peers, measure_peers
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
-from dqn.learning.cuda_graphs import Captured
+from dqn.learning.cuda_graphs import CudaGraphed
 from dqn.learning.factory import make_agent
 from dqn.learning.interfaces import Agent
 from dqn.learning.learner import Learner
@@ -84,7 +84,7 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
         acting = n * rate(lambda: act(agent), seconds)
         sampling = rate(waiting(lambda: agent.replay.sample(batch_size), device), seconds)
         batches = itertools.cycle([agent.replay.sample(batch_size) for _ in range(64)])
-        if isinstance(agent.learn, Captured):  # the graph that the loop launches, draws and all
+        if isinstance(agent.learn, CudaGraphed):  # the graph that the loop launches, draws and all
             due = max(1, n // config.learner.update_period)
             updates = due * rate(waiting(lambda: agent.learn(due), device), seconds)
         else:
@@ -210,11 +210,11 @@ def random_player(config: Config, agent: Agent[Learner]) -> Callable[[], object]
 
 
 def act(agent: Agent[Learner]) -> None:
-    """Greedy actions of every environment. Captured, they see what the replay memory is sent, so
+    """Greedy actions of every environment. CudaGraphed, they see what the replay memory is sent, so
     that belongs to it."""
     timestep = agent.environment.timestep
     action = agent.actor.act(timestep.stack, 0.0)
-    if isinstance(agent.learn, Captured):
+    if isinstance(agent.learn, CudaGraphed):
         agent.replay.add(timestep, action)
 
 

@@ -42,7 +42,7 @@ def evaluate_run(
             Path(json_file), ""
         )  # what cannot be written is known before anything is played
     use_threads(config.threads)
-    result = evaluate(agent.model.player, config, agent.step, owner="evaluate command")
+    result = evaluate(agent.model.make_policy, config, agent.step, owner="evaluate command")
     assert result is not None, "nobody stops it"
     print(
         f"{result.game}, {run}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"

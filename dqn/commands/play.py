@@ -42,7 +42,7 @@ def play_run(
     agent = load_agent(make_model, run, which, device)
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
-    player = agent.model.player(numpy_generator(seed, "play command actor"))
+    player = agent.model.make_policy(numpy_generator(seed, "play command actor"))
     rate = environment.decisions_per_second
     try:
         with ExitStack() as stack:

@@ -1,7 +1,7 @@
 """Settings: every field, its range, which combinations make sense, and how they are typed."""
 
 from dqn.config.schema import (
-    NOT_IDENTITY,
+    MAY_CHANGE_ON_RESUME,
     Config,
     ConfigError,
     EnvConfig,
@@ -19,7 +19,8 @@ from dqn.config.schema import (
 )
 
 __all__ = [
-    "NOT_IDENTITY", "Config", "ConfigError", "EnvConfig", "EvaluationConfig", "ExplorationConfig",
-    "LearnerConfig", "NetworkConfig", "OptimizerConfig", "ReplayConfig", "TabularConfig",
+    "MAY_CHANGE_ON_RESUME", "Config", "ConfigError", "EnvConfig", "EvaluationConfig",
+    "ExplorationConfig", "LearnerConfig", "NetworkConfig", "OptimizerConfig", "ReplayConfig",
+    "TabularConfig",
     "ValuesConfig", "differing_fields", "flatten", "printable",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ _PRIORITIZED: _Condition = ("replay.sampler", ("prioritized",))
 _IMPALA: _Condition = ("network.torso", ("impala",))
 _CATEGORICAL: _Condition = ("values.kind", ("categorical",))
 _IMPLICIT: _Condition = ("values.kind", ("implicit_quantile",))
-_MUNCHAUSEN: _Condition = ("learner.policy", ("munchausen",))
+_MUNCHAUSEN: _Condition = ("learner.target_policy", ("munchausen",))
 
 READ_WITH: dict[str, tuple[_Condition, ...]] = {
     "replay.alpha": (_PRIORITIZED,),
@@ -31,9 +31,9 @@ READ_WITH: dict[str, tuple[_Condition, ...]] = {
     "values.v_min": (_CATEGORICAL,),
     "values.v_max": (_CATEGORICAL,),
     "values.quantiles": (("values.kind", ("quantile",)),),
-    "values.samples": (_IMPLICIT,),
-    "values.policy_samples": (_IMPLICIT,),
-    "values.cosines": (_IMPLICIT,),
+    "values.num_taus": (_IMPLICIT,),
+    "values.num_policy_taus": (_IMPLICIT,),
+    "values.num_cosines": (_IMPLICIT,),
     "values.kappa": (
         ("values.kind", ("expected", "quantile", "implicit_quantile")),
         ("learner.loss", ("huber",)),
@@ -41,7 +41,7 @@ READ_WITH: dict[str, tuple[_Condition, ...]] = {
     "learner.loss": (("values.kind", ("expected",)),),
     "learner.munchausen_alpha": (_MUNCHAUSEN,),
     "learner.munchausen_temperature": (_MUNCHAUSEN,),
-    "learner.munchausen_low": (_MUNCHAUSEN,),
+    "learner.munchausen_clip_min": (_MUNCHAUSEN,),
     "optimizer.decay": (("optimizer.name", ("rmsprop",)),),
 }
 """What must all be so for a field to be read."""

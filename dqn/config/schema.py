@@ -122,11 +122,11 @@ class ValuesConfig:
     """Of categorical: the greatest."""
     quantiles: int = 200
     """Of quantile: fractions of the distribution."""
-    samples: int = 64
+    num_taus: int = 64
     """Of implicit_quantile: fractions drawn to learn, for either network."""
-    policy_samples: int = 32
+    num_policy_taus: int = 32
     """Of implicit_quantile: fractions whose mean chooses actions."""
-    cosines: int = 64
+    num_cosines: int = 64
     """Of implicit_quantile: waves that a fraction is turned into."""
     kappa: float = 1.0
     """Where the Huber loss turns from square to straight, in units of the return: of expected, and
@@ -161,14 +161,14 @@ class LearnerConfig:
     """Steps per update."""
     loss: Literal["huber", "mse"] = "huber"
     """Of expected action values: huber clips the gradient at values.kappa, with 1 as Nature."""
-    policy: Literal["greedy", "double", "munchausen"] = "greedy"
+    target_policy: Literal["greedy", "double", "munchausen"] = "greedy"
     """Which next action a target looks at: the target network's best, the online network's best, or
     all by a softmax of the target network's values, with its entropy and log-policy as reward."""
     munchausen_alpha: float = 0.9
     """How much of the log-policy is added to the reward."""
     munchausen_temperature: float = 0.03
     """Of the softmax, in units of the return."""
-    munchausen_low: float = -1.0
+    munchausen_clip_min: float = -1.0
     """The least that temperature times log-policy counts for."""
     target_period: int = 10_000
     """Steps between moves of the target network."""
@@ -249,7 +249,7 @@ class Config:
     """Where the runs' folders are."""
     checkpoint_minutes: float = 5.0
     """Minutes of wall time between checkpoints."""
-    keep: int | Literal["all"] = 2
+    keep_checkpoints: int | Literal["all"] = 2
     """Checkpoints kept."""
     threads: int = 0
     """CPU threads of the learner (0: one for each core); equal bits need equal threads."""
@@ -280,8 +280,15 @@ class Config:
     """Evaluation"""
 
 
-NOT_IDENTITY = frozenset(
-    {"total_steps", "render", "keep", "checkpoint_minutes", "checkpoints_dir", "env.niceness"}
+MAY_CHANGE_ON_RESUME = frozenset(
+    {
+        "total_steps",
+        "render",
+        "keep_checkpoints",
+        "checkpoint_minutes",
+        "checkpoints_dir",
+        "env.niceness",
+    }
 )
 """Fields that may differ when a run is continued: none of them changes a bit of the training."""
 
@@ -304,5 +311,5 @@ def differing_fields(ours: Config, theirs: Config) -> list[str]:
     return [
         f"{name} is {mine[name]}, was {other[name]}"
         for name in mine
-        if mine[name] != other[name] and name not in NOT_IDENTITY
+        if mine[name] != other[name] and name not in MAY_CHANGE_ON_RESUME
     ]

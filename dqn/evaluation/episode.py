@@ -13,7 +13,7 @@ from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.recorders import PngFolder, Sink
 from dqn.evaluation.video import Video
-from dqn.learning.actor import MakePlayer
+from dqn.learning.actor import MakePolicy
 from dqn.seeds import numpy_generator
 from dqn.types import I64, Array
 
@@ -65,7 +65,7 @@ def play_episode(
 
 
 def render_evaluation(
-    make_player: MakePlayer,
+    make_policy: MakePolicy,
     config: Config,
     step: int,
     folder: Path,
@@ -85,7 +85,7 @@ def render_evaluation(
     except ConfigError as error:
         log.warning("No %s this time: %s.", name, error)
         return None
-    player = make_player(numpy_generator(config.seed, "render actor", step))
+    player = make_policy(numpy_generator(config.seed, "render actor", step))
     rate = environment.decisions_per_second
     pictures = _Spared(f"{name}/", lambda: PngFolder(folder / name))
     video = _Spared(f"{name}.mp4", lambda: Video(folder / f"{name}.mp4", rate))

@@ -16,7 +16,7 @@ from dqn import envs
 from dqn.config import Config
 from dqn.envs.protocol import protocol_name
 from dqn.evaluation import scores
-from dqn.learning.actor import MakePlayer
+from dqn.learning.actor import MakePolicy
 from dqn.learning.interfaces import QValues
 from dqn.seeds import numpy_generator
 from dqn.types import Array
@@ -60,7 +60,7 @@ class Evaluation:
 
 
 def evaluate(
-    make_player: MakePlayer,
+    make_policy: MakePolicy,
     config: Config,
     step: int,
     owner: str = "evaluation",
@@ -75,7 +75,7 @@ def evaluate(
     settings, n = config.evaluation, config.evaluation.episodes
     environment = envs.make(config, n)
     generator = numpy_generator(config.seed, f"{owner} actor", step)
-    player = make_player(generator)
+    player = make_policy(generator)
     returns, lengths = np.zeros(n, np.float64), np.zeros(n, np.int64)
     try:
         timestep = environment.reset(config.seed, f"{owner} {step}")

@@ -24,7 +24,7 @@ def greedy_by(q_values: Callable[[torch.Tensor], torch.Tensor], device: torch.de
     return greedy
 
 
-class Player(Protocol):
+class Policy(Protocol):
     """Whoever chooses actions, by whichever method."""
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
@@ -41,7 +41,7 @@ class Player(Protocol):
         ...
 
 
-MakePlayer = Callable[[np.random.Generator], Player]
+MakePolicy = Callable[[np.random.Generator], Policy]
 """Makes somebody who plays by what is learned at that moment, with such a generator."""
 
 

@@ -23,7 +23,7 @@ WARM_UPS = 3
 """Calls made as they are before one is captured, as libraries set themselves up at first use."""
 
 
-class Repeated:
+class Eager:
     """A piece of work, any number of times, asked for one after the other."""
 
     def __init__(self, work: Work) -> None:
@@ -35,11 +35,11 @@ class Repeated:
             self._work()
 
 
-class Captured:
+class CudaGraphed:
     """The same, all times at once: a CUDA graph for each number of times that is asked for."""
 
     def __init__(self, work: Work, generators: Generators) -> None:
-        self._plain = Repeated(work)
+        self._plain = Eager(work)
         self._generators = generators
         self._calls = 0
         self._launch: dict[int, Work] = {}
@@ -50,14 +50,14 @@ class Captured:
             return
         self._calls += 1
         if self._calls <= WARM_UPS:
-            run_aside(lambda: self._plain(times))
+            on_side_stream(lambda: self._plain(times))
             return
         if times not in self._launch:
             self._launch[times] = capture(lambda: self._plain(times), self._generators)
         self._launch[times]()
 
 
-class CapturedGreedy:
+class CudaGraphedGreedy:
     """The greedy actions of N environments, by a captured graph, on the stacks that the replay
     memory holds: so each frame is sent to the device once."""
 
@@ -76,7 +76,7 @@ class CapturedGreedy:
         self._leaving = torch.zeros(
             replay.num_envs, dtype=torch.int64, pin_memory=self._action.is_cuda
         )
-        self._choose = Captured(self._work, generators)
+        self._choose = CudaGraphed(self._work, generators)
 
     def __call__(self, stack: Array) -> I64:
         """Actions ``[N]`` on the present ``stack [N, S, *frame]``: here the loop waits for the
@@ -91,10 +91,10 @@ class CapturedGreedy:
 
     @torch.no_grad()
     def _work(self) -> None:
-        self._action.copy_(self._q_values(self._replay.newest()).argmax(1))
+        self._action.copy_(self._q_values(self._replay.current_stacks()).argmax(1))
 
 
-def run_aside(work: Work) -> None:
+def on_side_stream(work: Work) -> None:
     """Do it on a stream of its own, as all before a capture has to be, in turn with the others."""
     stream, present = torch.cuda.Stream(), torch.cuda.current_stream()
     stream.wait_stream(present)

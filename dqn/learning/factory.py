@@ -14,10 +14,10 @@ from dqn import envs
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device
 from dqn.learning.actor import Actor, greedy_by
-from dqn.learning.cuda_graphs import Captured, CapturedGreedy, Repeated
+from dqn.learning.cuda_graphs import CudaGraphed, CudaGraphedGreedy, Eager
 from dqn.learning.interfaces import Agent
 from dqn.learning.learner import Learner
-from dqn.learning.values import ActionValues, make_values
+from dqn.learning.values import ValueDistribution, make_values
 from dqn.networks.q_network import QNetwork, make_network
 from dqn.replay.buffer import Replay, ShapedReplay
 from dqn.seeds import numpy_generator, torch_generator
@@ -25,11 +25,11 @@ from dqn.seeds import numpy_generator, torch_generator
 log = logging.getLogger("dqn")
 
 
-class DeepModel:
+class QModel:
     """A Q-network on its device, and what its numbers mean."""
 
     def __init__(
-        self, network: QNetwork, values: ActionValues, num_actions: int, device: torch.device
+        self, network: QNetwork, values: ValueDistribution, num_actions: int, device: torch.device
     ) -> None:
         self._network = network
         self._values = values
@@ -40,7 +40,7 @@ class DeepModel:
         """``[B, A]`` without noise."""
         return self._values.q(self._network(state))
 
-    def player(self, generator: np.random.Generator) -> Actor:
+    def make_policy(self, generator: np.random.Generator) -> Actor:
         """Epsilon-greedy on the q-values."""
         return Actor(greedy_by(self.q_values, self._device), self._num_actions, generator)
 
@@ -56,13 +56,13 @@ class DeepModel:
         self._network.load_state_dict(state)
 
 
-def make_model(config: Config, spec: envs.Spec, device: torch.device) -> DeepModel:
+def make_model(config: Config, spec: envs.Spec, device: torch.device) -> QModel:
     """The model of a config for a game, before anything was learned."""
     network, values = make_q_network(config, spec)
-    return DeepModel(network.place(device), values, spec.num_actions, device)
+    return QModel(network.place(device), values, spec.num_actions, device)
 
 
-def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ActionValues]:
+def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ValueDistribution]:
     """The network of a config for a game, freshly initialised, and what its numbers mean."""
     values = make_values(config.values, config.learner)
     network = make_network(
@@ -87,15 +87,15 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     replay_draws = torch_generator(config.seed, "replay", device=replay_device)
     replay = make_replay(config, spec, replay_draws)
     once = functools.partial(learn_once, replay, learner, config.learner.batch_size)
-    learn: Callable[[int], None] = Repeated(once)
+    learn: Callable[[int], None] = Eager(once)
     q_values = learner.acting_q_values
     greedy = greedy_by(q_values, device)
     if _captures(config, device, replay_device):
-        learn = Captured(once, [draws, replay_draws])
-        replay.launch_with(lambda work: functools.partial(Captured(work, []), 1))
-        greedy = CapturedGreedy(q_values, replay, lambda: environment.timestep, [draws])
+        learn = CudaGraphed(once, [draws, replay_draws])
+        replay.wrap_write(lambda work: functools.partial(CudaGraphed(work, []), 1))
+        greedy = CudaGraphedGreedy(q_values, replay, lambda: environment.timestep, [draws])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
-    model = DeepModel(network, values, spec.num_actions, device)
+    model = QModel(network, values, spec.num_actions, device)
     return Agent(environment, replay, model, learner, actor, learn)
 
 

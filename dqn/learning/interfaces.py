@@ -14,8 +14,8 @@ import torch
 
 from dqn import envs
 from dqn.config import Config
-from dqn.learning.actor import Player
-from dqn.learning.nonfinite import FirstBad
+from dqn.learning.actor import Policy
+from dqn.learning.nonfinite import NonFiniteGuard
 from dqn.replay.buffer import Replay
 from dqn.types import State
 
@@ -31,7 +31,7 @@ class Model(Protocol):
         """Its action values; None if it holds preferences instead."""
         ...
 
-    def player(self, generator: np.random.Generator) -> Player:
+    def make_policy(self, generator: np.random.Generator) -> Policy:
         """Somebody who plays as well as it knows."""
         ...
 
@@ -55,11 +55,11 @@ class Model(Protocol):
 MakeModel = Callable[[Config, envs.Spec, torch.device], Model]
 
 
-class AnyLearner(Protocol):
+class LearnerProtocol(Protocol):
     """What a run asks of a learner beside learning, which is ``Agent.learn``."""
 
     learning_rate: float
-    first_bad: FirstBad
+    nonfinite: NonFiniteGuard
 
     @property
     def updates(self) -> int:
@@ -79,7 +79,7 @@ class AnyLearner(Protocol):
         """Subtract the mean of ``states [M, S, *frame]``; asked with ``network.center`` alone."""
         ...
 
-    def take_means(self) -> dict[str, float | None]:
+    def pop_means(self) -> dict[str, float | None]:
         """Mean of each measure over the updates since the last call; ``loss`` is one of them."""
         ...
 
@@ -96,7 +96,7 @@ class AnyLearner(Protocol):
         ...
 
 
-Learner_co = TypeVar("Learner_co", bound=AnyLearner, covariant=True)
+Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,6 @@ class Agent(Generic[Learner_co]):
     replay: Replay
     model: Model
     learner: Learner_co
-    actor: Player
+    actor: Policy
     learn: Callable[[int], None]
     """Make so many updates."""

@@ -1,7 +1,8 @@
 """One update of the online network, and the moves of the target network.
 
 What differs between members of the DQN family is handed in: the network, what its numbers mean
-(``ActionValues``), and the batch, whose reward and discount already hold n, gamma and the ends.
+(``ValueDistribution``), and the batch, whose reward and discount already account for n, gamma and
+episode ends.
 """
 
 import copy
@@ -10,14 +11,14 @@ import torch
 from torch import nn
 
 from dqn.config import LearnerConfig, OptimizerConfig
-from dqn.learning.nonfinite import FirstBad
+from dqn.learning.nonfinite import NonFiniteGuard
 from dqn.learning.optimizers import make_optimizer
 from dqn.learning.policies import Munchausen, greedy
-from dqn.learning.values import ActionValues, After
+from dqn.learning.values import BootstrapInputs, ValueDistribution
 from dqn.networks.q_network import QNetwork
 from dqn.types import Batch, State
 
-MEASURES = ("loss", "td_error", "gradient_norm")
+METRICS = ("loss", "td_error", "gradient_norm")
 """What is summed over the updates, in this order."""
 
 
@@ -27,17 +28,17 @@ class Learner:
     def __init__(
         self,
         network: QNetwork,
-        values: ActionValues,
+        values: ValueDistribution,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
-        draws: torch.Generator,
+        generator: torch.Generator,
     ) -> None:
-        """``draws`` are noise and fractions; their device is the learner's."""
+        """``generator`` are noise and fractions; their device is the learner's."""
         self._config = learner
-        self._device = device = draws.device
-        self._draws = draws
+        self._device = device = generator.device
+        self._generator = generator
         self._munchausen = Munchausen(
-            learner.munchausen_alpha, learner.munchausen_temperature, learner.munchausen_low
+            learner.munchausen_alpha, learner.munchausen_temperature, learner.munchausen_clip_min
         )
         self._values = values
         self.online = network.place(device)
@@ -50,10 +51,10 @@ class Learner:
         # All that an update changes is on the device, so that it can be captured there.
         self._rate = torch.full((), optimizer.learning_rate, device=device)
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
-        self.sums = torch.zeros(len(MEASURES), device=device)
-        """Sums of MEASURES over ``summed`` updates, since ``take_means``."""
+        self.sums = torch.zeros(len(METRICS), device=device)
+        """Sums of METRICS over ``summed`` updates, since ``pop_means``."""
         self._summed = torch.zeros((), dtype=torch.int64, device=device)
-        self.first_bad = FirstBad(device)
+        self.nonfinite = NonFiniteGuard(device)
 
     @property
     def converged(self) -> bool:
@@ -63,7 +64,7 @@ class Learner:
     def acting_q_values(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, A]`` by the online network, for acting in training: if it has noise, that is there
         to explore."""
-        return self._values.q(self.online(state, self._draws))
+        return self._values.q(self.online(state, self._generator))
 
     @property
     def updates(self) -> int:
@@ -72,7 +73,7 @@ class Learner:
 
     @property
     def summed(self) -> int:
-        """Updates since ``take_means``; waits for the device."""
+        """Updates since ``pop_means``; waits for the device."""
         return int(self._summed)
 
     @property
@@ -93,11 +94,11 @@ class Learner:
         """One step of gradient descent on a batch; returns the new priorities ``[B]``."""
         batch = Batch(*(part.to(self._device) for part in batch))  # a replay may live elsewhere
         with torch.no_grad():
-            seen = self.online.see(batch.state)
+            seen = self.online.preprocess(batch.state)
             target = self._target(batch, seen)
-        fractions = self._values.to_learn(len(batch.action), self._draws)
-        z = self.online.judge(seen, self._draws, fractions)
-        loss, priority = self._values.loss(z, fractions, batch.action, target)
+        taus = self._values.online_taus(len(batch.action), self._generator)
+        z = self.online.forward_features(seen, self._generator, taus)
+        loss, priority = self._values.loss(z, taus, batch.action, target)
         mean_loss = (batch.weight * loss).mean()
         for parameter in self._parameters:
             parameter.grad = None
@@ -106,7 +107,7 @@ class Learner:
         self._optimizer.step(self._rate)
         self._updates += 1
         measures = torch.stack([mean_loss.detach(), priority.mean(), norm])
-        self.first_bad.look(batch, measures)
+        self.nonfinite.look(batch, measures)
         self.sums += measures
         self._summed += 1
         return priority
@@ -116,27 +117,29 @@ class Learner:
 
         ``seen`` is what the networks see of ``batch.state``.
         """
-        next_seen = self.online.see(batch.next_state)
-        fractions = self._values.to_bootstrap(len(batch.action), self._draws)
-        next_z = self.target.judge(next_seen, self._draws, fractions)  # [B, A, K]
+        next_seen = self.online.preprocess(batch.next_state)
+        taus = self._values.target_taus(len(batch.action), self._generator)
+        next_z = self.target.forward_features(next_seen, self._generator, taus)  # [B, A, K]
         next_q = self._values.q(next_z)  # [B, A]
         reward, bonus = batch.reward, torch.zeros_like(next_q)
-        if self._config.policy == "munchausen":
-            q = self._values.q(self.target.judge(seen, self._draws))
+        if self._config.target_policy == "munchausen":
+            q = self._values.q(self.target.forward_features(seen, self._generator))
             reward = reward + self._munchausen.reward(q, batch.action)
             policy, bonus = self._munchausen.policy(next_q)
-        elif self._config.policy == "double":
-            policy = greedy(self._values.q(self.online.judge(next_seen, self._draws)))
+        elif self._config.target_policy == "double":
+            policy = greedy(
+                self._values.q(self.online.forward_features(next_seen, self._generator))
+            )
         else:
             policy = greedy(next_q)
-        return self._values.target(After(reward, batch.discount, next_z, policy, bonus))
+        return self._values.target(BootstrapInputs(reward, batch.discount, next_z, policy, bonus))
 
-    def take_means(self) -> dict[str, float | None]:
-        """Mean of each of MEASURES over the updates since the last call; waits for the device."""
-        means: dict[str, float | None] = dict.fromkeys(MEASURES)
+    def pop_means(self) -> dict[str, float | None]:
+        """Mean of each of METRICS over the updates since the last call; waits for the device."""
+        means: dict[str, float | None] = dict.fromkeys(METRICS)
         if summed := self.summed:
             sums = self.sums.tolist()
-            means = {name: sums[i] / summed for i, name in enumerate(MEASURES)}
+            means = {name: sums[i] / summed for i, name in enumerate(METRICS)}
         self.sums.zero_()
         self._summed.zero_()
         return means
@@ -144,7 +147,7 @@ class Learner:
     def finite(self) -> bool:
         """Whether every loss, gradient and weight was a number so far; waits for the device."""
         weights = (parameter.isfinite().all() for parameter in self._parameters)
-        return not self.first_bad.seen and all(weights)
+        return not self.nonfinite.seen and all(weights)
 
     def sync_target(self) -> None:
         """Move the target network towards the online one; all the way if ``target_tau`` is 1."""
@@ -161,7 +164,7 @@ class Learner:
             "online": dict(self.online.state_dict()),
             "target": dict(self.target.state_dict()),
             "optimizer": self._optimizer.state_dict(),
-            "draws": self._draws.get_state(),
+            "generator": self._generator.get_state(),
             "updates": self.updates,
             "sums": self.sums,
             "summed": self.summed,
@@ -172,7 +175,7 @@ class Learner:
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._draws.set_state(state["draws"])
+        self._generator.set_state(state["generator"])
         self._updates.fill_(state["updates"])
         self.sums.copy_(state["sums"])
         self._summed.fill_(state["summed"])

@@ -5,7 +5,7 @@ import torch
 from dqn.types import Batch
 
 
-class FirstBad:
+class NonFiniteGuard:
     """Remembers, on the device, the first batch that led to a number that is none."""
 
     def __init__(self, device: torch.device) -> None:

@@ -13,7 +13,7 @@ from dqn.config import LearnerConfig, ValuesConfig
 from dqn.networks.heads import midpoints
 
 
-class After(NamedTuple):
+class BootstrapInputs(NamedTuple):
     """What came after the actions of a batch, as far as a target looks at it."""
 
     reward: torch.Tensor
@@ -34,33 +34,33 @@ class After(NamedTuple):
         assert self.policy.shape == self.bonus.shape == actions, (self.policy.shape, actions)
 
 
-class ActionValues(Protocol):
+class ValueDistribution(Protocol):
     """What a learner asks of the meaning of its network's numbers."""
 
     num_outputs: int
-    """K of the network's head; 1 where the network takes fractions."""
+    """K of the network's head; 1 where the network takes taus."""
 
     def q(self, z: torch.Tensor) -> torch.Tensor:
         """Expected returns ``[B, A]`` of ``z [B, A, K]``."""
         ...
 
-    def to_learn(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
-        """The fractions ``[B, N]`` to ask the online network for, if it takes any."""
+    def online_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor | None:
+        """The taus ``[B, N]`` to ask the online network for, if it takes any."""
         ...
 
-    def to_bootstrap(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
+    def target_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor | None:
         """Those ``[B, M]`` to ask the target network for, on the next state: ``q`` and ``target``
         are of the answer."""
         ...
 
-    def target(self, after: After) -> torch.Tensor:
+    def target(self, after: BootstrapInputs) -> torch.Tensor:
         """What ``z`` at the action should be: ``[B, ...]``."""
         ...
 
     def loss(
         self,
         z: torch.Tensor,
-        fractions: torch.Tensor | None,
+        taus: torch.Tensor | None,
         action: torch.Tensor,
         target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,7 +68,7 @@ class ActionValues(Protocol):
         ...
 
 
-def make_values(values: ValuesConfig, learner: LearnerConfig) -> ActionValues:
+def make_values(values: ValuesConfig, learner: LearnerConfig) -> ValueDistribution:
     """The meaning a config chooses."""
     if values.kind == "expected":
         return Expected(learner.loss, values.kappa)
@@ -76,16 +76,16 @@ def make_values(values: ValuesConfig, learner: LearnerConfig) -> ActionValues:
         return Categorical(values.atoms, values.v_min, values.v_max)
     if values.kind == "quantile":
         return Quantile(values.quantiles, values.kappa)
-    return ImplicitQuantile(values.samples, values.policy_samples, values.kappa)
+    return ImplicitQuantile(values.num_taus, values.num_policy_taus, values.kappa)
 
 
 class WithoutFractions:
-    """What networks are asked for that take no fractions: all that they say."""
+    """What networks are asked for that take no taus: all that they say."""
 
-    def to_learn(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
+    def online_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor | None:
         """None."""
 
-    def to_bootstrap(self, batch_size: int, draws: torch.Generator) -> torch.Tensor | None:
+    def target_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor | None:
         """None."""
 
 
@@ -104,7 +104,7 @@ class Expected(WithoutFractions):
         assert z.ndim == 3 and z.shape[2] == 1, z.shape
         return z.squeeze(2)  # [B, A]
 
-    def target(self, after: After) -> torch.Tensor:
+    def target(self, after: BootstrapInputs) -> torch.Tensor:
         """``reward + discount * sum_a policy(a) (q(next state, a) + bonus(a))``, ``[B]``."""
         after.check()
         worth = self.q(after.z) + after.bonus  # [B, A]
@@ -113,7 +113,7 @@ class Expected(WithoutFractions):
     def loss(
         self,
         z: torch.Tensor,
-        fractions: torch.Tensor | None,
+        taus: torch.Tensor | None,
         action: torch.Tensor,
         target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,7 +123,7 @@ class Expected(WithoutFractions):
         by kappa: Nature's "error clipping", with 1. Squared loss is d^2/2, so that both have the
         gradient d near 0.
         """
-        assert fractions is None, "one number per action is of no fraction"
+        assert taus is None, "one number per action is of no fraction"
         chosen = self.q(_at(z, action))[:, 0]  # [B]
         assert chosen.shape == target.shape, (chosen.shape, target.shape)
         error = (target - chosen).detach().abs()
@@ -149,7 +149,7 @@ class Categorical(WithoutFractions):
         assert z.ndim == 3 and z.shape[2] == self.num_outputs, z.shape
         return (z.softmax(2) * self._atoms(z)).sum(2)
 
-    def target(self, after: After) -> torch.Tensor:
+    def target(self, after: BootstrapInputs) -> torch.Tensor:
         """Chances ``[B, K]``: the policy's mixture, moved and shrunk, each part shared between the
         two atoms beside it in proportion to its nearness (algorithm 1, equation 7)."""
         after.check()
@@ -164,13 +164,13 @@ class Categorical(WithoutFractions):
     def loss(
         self,
         z: torch.Tensor,
-        fractions: torch.Tensor | None,
+        taus: torch.Tensor | None,
         action: torch.Tensor,
         target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy ``[B]``, and as priority how much of it is no entropy of the target's: the
         Kullback-Leibler divergence, which alone can be learned away (Hessel et al. 2018)."""
-        assert fractions is None, "atoms are no fractions"
+        assert taus is None, "atoms are no fractions"
         log_chance = _at(z, action)[:, 0].log_softmax(1)  # [B, K]
         assert log_chance.shape == target.shape, (log_chance.shape, target.shape)
         loss = -(target * log_chance).sum(1)
@@ -194,7 +194,7 @@ class Quantile(WithoutFractions):
         assert z.ndim == 3 and z.shape[2] == self.num_outputs, z.shape
         return z.mean(2)
 
-    def target(self, after: After) -> torch.Tensor:
+    def target(self, after: BootstrapInputs) -> torch.Tensor:
         """Returns ``[B, K]``: of each fraction the policy's mean, moved and shrunk (equation 2 of
         Vieillard et al. 2020, arXiv 2007.14430, appendix B; a greedy policy takes one action's)."""
         after.check()
@@ -204,61 +204,61 @@ class Quantile(WithoutFractions):
     def loss(
         self,
         z: torch.Tensor,
-        fractions: torch.Tensor | None,
+        taus: torch.Tensor | None,
         action: torch.Tensor,
         target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Quantile Huber loss ``[B]``: summed over the K fractions of ``z``, mean over the target's
+        """Quantile Huber loss ``[B]``: summed over the K taus of ``z``, mean over the target's
         (QR-DQN's equation 10 by kappa, as IQN's equation 3 has it).
 
         Priority: the mean absolute difference, as Clark et al. 2024 (arXiv 2411.03820); of a
         distribution with any width it is not 0 at the optimum.
         """
         chosen = _at(z, action)[:, 0]  # [B, K]
-        if fractions is None:
-            fractions = midpoints(self.num_outputs, chosen.device).expand(len(chosen), -1)
-        assert fractions.shape == chosen.shape, (fractions.shape, chosen.shape)
+        if taus is None:
+            taus = midpoints(self.num_outputs, chosen.device).expand(len(chosen), -1)
+        assert taus.shape == chosen.shape, (taus.shape, chosen.shape)
         assert target.ndim == 2 and len(target) == len(chosen), (target.shape, chosen.shape)
         error = target[:, None, :] - chosen[:, :, None]  # [B, K, K of the target]
-        weight = (fractions[:, :, None] - (error.detach() < 0).float()).abs()
+        weight = (taus[:, :, None] - (error.detach() < 0).float()).abs()
         huber = F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=self._kappa)
         loss = (weight * huber / self._kappa).mean(2).sum(1)
         return loss, error.detach().abs().mean((1, 2))
 
 
 class ImplicitQuantile(Quantile):
-    """Returns at any fractions: IQN, Dabney et al. 2018 (arXiv 1806.06923).
+    """Returns at any taus: IQN, Dabney et al. 2018 (arXiv 1806.06923).
 
     It learns at N drawn ones, and chooses by K fixed ones, the middles of equal parts (the paper
     draws those too), so that no action is chosen for draws that came out high. On the next state
     ``z [B, A, N + K]`` holds both in this order.
     """
 
-    def __init__(self, samples: int, policy_samples: int, kappa: float) -> None:
+    def __init__(self, num_taus: int, num_policy_taus: int, kappa: float) -> None:
         super().__init__(1, kappa)
-        self._samples = samples
-        self._policy_samples = policy_samples
+        self._num_taus = num_taus
+        self._num_policy_taus = num_policy_taus
 
-    def to_learn(self, batch_size: int, draws: torch.Generator) -> torch.Tensor:
+    def online_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor:
         """``[B, N]``, uniform (equation 3)."""
-        shape = batch_size, self._samples
-        return torch.rand(shape, device=draws.device, generator=draws)
+        shape = batch_size, self._num_taus
+        return torch.rand(shape, device=generator.device, generator=generator)
 
-    def to_bootstrap(self, batch_size: int, draws: torch.Generator) -> torch.Tensor:
+    def target_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor:
         """``[B, N + K]``: others such, and the middles."""
-        middles = midpoints(self._policy_samples, draws.device).expand(batch_size, -1)
-        return torch.cat([self.to_learn(batch_size, draws), middles], 1)
+        middles = midpoints(self._num_policy_taus, generator.device).expand(batch_size, -1)
+        return torch.cat([self.online_taus(batch_size, generator), middles], 1)
 
     def q(self, z: torch.Tensor) -> torch.Tensor:
         """Expected returns ``[B, A]``: the mean of the last K of ``z [B, A, N + K]`` or ``[B, A,
         K]``."""
-        counts = self._policy_samples, self._samples + self._policy_samples
+        counts = self._num_policy_taus, self._num_taus + self._num_policy_taus
         assert z.ndim == 3 and z.shape[2] in counts, z.shape
-        return z[:, :, -self._policy_samples :].mean(2)
+        return z[:, :, -self._num_policy_taus :].mean(2)
 
-    def target(self, after: After) -> torch.Tensor:
-        """Returns ``[B, N]`` of ``after.z [B, A, N + K]``, as at fixed fractions."""
-        return super().target(after._replace(z=after.z[:, :, : self._samples]))
+    def target(self, after: BootstrapInputs) -> torch.Tensor:
+        """Returns ``[B, N]`` of ``after.z [B, A, N + K]``, as at fixed taus."""
+        return super().target(after._replace(z=after.z[:, :, : self._num_taus]))
 
 
 def _at(z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

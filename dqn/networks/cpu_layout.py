@@ -11,7 +11,7 @@ WIDE = 2048
 """From so many inputs on, a linear layer is a wide one."""
 
 
-class OrderedPixels(nn.Module):
+class PixelPermutation(nn.Module):
     """A stack's pixels in an order of their own; those that it does not name are left out."""
 
     def __init__(self, stack_shape: tuple[int, ...], order: torch.Tensor) -> None:
@@ -33,13 +33,13 @@ class OrderedPixels(nn.Module):
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, S, H, W]`` -> ``[B, pixels]`` float32; uint8 is divided by 255."""
         if state.dtype != torch.uint8 or not self._by_words:
-            return numbers(state).index_select(1, self._order)
+            return to_float(state).index_select(1, self._order)
         # Called float32, as torch moves those eight times faster than int32; no bit is changed.
         words = state.flatten(1).view(torch.float32).index_select(1, self._words)
-        return numbers(words.view(torch.uint8))
+        return to_float(words.view(torch.uint8))
 
 
-class Blocks(OrderedPixels):
+class SpaceToDepth(PixelPermutation):
     """Frames as a first convolution wants them: each side x side block of pixels becomes one place
     with as many channels more (space to depth). Four channels leave a processor's vectors idle, 64
     do not. Pixels that no whole block holds are left out."""
@@ -56,7 +56,7 @@ class Blocks(OrderedPixels):
         return blocks.view(len(state), *self._places, -1).permute(0, 3, 1, 2)
 
 
-class Patches(OrderedPixels):
+class Patches(PixelPermutation):
     """Frames as two layers of patches want them: the blocks that a patch of the second layer is
     made of lie one after the other. Blocks that no whole patch holds are left out."""
 
@@ -81,18 +81,18 @@ class FlatPixels(nn.Module):
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         """float32; uint8 is divided by 255."""
-        return numbers(state)
+        return to_float(state)
 
 
-def numbers(state: torch.Tensor) -> torch.Tensor:
+def to_float(state: torch.Tensor) -> torch.Tensor:
     """``[B, ...]`` -> a new ``[B, inputs]`` float32; uint8 is divided by 255."""
     values = state.flatten(1).to(torch.float32, copy=True)
     return values.div_(255) if state.dtype == torch.uint8 else values
 
 
 class BlockConvolution(nn.Conv2d):
-    """A convolution whose kernel is a multiple of its stride, on what ``Blocks`` of that side makes
-    of the frames: the same sums, in another order. Only with a stride of 1 may there be padding."""
+    """A convolution whose kernel is a multiple of its stride, on frames after ``SpaceToDepth`` of
+    that side: the same sums, in another order. Only with a stride of 1 may there be padding."""
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
         """``[B, S * stride^2, H / stride, W / stride]`` -> ``[B, channels, ...]``."""

@@ -56,37 +56,35 @@ def stream(
     )
 
 
-class FractionHead(nn.Module):
+class ImplicitQuantileHead(nn.Module):
     """The value of any fraction of the return's distribution: IQN, Dabney et al. 2018 (arXiv
     1806.06923), section 3.1. The features are multiplied by an embedding of the fraction (eq. 4).
 
-    ``[B, features]``, fractions ``[B, K]`` -> ``[B, A, K]``.
+    ``[B, features]``, taus ``[B, K]`` -> ``[B, A, K]``.
     """
 
     def __init__(
-        self, features: int, cosines: int, policy_samples: int, head: Head, linear: LinearLayer
+        self, features: int, num_cosines: int, num_policy_taus: int, head: Head, linear: LinearLayer
     ) -> None:
-        """``policy_samples``: how many equal parts an action is chosen by."""
+        """``num_policy_taus``: how many equal parts an action is chosen by."""
         super().__init__()
-        self.embedding = nn.Sequential(linear(cosines, features), nn.ReLU(inplace=True))
+        self.embedding = nn.Sequential(linear(num_cosines, features), nn.ReLU(inplace=True))
         self.head = head
-        self._cosines = cosines
-        self._policy_samples = policy_samples
+        self._num_cosines = num_cosines
+        self._num_policy_taus = num_policy_taus
 
-    def forward(
-        self, features: torch.Tensor, fractions: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, taus: torch.Tensor | None = None) -> torch.Tensor:
         """Each fraction of each state goes through the head by itself; without any, the middles of
         equal parts do."""
-        if fractions is None:
-            middles = midpoints(self._policy_samples, features.device)
-            fractions = middles.expand(len(features), -1)
-        waves = torch.arange(self._cosines, device=features.device) * math.pi
-        cosines = torch.cos(fractions[..., None] * waves)  # [B, K, cosines]
+        if taus is None:
+            middles = midpoints(self._num_policy_taus, features.device)
+            taus = middles.expand(len(features), -1)
+        waves = torch.arange(self._num_cosines, device=features.device) * math.pi
+        cosines = torch.cos(taus[..., None] * waves)  # [B, K, cosines]
         embedded = self.embedding(cosines.flatten(0, 1))  # [B K, features]
-        both = embedded.view(*fractions.shape, -1) * features[:, None]
+        both = embedded.view(*taus.shape, -1) * features[:, None]
         z: torch.Tensor = self.head(both.flatten(0, 1))  # [B K, A, 1]
-        return z.view(*fractions.shape, -1).transpose(1, 2)  # [B, A, K]
+        return z.view(*taus.shape, -1).transpose(1, 2)  # [B, A, K]
 
 
 def midpoints(count: int, device: torch.device) -> torch.Tensor:

@@ -14,7 +14,7 @@ Activation = Callable[[], nn.Module]
 """Makes a ReLU, plain or normalised."""
 
 
-class NormalisedReLU(nn.Module):
+class LayerNormReLU(nn.Module):
     """ReLU of numbers with mean 0 and variance 1 over all of a state's: layer normalisation, Ba et
     al. 2016 (arXiv 1607.06450), without gain and bias, as Xu et al. 2019 (arXiv 1911.07013) found
     better."""

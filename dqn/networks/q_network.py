@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from dqn.config import NetworkConfig, ValuesConfig
-from dqn.networks.cpu_layout import numbers
-from dqn.networks.heads import FractionHead, Head, LinearLayer
-from dqn.networks.layers import Activation, Linear, NoisyLinear, NormalisedReLU, SpectralConvolution
+from dqn.networks.cpu_layout import to_float
+from dqn.networks.heads import Head, ImplicitQuantileHead, LinearLayer
+from dqn.networks.layers import Activation, LayerNormReLU, Linear, NoisyLinear, SpectralConvolution
 from dqn.networks.torsos import Torso, make_torso, torso_name
 
 
@@ -21,12 +21,12 @@ class QNetwork(nn.Module):
     def __init__(
         self,
         torso: Torso,
-        head: Head | FractionHead,
+        head: Head | ImplicitQuantileHead,
         center: torch.Tensor | None,
     ) -> None:
         """``center``: zeros ``[S, *frame]``, if something is to be subtracted."""
         super().__init__()
-        self._arrange = torso.see
+        self._arrange = torso.preprocess
         self.torso = torso.layers
         self.center: torch.Tensor | None
         self.register_buffer("center", center)  # saved with the weights
@@ -36,9 +36,9 @@ class QNetwork(nn.Module):
 
     def forward(self, state: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
         """``judge`` on ``state [B, S, *frame]``."""
-        return self.judge(self.see(state), noise)
+        return self.forward_features(self.preprocess(state), noise)
 
-    def see(self, state: torch.Tensor) -> torch.Tensor:
+    def preprocess(self, state: torch.Tensor) -> torch.Tensor:
         """Stack of frames -> what ``judge`` works on, made once for all networks that look at it;
         uint8 is divided by 255 here."""
         seen: torch.Tensor = self._arrange(state)
@@ -47,23 +47,23 @@ class QNetwork(nn.Module):
     def center_on(self, states: torch.Tensor) -> None:
         """From now on subtract the mean of ``states [M, S, *frame]``; once, before any learning."""
         assert self.center is not None
-        self.center.copy_(numbers(states).mean(0).view_as(self.center))
+        self.center.copy_(to_float(states).mean(0).view_as(self.center))
 
-    def judge(
+    def forward_features(
         self,
         seen: torch.Tensor,
         noise: torch.Generator | None = None,
-        fractions: torch.Tensor | None = None,
+        taus: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``z [B, A, K]`` of what was ``seen``: of a head for fractions at ``fractions [B, K]``,
+        """``z [B, A, K]`` of what was ``seen``: of a head for taus at ``taus [B, K]``,
         or, without any, at those it chooses actions by. Without ``noise`` there is none."""
         for layer in self.noisy:
             layer.noise = noise
         features = self.torso(seen)  # [B, features]
-        if fractions is None:
+        if taus is None:
             z: torch.Tensor = self.head(features)
         else:
-            z = self.head(features, fractions)
+            z = self.head(features, taus)
         return z
 
     def place(self, device: torch.device) -> "QNetwork":
@@ -88,7 +88,7 @@ def make_network(
     """
     activation: Activation = functools.partial(nn.ReLU, inplace=True)
     if config.layer_norm:
-        activation = NormalisedReLU
+        activation = LayerNormReLU
     torso = make_torso(config, stack_shape, activation)
     linear: LinearLayer = functools.partial(Linear, device="meta")
     in_head: LinearLayer = linear
@@ -97,12 +97,14 @@ def make_network(
     hidden = config.hidden_units
     if torso_name(config, stack_shape) == "mlp":
         hidden = config.mlp_units[-1] if config.mlp_units else 0
-    head: Head | FractionHead
+    head: Head | ImplicitQuantileHead
     head = Head(
         torso.features, hidden, num_actions, num_outputs, config.dueling, in_head, activation
     )
     if values.kind == "implicit_quantile":
-        head = FractionHead(torso.features, values.cosines, values.policy_samples, head, linear)
+        head = ImplicitQuantileHead(
+            torso.features, values.num_cosines, values.num_policy_taus, head, linear
+        )
     center = torch.zeros(stack_shape) if config.center else None
     network = QNetwork(torso, head, center)
     _give_memory(network)

@@ -12,22 +12,22 @@ from torch import nn
 from dqn.config import ConfigError, NetworkConfig
 from dqn.networks.cpu_layout import (
     BlockConvolution,
-    Blocks,
     ChannelsFirst,
     FlatPixels,
     PatchConvolution,
     Patches,
+    SpaceToDepth,
 )
 from dqn.networks.layers import Activation, Linear, SpectralConvolution
 
-LEAST = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
+MIN_SIDE = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
 """Side of the smallest pictures of which each torso makes anything."""
 
 
 class Torso(NamedTuple):
     """What a maker of torsos makes."""
 
-    see: nn.Module
+    preprocess: nn.Module
     """Stack of frames ``[B, S, *frame]`` -> what the layers work on; nothing in it is learned."""
     layers: nn.Sequential
     """-> ``[B, features]``."""
@@ -45,10 +45,10 @@ def make_torso(
     name = torso_name(config, stack_shape)
     if name == "mlp":
         return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
-    if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < LEAST[name]:
+    if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < MIN_SIDE[name]:
         raise ConfigError(
-            f"network.torso {name} needs pictures of {LEAST[name]}x{LEAST[name]} or more, not "
-            f"{list(stack_shape[1:])}"
+            f"network.torso {name} needs pictures of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
+            f"not {list(stack_shape[1:])}"
         )
     if name == "impala":
         return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
@@ -60,7 +60,7 @@ def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
     """Which torso a config means for stacks ``[S, *frame]``."""
     if config.torso != "auto":
         return config.torso
-    pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= LEAST["nature"]
+    pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
     return "nature" if pictures else "mlp"
 
 
@@ -78,7 +78,11 @@ def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
         activation(),
         nn.Flatten(),
     )
-    return Torso(Blocks(stack_shape, 4), layers, 64 * places(stack_shape, (8, 4), (4, 2), (3, 1)))
+    return Torso(
+        SpaceToDepth(stack_shape, 4),
+        layers,
+        64 * conv_output_cells(stack_shape, (8, 4), (4, 2), (3, 1)),
+    )
 
 
 def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -94,7 +98,9 @@ def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
         activation(),
         nn.Flatten(),
     )
-    return Torso(Blocks(stack_shape, 4), layers, 32 * places(stack_shape, (8, 4), (4, 2)))
+    return Torso(
+        SpaceToDepth(stack_shape, 4), layers, 32 * conv_output_cells(stack_shape, (8, 4), (4, 2))
+    )
 
 
 def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -160,7 +166,7 @@ def impala(
         layers.append(nn.AdaptiveMaxPool2d(pool))
         rows = columns = pool
     features = inputs * rows * columns
-    return Torso(Blocks(stack_shape, 1), nn.Sequential(*layers, nn.Flatten()), features)
+    return Torso(SpaceToDepth(stack_shape, 1), nn.Sequential(*layers, nn.Flatten()), features)
 
 
 class Residual(nn.Module):
@@ -188,7 +194,7 @@ def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
     return Torso(FlatPixels(), nn.Sequential(*layers), inputs)
 
 
-def places(stack_shape: tuple[int, ...], *layers: tuple[int, int]) -> int:
+def conv_output_cells(stack_shape: tuple[int, ...], *layers: tuple[int, int]) -> int:
     """What convolutions of these (kernel, stride) leave of a picture's places."""
     height, width = stack_shape[1:]
     for kernel, stride in layers:

@@ -20,7 +20,7 @@ from dqn.config import ReplayConfig
 from dqn.envs import shape_cartpole
 from dqn.replay.frames import make_frames
 from dqn.replay.sampler import make_sampler
-from dqn.replay.transfer import AnyArray, Parcel, at_hand
+from dqn.replay.transfer import AnyArray, StagingBuffer, numpy_view_or_tensor
 from dqn.types import I64, Array, Batch, Bool, State, TimeStep
 
 _FLAGS = ("first", "last", "terminal")
@@ -64,17 +64,21 @@ class Replay:
         } | dict(zip(_FLAGS, flags, strict=True))
         # The same memory for each of its users: batches are read from _flat, moments written to
         # _written, pieces of a checkpoint cut from _rings, [T, N] each.
-        self._flat: dict[str, AnyArray] = {name: at_hand(part) for name, part in flat.items()}
+        self._flat: dict[str, AnyArray] = {
+            name: numpy_view_or_tensor(part) for name, part in flat.items()
+        }
         self._rings = {name: part[:rows].view(self.length, num_envs) for name, part in flat.items()}
-        self._written = {name: at_hand(self._rings[name]) for name in ("action", "reward")}
-        self._written["flags"] = at_hand(flags.view(-1, self.length, num_envs))
+        self._written = {
+            name: numpy_view_or_tensor(self._rings[name]) for name in ("action", "reward")
+        }
+        self._written["flags"] = numpy_view_or_tensor(flags.view(-1, self.length, num_envs))
         # A copy of the flags, to decide what they open and close without waiting for a device.
         self._flags = np.zeros((len(_FLAGS), self.length, num_envs), bool)
         self.layout = {"frame": (pixels, (num_envs, *frame_shape))} | {
             name: (ring.dtype, (num_envs,)) for name, ring in self._rings.items()
         }
         """Type and shape of what ``rows`` hands over of each moment."""
-        self._moment = Parcel(
+        self._moment = StagingBuffer(
             {
                 "slot": (torch.int64, (1,)),
                 "frame": (pixels, (1, num_envs, *frame_shape)),
@@ -87,13 +91,13 @@ class Replay:
             },
             self.device,
         )
-        self._action = Parcel({"action": (action, (num_envs,))}, self.device)
+        self._action = StagingBuffer({"action": (action, (num_envs,))}, self.device)
         self._put_moment: Callable[[], None] = self._write_moment
         self._shown: Array | None = None  # the stack of row ``time`` while it has no action yet
         self._sampler = make_sampler(config, self.length, num_envs, generator)
 
         def small(values: list[int] | list[list[int]] | list[float]) -> AnyArray:
-            return at_hand(torch.tensor(values, device=self.device))
+            return numpy_view_or_tensor(torch.tensor(values, device=self.device))
 
         self._everyone = small(list(range(num_envs)))
         self._ago = small(list(range(stack)))  # 0, 1, 2, 3
@@ -114,12 +118,12 @@ class Replay:
     def add(self, timestep: TimeStep, action: I64) -> None:
         """Write row ``time``: what was seen at this moment and the action ``[N]`` chosen on it."""
         self.show(timestep)
-        self._action.open()["action"][...] = action
-        self._action.send()
-        self._written["action"][self.time % self.length] = self._action.there["action"]
+        self._action.host()["action"][...] = action
+        self._action.upload()
+        self._written["action"][self.time % self.length] = self._action.device["action"]
         self._shown = None
         self.time += 1
-        self._sampler.anneal(self.time * self.num_envs)
+        self._sampler.set_beta(self.time * self.num_envs)
 
     def show(self, timestep: TimeStep) -> None:
         """Write row ``time``, all but its action; a second time at one moment it does nothing."""
@@ -130,7 +134,7 @@ class Replay:
         slot = self.time % self.length
         for ring, name in zip(self._flags, _FLAGS, strict=True):
             ring[slot] = getattr(timestep, name)
-        moment = self._moment.open()
+        moment = self._moment.host()
         moment["slot"][0] = slot
         moment["frame"][0] = timestep.stack[:, -1]
         moment["reward"][0] = timestep.reward
@@ -141,14 +145,14 @@ class Replay:
         moment["kept"][...] = self._not_overwritten(moment["closing"])
         moment["opening"][...] = (slot - 1 - np.arange(self._n_step)) % self.length
         moment["opened"][...] = self._completed(moment["opening"])
-        self._moment.send()
+        self._moment.upload()
         self._put_moment()
 
-    def newest(self) -> torch.Tensor:
+    def current_stacks(self) -> torch.Tensor:
         """The stacks ``[N, S, *frame]`` of the moment that was shown last."""
-        return self._stacks(self._moment.there["slot"], self._everyone)
+        return self._stacks(self._moment.device["slot"], self._everyone)
 
-    def launch_with(self, make: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+    def wrap_write(self, make: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
         """From now on ``make(work)`` is called in the place of ``work``, which puts a moment that
         was sent where it belongs."""
         self._put_moment = make(self._write_moment)
@@ -208,7 +212,7 @@ class Replay:
         """The counterpart of ``state_dict``."""
         self.time, self._shown = state["time"], None
         self._sampler.load_state_dict(state["sampler"])
-        self._sampler.anneal(self.time * self.num_envs)
+        self._sampler.set_beta(self.time * self.num_envs)
 
     def _row(self, time: AnyArray, env: AnyArray) -> AnyArray:
         return time % self.length * self.num_envs + env
@@ -230,13 +234,13 @@ class Replay:
     def _write_moment(self) -> None:
         """Put what has arrived in its place. Where that is comes with it, so that a captured graph
         need not know."""
-        moment = self._moment.there
+        moment = self._moment.device
         slot = moment["slot"]
         self._frames.write(slot, moment["frame"])
         self._written["reward"][slot] = moment["reward"]
         self._written["flags"][:, slot] = moment["flags"]
-        self._sampler.close(moment["closing"], moment["kept"])
-        self._sampler.open(moment["opening"], moment["opened"])
+        self._sampler.disable(moment["closing"], moment["kept"])
+        self._sampler.enable(moment["opening"], moment["opened"])
 
     def _not_overwritten(self, slots: I64) -> Bool:
         """Row ``time - T`` is gone, and so are the starts among the rows ``slots [S]`` since whose

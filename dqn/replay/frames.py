@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import zstandard
 
-from dqn.replay.transfer import AnyArray, at_hand
+from dqn.replay.transfer import AnyArray, numpy_view_or_tensor
 
 
 def make_frames(
@@ -44,11 +44,11 @@ class PlainFrames:
         self._ring = self._flat[:-1].view(length, num_envs, *shape)
         # numpy writes on the CPU: torch would share the work out and wait for its other thread,
         # while the emulators hold every core.
-        self._at_hand = at_hand(self._ring)
+        self._view = numpy_view_or_tensor(self._ring)
 
     def write(self, slot: AnyArray, frame: AnyArray) -> None:
         """Keep the frames ``[1, N, *frame]`` of the moment ``slot [1]``, both on this device."""
-        self._at_hand[slot] = frame
+        self._view[slot] = frame
 
     def read(self, row: torch.Tensor) -> torch.Tensor:
         """The frames of rows ``[M]``: ``[M, *frame]``, a copy."""

@@ -1,7 +1,7 @@
 """Which rows to draw. A sampler knows masses, the replay memory knows frames; neither the other's.
 
 Every row has a mass, 0 while it may not start a transition, and a draw takes a row in proportion
-to its mass: there is no searching for a valid row, and no row is left out. Masses are whole
+to its mass: there is no searching for a valid row, and no row is left out. BlockSums are whole
 numbers, so their sums are exact in whatever order they are taken. Sums are kept per block of some
 hundred rows and taken anew whenever a row of the block is touched: no tree, and no drift. A draw
 looks for its block among the block sums, then for its row inside the block.
@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from dqn.config import ReplayConfig
-from dqn.replay.transfer import AnyArray, at_hand, places_in, whole
+from dqn.replay.transfer import AnyArray, numpy_view_or_tensor, searchsorted, to_int64
 from dqn.schedule import linear
 from dqn.types import State
 
@@ -22,15 +22,15 @@ _BLOCK_ROWS = 128  # of a million rows 8,000 sums: to look among them costs as m
 class Sampler(Protocol):
     """What a replay memory asks of whoever draws for it."""
 
-    def open(self, slots: AnyArray, opened: AnyArray) -> None:
+    def enable(self, slots: AnyArray, opened: AnyArray) -> None:
         """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
         ...
 
-    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
         """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
         ...
 
-    def anneal(self, step: int) -> None:
+    def set_beta(self, step: int) -> None:
         """From now on weigh as after ``step`` rows, all counted that ever were."""
         ...
 
@@ -43,7 +43,7 @@ class Sampler(Protocol):
         ...
 
     def state_dict(self) -> State:
-        """Masses and the generator's state."""
+        """BlockSums and the generator's state."""
         ...
 
     def load_state_dict(self, state: State) -> None:
@@ -61,7 +61,7 @@ def make_sampler(
     return PrioritizedSampler(time_rows, num_envs, generator, config.alpha, beta)
 
 
-class Masses:
+class BlockSums:
     """Whole numbers ``[T, N]``, their sums, and the row at any place along their total."""
 
     def __init__(
@@ -75,33 +75,33 @@ class Masses:
         self.flat = mass.flatten()
         self._by_block = mass.view(blocks, self._times_per_block * num_envs)
         self._sums = torch.zeros(blocks, dtype=torch.int64, device=device)
-        self._at_hand, self._blocks_at_hand, self._sums_at_hand = map(
-            at_hand, (self.mass, self._by_block, self._sums)
+        self._view, self._blocks_view, self._sums_view = map(
+            numpy_view_or_tensor, (self.mass, self._by_block, self._sums)
         )
 
-    def at(self, uniform: torch.Tensor) -> AnyArray:
+    def find(self, uniform: torch.Tensor) -> AnyArray:
         """The rows ``[B]``, at hand, at fractions ``uniform [B]`` (float64, below 1) of the total.
 
         Float64 tells apart all of a total below 2^53.
         """
-        cumulative = self._sums_at_hand.cumsum(0)
+        cumulative = self._sums_view.cumsum(0)
         total = cumulative[-1]
-        place = whole(at_hand(uniform) * total)
+        place = to_int64(numpy_view_or_tensor(uniform) * total)
         place = place - place // total  # a stratum's fraction just below 1 may round to 1
-        block = places_in(cumulative, place)
-        place = place - cumulative[block] + self._sums_at_hand[block]
-        inside = self._blocks_at_hand[block].cumsum(1)  # [B, rows of a block]
+        block = searchsorted(cumulative, place)
+        place = place - cumulative[block] + self._sums_view[block]
+        inside = self._blocks_view[block].cumsum(1)  # [B, rows of a block]
         column = (inside <= place[:, None]).sum(1)
         return block * self._by_block.shape[1] + column
 
-    def open(self, slots: AnyArray, opened: AnyArray, mass: AnyArray) -> None:
+    def enable(self, slots: AnyArray, opened: AnyArray, mass: AnyArray) -> None:
         """Give the rows ``opened [L, N]`` (bool) of the slots ``[L]``, all different, this mass."""
-        self._at_hand[slots] = self._at_hand[slots] * ~opened + opened * mass
+        self._view[slots] = self._view[slots] * ~opened + opened * mass
         self._recount(slots // self._times_per_block)
 
-    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
         """Give the rows not ``kept [L, N]`` (bool) of the slots ``[L]``, all different, mass 0."""
-        self._at_hand[slots] *= kept
+        self._view[slots] *= kept
         self._recount(slots // self._times_per_block)
 
     def replace(self, index: torch.Tensor, mass: torch.Tensor) -> None:
@@ -109,7 +109,7 @@ class Masses:
         mass = mass * (self.flat[index] > 0)
         # the greatest, should one row be there twice: the same, whatever the order
         self.flat.scatter_reduce_(0, index, mass, "amax", include_self=False)
-        self._recount(at_hand(index) // self._by_block.shape[1])
+        self._recount(numpy_view_or_tensor(index) // self._by_block.shape[1])
 
     def load(self, mass: torch.Tensor, greatest: int) -> None:
         """Take over masses.
@@ -129,7 +129,7 @@ class Masses:
 
     def _recount(self, block: AnyArray) -> None:
         # a block that is named twice has the same sum twice
-        self._sums_at_hand[block] = self._blocks_at_hand[block].sum(1)
+        self._sums_view[block] = self._blocks_view[block].sum(1)
 
 
 class UniformSampler:
@@ -137,31 +137,31 @@ class UniformSampler:
 
     def __init__(self, time_rows: int, num_envs: int, generator: torch.Generator) -> None:
         self._generator = generator
-        self._masses = Masses(time_rows, num_envs, torch.uint8, generator.device)
-        self._one = at_hand(torch.ones((), dtype=torch.uint8, device=generator.device))
+        self._priorities = BlockSums(time_rows, num_envs, torch.uint8, generator.device)
+        self._one = numpy_view_or_tensor(torch.ones((), dtype=torch.uint8, device=generator.device))
 
-    def open(self, slots: AnyArray, opened: AnyArray) -> None:
+    def enable(self, slots: AnyArray, opened: AnyArray) -> None:
         """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
-        self._masses.open(slots, opened, self._one)
+        self._priorities.enable(slots, opened, self._one)
 
-    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
         """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
-        self._masses.close(slots, kept)
+        self._priorities.disable(slots, kept)
 
-    def anneal(self, step: int) -> None:
+    def set_beta(self, step: int) -> None:
         """There is nothing to weigh."""
 
     def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
         """Rows ``[B]``, independent, each with weight 1."""
         uniform = _uniform(batch_size, self._generator)
-        return self._masses.at(uniform), torch.ones(batch_size, device=uniform.device)
+        return self._priorities.find(uniform), torch.ones(batch_size, device=uniform.device)
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
         """Uniform draws heed no priority."""
 
     def state_dict(self) -> State:
-        """Masses and the generator's state."""
-        return {"mass": self._masses.mass, "generator": self._generator.get_state()}
+        """BlockSums and the generator's state."""
+        return {"mass": self._priorities.mass, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: State) -> None:
         """The counterpart of ``state_dict``.
@@ -169,7 +169,7 @@ class UniformSampler:
         Raises:
             ValueError: these are no masses of so many rows.
         """
-        self._masses.load(state["mass"], greatest=1)
+        self._priorities.load(state["mass"], greatest=1)
         self._generator.set_state(state["generator"])
 
 
@@ -198,19 +198,19 @@ class PrioritizedSampler:
         self._schedule = beta
         # On the device, where a captured draw finds it.
         self._beta = torch.full((), beta[0], dtype=torch.float64, device=generator.device)
-        self._masses = Masses(time_rows, num_envs, torch.int32, generator.device)
-        self._newest = torch.full((), self.UNIT, dtype=torch.int32, device=generator.device)
-        self._newest_at_hand = at_hand(self._newest)
+        self._priorities = BlockSums(time_rows, num_envs, torch.int32, generator.device)
+        self._max_priority = torch.full((), self.UNIT, dtype=torch.int32, device=generator.device)
+        self._max_priority_view = numpy_view_or_tensor(self._max_priority)
 
-    def open(self, slots: AnyArray, opened: AnyArray) -> None:
+    def enable(self, slots: AnyArray, opened: AnyArray) -> None:
         """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
-        self._masses.open(slots, opened, self._newest_at_hand)
+        self._priorities.enable(slots, opened, self._max_priority_view)
 
-    def close(self, slots: AnyArray, kept: AnyArray) -> None:
+    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
         """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
-        self._masses.close(slots, kept)
+        self._priorities.disable(slots, kept)
 
-    def anneal(self, step: int) -> None:
+    def set_beta(self, step: int) -> None:
         """From now on weigh as after ``step`` rows."""
         start, end, steps = self._schedule
         self._beta.fill_(linear(step, start, end, begin=0, duration=steps))
@@ -220,22 +220,22 @@ class PrioritizedSampler:
         greatest of them 1."""
         uniform = _uniform(batch_size, self._generator)
         strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
-        index = self._masses.at((strata + uniform) / batch_size)
-        mass = self._masses.flat[torch.as_tensor(index)].double()
+        index = self._priorities.find((strata + uniform) / batch_size)
+        mass = self._priorities.flat[torch.as_tensor(index)].double()
         return index, (mass.min() / mass).pow(self._beta).float()
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
         """Give the rows ``index [B]`` new masses; one that was closed meanwhile stays closed."""
-        mass = priority.to(self._newest.device, torch.float64).pow(self._alpha).mul(self.UNIT)
+        mass = priority.to(self._max_priority.device, torch.float64).pow(self._alpha).mul(self.UNIT)
         mass = mass.round().nan_to_num(1).clamp(1, self.GREATEST).int()
-        torch.maximum(self._newest, mass.amax(), out=self._newest)
-        self._masses.replace(index, mass)
+        torch.maximum(self._max_priority, mass.amax(), out=self._max_priority)
+        self._priorities.replace(index, mass)
 
     def state_dict(self) -> State:
-        """Masses, a new row's mass, and the generator's state."""
+        """BlockSums, a new row's mass, and the generator's state."""
         return {
-            "mass": self._masses.mass,
-            "newest": self._newest,
+            "mass": self._priorities.mass,
+            "max_priority": self._max_priority,
             "generator": self._generator.get_state(),
         }
 
@@ -245,11 +245,11 @@ class PrioritizedSampler:
         Raises:
             ValueError: these are no masses of so many rows.
         """
-        newest = state["newest"]
+        newest = state["max_priority"]
         if newest.shape != () or newest.dtype != torch.int32 or newest < self.UNIT:
             raise ValueError("the mass of a new row is none")
-        self._masses.load(state["mass"], greatest=int(newest))
-        self._newest.copy_(newest)
+        self._priorities.load(state["mass"], greatest=int(newest))
+        self._max_priority.copy_(newest)
         self._generator.set_state(state["generator"])
 
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from dqn.device import in_terminal
 from dqn.envs import Spec
 from dqn.evaluation.evaluate import Evaluation
-from dqn.learning.interfaces import AnyLearner
-from dqn.report.tensorboard import Board
+from dqn.learning.interfaces import LearnerProtocol
+from dqn.report.tensorboard import EventWriter
 from dqn.storage.files import Journal
 from dqn.types import Array, State, TimeStep
 
@@ -87,8 +87,8 @@ class Metrics:
 
     def open(self, step: int, updates: int, config_text: str) -> None:
         """Begin to write at ``step``; what TensorBoard holds of later steps is hidden."""
-        self._board = Board(self._folder, step)
-        self._board.text("run/config", f"```yaml\n{config_text}\n```", step)
+        self._events = EventWriter(self._folder, step)
+        self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
         self._bar = tqdm(
             total=self._total_steps,
             initial=step,
@@ -111,20 +111,20 @@ class Metrics:
             self._recent.append(float(self._returns[i]))
             self._since_report.append(float(self._returns[i]))
             at = step - len(self._returns) + 1 + int(i)  # a step of its own for each environment
-            self._board.scalar("training/return", self._returns[i], at)
-            self._board.scalar("training/length", self._lengths[i], at)
+            self._events.scalar("training/return", self._returns[i], at)
+            self._events.scalar("training/length", self._lengths[i], at)
         self._returns[timestep.last] = 0
         self._lengths[timestep.last] = 0
         self._bar.n, self._epsilon = step, epsilon
         if time.monotonic() - self._pace[-1][0] >= SHOW_SECONDS:
             self._show()
 
-    def report(self, step: int, epsilon: float, fill: float, learner: AnyLearner) -> None:
+    def report(self, step: int, epsilon: float, fill: float, learner: LearnerProtocol) -> None:
         """Write the numbers since the last report; the device is waited for here."""
-        means = learner.take_means()
+        means = learner.pop_means()
         for name, value in means.items():
             if value is not None:
-                self._board.scalar(f"learner/{name}", value, step)
+                self._events.scalar(f"learner/{name}", value, step)
         self._loss = means["loss"]
         began, step_then, updates_then = self._mark
         seconds = max(time.monotonic() - began, 1e-9)
@@ -138,7 +138,7 @@ class Metrics:
             "speed/updates_per_second": (learner.updates - updates_then) / seconds,
             "system/memory": psutil.Process().memory_info().rss / 1e9,
         }.items():
-            self._board.scalar(tag, value, step)
+            self._events.scalar(tag, value, step)
         self._mark = time.monotonic(), step, learner.updates
         episodes = self._since_report
         line = {
@@ -151,7 +151,7 @@ class Metrics:
         self._write("training.jsonl", json.dumps(line))
         self._since_report = []
 
-    def evaluated(
+    def log_evaluation(
         self, evaluation: Evaluation, held_out_q: float | None, stack: Array, seconds: float
     ) -> bool:
         """Write an evaluation down; returns whether it is the best so far."""
@@ -171,10 +171,10 @@ class Metrics:
             "evaluation/seconds": seconds,
         }.items():
             if value is not None:
-                self._board.scalar(tag, value, step)
+                self._events.scalar(tag, value, step)
         if stack.ndim == 4 and stack.dtype == np.uint8:
             side_by_side = np.concatenate(list(stack[0]), axis=1)  # [H, 4 W]
-            self._board.image("input/stack", side_by_side, step)
+            self._events.image("input/stack", side_by_side, step)
         log.info(
             "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episodes "
             "(%s, epsilon %g)%s, %.0f s",
@@ -192,7 +192,7 @@ class Metrics:
         """How many evaluations there have been."""
         return self._evaluations
 
-    def not_counting(self, seconds: float) -> None:
+    def exclude_time(self, seconds: float) -> None:
         """Leave a pause (an evaluation, a checkpoint) out of the speeds."""
         began, step, updates = self._mark
         self._mark = began + seconds, step, updates

@@ -16,7 +16,7 @@ from dqn.storage.files import Journal
 from dqn.types import Array
 
 
-class Board:
+class EventWriter:
     """One more event file in a run's folder; TensorBoard reads them as one, in order of name."""
 
     def __init__(self, folder: Path, step: int) -> None:

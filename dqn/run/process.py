@@ -76,7 +76,7 @@ class Clock:
         self._seconds = 60 * minutes
         self._next = time.monotonic() + self._seconds
 
-    def rings(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it is time; the next time counts from now."""
         if time.monotonic() < self._next:
             return False

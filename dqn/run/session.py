@@ -18,14 +18,14 @@ from dqn.config import Config, ConfigError
 from dqn.envs.protocol import protocol_name
 from dqn.evaluation.episode import render_evaluation
 from dqn.evaluation.evaluate import evaluate, held_out_states, mean_greatest_q
-from dqn.learning.interfaces import Agent, AnyLearner
+from dqn.learning.interfaces import Agent, LearnerProtocol
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import Metrics
 from dqn.run.process import Clock
 from dqn.schedule import due, epsilon
 from dqn.storage.checkpoint import Checkpoints
 from dqn.storage.manifest import (
-    Damaged,
+    CorruptCheckpoint,
     check_about,
     device_name,
     in_words,
@@ -61,7 +61,7 @@ class Session:
     def __init__(
         self,
         config: Config,
-        agent: Agent[AnyLearner],
+        agent: Agent[LearnerProtocol],
         folder: Path,
         device: torch.device,
         stop: Callable[[], bool],
@@ -77,7 +77,7 @@ class Session:
         self._stop = stop
         self._evaluated = 0  # the step of the last evaluation
         self._converged = False  # by the checkpoint that is continued from
-        self._checkpoints = Checkpoints(folder, config.keep)
+        self._checkpoints = Checkpoints(folder, config.keep_checkpoints)
         self._clock = Clock(config.checkpoint_minutes)
         self._failed_saves = 0  # in a row
         self._best: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None  # not on disk yet
@@ -103,7 +103,7 @@ class Session:
         converged = self._converged or self.agent.learner.converged
         return self.step >= self.config.total_steps or converged
 
-    def go_on(self) -> bool:
+    def before_step(self) -> bool:
         """Between two steps: evaluate and save if it is time; then whether there is a next one.
 
         The step of the last evaluation is part of a checkpoint, so an evaluation that was due
@@ -114,7 +114,7 @@ class Session:
             at_end and not self.finished
         ):
             self.evaluate()
-        if self._clock.rings():
+        if self._clock.is_due():
             self.save()
         return not at_end and not self._stop()
 
@@ -139,7 +139,7 @@ class Session:
             self.save()  # so a best model without a checkpoint is what somebody left of a run
         began = time.monotonic()
         model = self.agent.model
-        result = evaluate(model.player, self.config, self.step, stop=self._stop)
+        result = evaluate(model.make_policy, self.config, self.step, stop=self._stop)
         if result is None:
             return
         held_out_q = None
@@ -147,7 +147,7 @@ class Session:
             held_out_q = mean_greatest_q(model.q_values, self._held_out, self._device)
         seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
-        if self.metrics.evaluated(result, held_out_q, stack, seconds):
+        if self.metrics.log_evaluation(result, held_out_q, stack, seconds):
             best = {name: value.clone() for name, value in model.state_dict().items()}
             self._best = best, self.about | result.as_json()
             try:
@@ -156,7 +156,7 @@ class Session:
                 log.warning("The best model is not on disk yet (%s).", error.strerror)
         self._evaluated = self.step
         self._draw()
-        self.metrics.not_counting(time.monotonic() - began)
+        self.metrics.exclude_time(time.monotonic() - began)
 
     def save(self) -> bool:
         """Write a checkpoint of this moment; returns whether that went well. Once it may fail.
@@ -188,7 +188,7 @@ class Session:
             return False
         self._failed_saves = 0
         seconds = time.monotonic() - began
-        self.metrics.not_counting(seconds)
+        self.metrics.exclude_time(seconds)
         log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
         return True
 
@@ -210,7 +210,7 @@ class Session:
                     self._say_finished()
                     return
                 state = self._checkpoints.load(folder, meta, self.agent.replay, self.agent.learner)
-            except Damaged as damage:
+            except CorruptCheckpoint as damage:
                 damages.append((folder, str(damage)))
                 continue
             self._continue(folder, meta, state, damages)
@@ -289,7 +289,7 @@ class Session:
         learner = self.agent.learner
         if learner.finite():
             return
-        bad, batch = learner.first_bad, "its batch is unknown"
+        bad, batch = learner.nonfinite, "its batch is unknown"
         if bad.seen and bad.batch:
             try:
                 write_batch(self._folder / "not_finite.safetensors", bad.batch)
@@ -346,7 +346,7 @@ class Session:
         if not self.config.render:
             return
         record = render_evaluation(
-            self.agent.model.player,
+            self.agent.model.make_policy,
             self.config,
             self.step,
             self._folder,

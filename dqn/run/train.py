@@ -11,7 +11,7 @@ from dqn import envs
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.config.options import as_yaml, load_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
-from dqn.learning.interfaces import Agent, AnyLearner
+from dqn.learning.interfaces import Agent, LearnerProtocol
 from dqn.run.folder import RunFolder
 from dqn.run.process import StopSignals, log_to_file
 from dqn.run.session import RunStopped, Session, StoppedEarly
@@ -37,7 +37,7 @@ def loop(session: Session) -> None:
         agent.actor,
     )
     timestep = environment.timestep
-    while session.go_on():
+    while session.before_step():
         before, after = session.step, session.step + config.num_envs
         action = actor.act(timestep.stack, epsilons(config, before))
         environment.send(action)
@@ -53,7 +53,7 @@ def loop(session: Session) -> None:
             session.report()
 
 
-MakeAgent = Callable[[Config, torch.device], Agent[AnyLearner]]
+MakeAgent = Callable[[Config, torch.device], Agent[LearnerProtocol]]
 
 
 def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:

@@ -29,11 +29,11 @@ import torch
 import zstandard
 
 from dqn.device import cores
-from dqn.learning.interfaces import AnyLearner
+from dqn.learning.interfaces import LearnerProtocol
 from dqn.replay.buffer import Replay
 from dqn.storage.files import remove_folder, replace_file, sync_folder, write_synced
 from dqn.storage.manifest import (
-    Damaged,
+    CorruptCheckpoint,
     meta_bytes,
     parse_tensors,
     read_tensors,
@@ -115,13 +115,13 @@ class Checkpoints:
         return aside
 
     def load(
-        self, folder: Path, meta: dict[str, Any], replay: Replay, learner: AnyLearner
+        self, folder: Path, meta: dict[str, Any], replay: Replay, learner: LearnerProtocol
     ) -> State:
         """Verify a checkpoint, fill the replay's rows and return the state; ``meta`` is its
         meta.json as ``read_meta`` gave it.
 
         Raises:
-            Damaged: a file is missing, or its digest or content is not what meta.json says.
+            CorruptCheckpoint: a file is missing, or is not what meta.json says.
         """
         arrays = read_tensors(folder, meta, "state.safetensors")
         model = read_tensors(folder, meta, "model.safetensors")
@@ -129,17 +129,21 @@ class Checkpoints:
         try:
             state = _join(meta["state"], arrays)
         except (KeyError, TypeError, RecursionError) as error:
-            raise Damaged(f"{folder.name}/meta.json is no checkpoint's ({error})") from None
+            raise CorruptCheckpoint(
+                f"{folder.name}/meta.json is no checkpoint's ({error})"
+            ) from None
         lengths = meta.get("lengths")
         if not isinstance(lengths, dict) or not all(
             type(length) is int and length >= 0 for length in lengths.values()
         ):
-            raise Damaged(f"{folder.name}/meta.json is no checkpoint's (it has no lengths)")
+            raise CorruptCheckpoint(
+                f"{folder.name}/meta.json is no checkpoint's (it has no lengths)"
+            )
         if folder.name != _name(meta["step"]):
-            raise Damaged(f"{folder.name}/meta.json is of step {meta['step']}")
+            raise CorruptCheckpoint(f"{folder.name}/meta.json is of step {meta['step']}")
         check_state(folder.name, state, meta, replay, learner)
         if state["learner"]["online"].keys() != model.keys():
-            raise Damaged(f"{folder.name}/model.safetensors holds another network")
+            raise CorruptCheckpoint(f"{folder.name}/model.safetensors holds another network")
         _load_rows(folder, meta, replay, state["replay"]["time"])
         self._known = folder, meta["files"]
         return state
@@ -213,20 +217,26 @@ def _load_rows(folder: Path, meta: dict[str, Any], replay: Replay, time: int) ->
         data = read_verified(folder, meta, name)
         try:
             if zstandard.frame_content_size(data) > (end - begin) * row_bytes + _HEADER_BYTES:
-                raise Damaged(f"{folder.name}/{name} says it is larger than its rows can be")
+                raise CorruptCheckpoint(
+                    f"{folder.name}/{name} says it is larger than its rows can be"
+                )
             piece = unpack.decompress(data)
         except zstandard.ZstdError as error:
-            raise Damaged(f"{folder.name}/{name} cannot be decompressed ({error})") from None
+            raise CorruptCheckpoint(
+                f"{folder.name}/{name} cannot be decompressed ({error})"
+            ) from None
         rows = parse_tensors(f"{folder.name}/{name}", piece)
         if rows.keys() != replay.layout.keys():
-            raise Damaged(f"{folder.name}/{name} holds {', '.join(rows)}")
+            raise CorruptCheckpoint(f"{folder.name}/{name} holds {', '.join(rows)}")
         for key, (dtype, shape) in replay.layout.items():
             if rows[key].shape != (end - begin, *shape) or rows[key].dtype != dtype:
-                raise Damaged(
+                raise CorruptCheckpoint(
                     f"{folder.name}/{name} holds no {key} of {end - begin} x {list(shape)}"
                 )
         if ((rows["action"] < 0) | (rows["action"] >= meta["num_actions"])).any():
-            raise Damaged(f"{folder.name}/{name} holds actions that the game does not have")
+            raise CorruptCheckpoint(
+                f"{folder.name}/{name} holds actions that the game does not have"
+            )
         replay.load_rows(begin, rows)
 
 

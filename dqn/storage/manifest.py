@@ -42,7 +42,7 @@ _DTYPES = {
 log = logging.getLogger("dqn")
 
 
-class Damaged(Exception):
+class CorruptCheckpoint(Exception):
     """A checkpoint is not whole or not what it says; the message says where and how."""
 
     def __init__(self, message: str) -> None:
@@ -53,7 +53,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """A checkpoint's meta.json, verified.
 
     Raises:
-        Damaged: it is missing, unreadable or altered.
+        CorruptCheckpoint: it is missing, unreadable or altered.
         ConfigError: a newer version of this program wrote it.
     """
     try:
@@ -61,21 +61,23 @@ def read_meta(folder: Path) -> dict[str, Any]:
         digest = _meta_digest(meta) if isinstance(meta, dict) else ""
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise Damaged(f"{folder.name}/meta.json cannot be read ({reason})") from None
+        raise CorruptCheckpoint(f"{folder.name}/meta.json cannot be read ({reason})") from None
     if not isinstance(meta, dict) or type(meta.get("format")) is not int or meta["format"] < 1:
-        raise Damaged(f"{folder.name}/meta.json is no checkpoint's")
+        raise CorruptCheckpoint(f"{folder.name}/meta.json is no checkpoint's")
     if meta["format"] > FORMAT:
         raise ConfigError(
             f"{folder} has format {meta['format']} and this program knows {FORMAT}; go on with the "
             "version that wrote it"
         )
     if meta.get("sha256") != digest:
-        raise Damaged(f"{folder.name}/meta.json does not match its digest")
+        raise CorruptCheckpoint(f"{folder.name}/meta.json does not match its digest")
     for key, kind in _META.items():
         if type(meta.get(key)) is not kind:  # nor true for a number
-            raise Damaged(f"{folder.name}/meta.json is no checkpoint's (it has no {key})")
+            raise CorruptCheckpoint(f"{folder.name}/meta.json is no checkpoint's (it has no {key})")
     if not 0 <= meta["step"] < 2**63:
-        raise Damaged(f"{folder.name}/meta.json is no checkpoint's (its step is {meta['step']})")
+        raise CorruptCheckpoint(
+            f"{folder.name}/meta.json is no checkpoint's (its step is {meta['step']})"
+        )
     checked: dict[str, Any] = meta
     return checked
 
@@ -84,17 +86,19 @@ def read_verified(folder: Path, meta: dict[str, Any], name: str) -> bytes:
     """The bytes of one file of a checkpoint.
 
     Raises:
-        Damaged: it is missing or does not match the digest in meta.json.
+        CorruptCheckpoint: it is missing or does not match the digest in meta.json.
     """
     if Path(name).name != name or name not in meta["files"]:
-        raise Damaged(f"{folder.name}/meta.json does not list {name} as a file of its own")
+        raise CorruptCheckpoint(
+            f"{folder.name}/meta.json does not list {name} as a file of its own"
+        )
     try:
         data = (folder / name).read_bytes()
     except OSError as error:
-        raise Damaged(f"{folder.name}/{name} cannot be read ({error.strerror})") from None
+        raise CorruptCheckpoint(f"{folder.name}/{name} cannot be read ({error.strerror})") from None
     entry = meta["files"][name]
     if not isinstance(entry, dict) or sha256(data) != entry.get("sha256"):
-        raise Damaged(f"{folder.name}/{name} does not match its digest")
+        raise CorruptCheckpoint(f"{folder.name}/{name} does not match its digest")
     return data
 
 
@@ -102,7 +106,7 @@ def read_tensors(folder: Path, meta: dict[str, Any], name: str) -> dict[str, tor
     """The arrays of a .safetensors file of a checkpoint.
 
     Raises:
-        Damaged: it is missing, altered, or holds something else.
+        CorruptCheckpoint: it is missing, altered, or holds something else.
     """
     return parse_tensors(f"{folder.name}/{name}", read_verified(folder, meta, name))
 
@@ -155,20 +159,22 @@ def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
     environment showed.
 
     Raises:
-        Damaged: they are no such file's.
+        CorruptCheckpoint: they are no such file's.
     """
     try:
         tensors = safetensors.torch.load(data)
     except Exception as error:  # whatever it meets in bytes that are not its own
-        raise Damaged(f"{what} is no safetensors file ({error})") from None
+        raise CorruptCheckpoint(f"{what} is no safetensors file ({error})") from None
     for key, value in tensors.items():
         if value.dtype not in _DTYPES:
-            raise Damaged(f"{what}: {key} is an array of {value.dtype}, which nothing here is")
+            raise CorruptCheckpoint(
+                f"{what}: {key} is an array of {value.dtype}, which nothing here is"
+            )
         seen = key in ("frame", "reward") or key.startswith("environment/timestep/")
         if not seen and value.is_floating_point() and not value.isfinite().all():
-            raise Damaged(f"{what}: {key} holds numbers that are not finite")
+            raise CorruptCheckpoint(f"{what}: {key} holds numbers that are not finite")
         if value.dtype == torch.bool and (value.view(torch.uint8) > 1).any():
-            raise Damaged(f"{what}: {key} holds bytes that are neither true nor false")
+            raise CorruptCheckpoint(f"{what}: {key} holds bytes that are neither true nor false")
     return tensors
 
 

@@ -19,7 +19,7 @@ from dqn.config.options import load_config
 from dqn.config.yaml_files import NUMBER, number
 from dqn.learning.interfaces import MakeModel, Model
 from dqn.storage.checkpoint import Checkpoints
-from dqn.storage.manifest import Damaged, in_words, read_meta, read_tensors
+from dqn.storage.manifest import CorruptCheckpoint, in_words, read_meta, read_tensors
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
         try:
             meta = read_meta(candidate)
             tensors = read_tensors(candidate, meta, "model.safetensors")
-        except Damaged as damage:
+        except CorruptCheckpoint as damage:
             problems.append(str(damage))
             continue
         model = make_model(config, spec, device)

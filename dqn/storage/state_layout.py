@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dqn.learning.interfaces import AnyLearner
+from dqn.learning.interfaces import LearnerProtocol
 from dqn.learning.learner import Learner
 from dqn.replay.buffer import Replay
-from dqn.storage.manifest import Damaged
+from dqn.storage.manifest import CorruptCheckpoint
 from dqn.types import State
 
 _NO_ROOT_BELOW_0 = {"step", "exp_avg_sq", "mean_square"}
@@ -40,13 +40,13 @@ class _Array(NamedTuple):
 
 
 def check_state(
-    folder: str, state: State, meta: dict[str, Any], replay: Replay, learner: AnyLearner
+    folder: str, state: State, meta: dict[str, Any], replay: Replay, learner: LearnerProtocol
 ) -> None:
     """Compare a state with what ``meta`` (of this game) says, with the replay's dimensions, and
     with a learner of its method.
 
     Raises:
-        Damaged: it says where they differ.
+        CorruptCheckpoint: it says where they differ.
     """
     step, n = meta["step"], replay.num_envs
 
@@ -69,7 +69,7 @@ def check_state(
     deep = isinstance(learner, Learner)
     learned = _like(learner.state_dict())
     if deep:  # another device's generator has another length
-        learned |= {"draws": _is_generator, "updates": count, "summed": count}
+        learned |= {"generator": _is_generator, "updates": count, "summed": count}
     metrics = {
         "returns": array("float64"), "lengths": numbers, "recent": _are_numbers,
         "since_report": _are_numbers, "evaluations": count,
@@ -86,7 +86,7 @@ def check_state(
     wrong = _wrong(rules, state) or (_wrong_roots(state["learner"]["optimizer"]) if deep else "")
     wrong = wrong or _wrong_masses(state, replay)
     if wrong:
-        raise Damaged(
+        raise CorruptCheckpoint(
             f"{folder}/meta.json: the state's {wrong} is not what this run's would be, "
             "in this version of the program"
         )

@@ -4,7 +4,7 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError
-from dqn.learning.actor import Player
+from dqn.learning.actor import Policy
 from dqn.learning.factory import make_q_network, make_replay
 from dqn.learning.interfaces import Agent, Model
 from dqn.replay.buffer import Replay
@@ -57,11 +57,11 @@ def make_agent(config: Config, device: torch.device) -> Agent[SmallLearner]:
     replay = make_replay(config, environment.spec, draws)
     learner = make_learner(config, model, replay)
     generator = numpy_generator(config.seed, "actor")
-    actor: Player
+    actor: Policy
     if isinstance(model, PolicyTable | PolicyNetwork):
         actor = Softmax(model.preferences, generator)
     else:
-        actor = model.player(generator)
+        actor = model.make_policy(generator)
     return Agent(environment, replay, model, learner, actor, learner.learn)
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from dqn.learning.interfaces import Model
-from dqn.learning.nonfinite import FirstBad
+from dqn.learning.nonfinite import NonFiniteGuard
 from dqn.types import State
 
 
@@ -15,7 +15,7 @@ class SmallLearner:
         self._model = model
         self.learning_rate = learning_rate
         self.updates = 0
-        self.first_bad = FirstBad(torch.device("cpu"))
+        self.nonfinite = NonFiniteGuard(torch.device("cpu"))
         self.converged = False
         self._sums = dict.fromkeys(measures, 0.0)
         self._summed = 0
@@ -30,7 +30,7 @@ class SmallLearner:
         for name, value in measures.items():
             self._sums[name] += value
 
-    def take_means(self) -> dict[str, float | None]:
+    def pop_means(self) -> dict[str, float | None]:
         """Mean of each measure over the updates since the last call."""
         n = self._summed
         means = {name: value / n if n else None for name, value in self._sums.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dqn.config import OptimizerConfig
-from dqn.learning.actor import Player
+from dqn.learning.actor import Policy
 from dqn.learning.optimizers import make_optimizer
 from dqn.networks.q_network import QNetwork
 from dqn.replay.buffer import Replay
@@ -35,7 +35,7 @@ class PolicyNetwork:
         z: torch.Tensor = self.network(torch.from_numpy(stack))  # [N, A, 1]
         return z.squeeze(2)
 
-    def player(self, generator: np.random.Generator) -> Player:
+    def make_policy(self, generator: np.random.Generator) -> Policy:
         """The likeliest action, or any with probability epsilon."""
         return EpsilonGreedy(self.preferences, generator)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dqn.learning.actor import Player
+from dqn.learning.actor import Policy
 from dqn.tabular.pictures import draw_table
 from dqn.tabular.players import EpsilonGreedy
 from dqn.tabular.states import States
@@ -27,7 +27,7 @@ class Table:
         """The same by the states' numbers ``[...]``: ``[..., A]``."""
         return np.where(self.states.allowed[state], self.numbers[state], -np.inf)
 
-    def player(self, generator: np.random.Generator) -> Player:
+    def make_policy(self, generator: np.random.Generator) -> Policy:
         """Epsilon-greedy, between equals by lot."""
         return EpsilonGreedy(self.preferences, generator)
 

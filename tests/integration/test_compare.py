@@ -10,7 +10,7 @@ from support.runs import CARTPOLE, NEVER, train
 
 import dqn.report.tensorboard
 from dqn.commands.compare import draw, tell
-from dqn.report.tensorboard import Board, read_seconds
+from dqn.report.tensorboard import EventWriter, read_seconds
 from main import main
 
 EVALUATION, SPEED = "evaluation/mean", "speed/steps_per_second"
@@ -39,7 +39,7 @@ def make_run(
     name, _, seed = folder.name.partition("-seed")
     gamma = {"laptop": 0.98}.get(name, 0.99)
     (folder / "config.yaml").write_text(f"game: Pong\nseed: {seed}\nreplay: {{gamma: {gamma}}}\n")
-    board = Board(folder, 0)
+    board = EventWriter(folder, 0)
     with open(folder / "evaluations.jsonl", "w") as file:
         for step, mean in means.items():
             watch.now += 60 * pace
@@ -57,13 +57,13 @@ def cells(line: str) -> list[str]:
 
 
 def test_seconds_over_two_sessions_by_hand(tmp_path: Path, watch: Watch) -> None:
-    first = Board(tmp_path, 0)
+    first = EventWriter(tmp_path, 0)
     for step in (10, 20, 30):
         watch.now += 30
         first.scalar(EVALUATION, 1.0, step)
     first.scalar(SPEED, 5.0, 30)
     watch.now += 5_000  # killed; a checkpoint of step 10 is what is left
-    second = Board(tmp_path, 10)
+    second = EventWriter(tmp_path, 10)
     watch.now += 7
     second.scalar(EVALUATION, 1.0, 20)
     watch.now -= 1_000  # somebody puts the clock back
@@ -79,7 +79,7 @@ def test_seconds_over_two_sessions_by_hand(tmp_path: Path, watch: Watch) -> None
 def test_a_file_that_is_being_written_counts_to_its_last_whole_record(
     tmp_path: Path, watch: Watch
 ) -> None:
-    board = Board(tmp_path, 0)
+    board = EventWriter(tmp_path, 0)
     for step in (10, 20):
         watch.now += 30
         board.scalar(EVALUATION, 1.0, step)

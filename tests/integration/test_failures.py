@@ -20,7 +20,7 @@ import safetensors.torch
 from support.faulty_disk import FaultyDisk
 from support.runs import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_of, train
 
-from dqn.report.tensorboard import Board
+from dqn.report.tensorboard import EventWriter
 from dqn.run.process import log_to_file, log_to_terminal
 from dqn.storage.files import Journal
 from dqn.types import Batch
@@ -111,7 +111,7 @@ def test_where_there_is_room_again_it_goes_on_as_if_nothing_had_been(
         def __init__(self, minutes: float) -> None:
             pass
 
-        def rings(self) -> bool:
+        def is_due(self) -> bool:
             return next(calls) % 20 == 0
 
     monkeypatch.setattr("dqn.run.session.Clock", Bell)
@@ -304,7 +304,7 @@ def test_an_event_file_comes_after_every_older_one(tmp_path: Path) -> None:
     """Within one second too: TensorBoard reads them in the order of their names."""
     names = []
     for step in (0, 100, 200):
-        Board(tmp_path, step)
+        EventWriter(tmp_path, step)
         (new,) = {path.name for path in tmp_path.iterdir()} - set(names)
         names.append(new)
     assert names == sorted(names)

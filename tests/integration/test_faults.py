@@ -57,7 +57,7 @@ class Bell:
     def __init__(self, minutes: float) -> None:
         pass
 
-    def rings(self) -> bool:
+    def is_due(self) -> bool:
         return Bell.session.step in SAVED_AT and Bell.session.step != Bell.begun
 
 

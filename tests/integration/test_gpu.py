@@ -12,7 +12,7 @@ from support.runs import BREAKOUT, NEVER, assert_same, finish, interrupt, run_of
 from dqn.commands.bench import fill
 from dqn.config import Config
 from dqn.config.options import parse_training, training_parser
-from dqn.learning.cuda_graphs import WARM_UPS, Captured
+from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
 from dqn.learning.factory import make_agent
 from dqn.learning.interfaces import Agent
 from dqn.learning.learner import Learner
@@ -54,7 +54,7 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
         make_agent(dataclasses.replace(config, cuda_graphs=wanted), torch.device("cuda"))
         for wanted in (False, True)
     )
-    assert isinstance(captured.learn, Captured)
+    assert isinstance(captured.learn, CudaGraphed)
     for agent in (plain, captured):
         agent.environment.reset(1, "training")
         fill(agent, 800, seed=1)
@@ -81,7 +81,7 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
     ours, theirs = (a.actor.act(stack_of(a), 0.0) for a in (captured, plain))
     assert (ours == theirs).mean() >= 0.75
     # the frames were sent once, and the replay memory holds what the environments show
-    assert torch.equal(captured.replay.newest().cpu(), torch.from_numpy(stack_of(captured)))
+    assert torch.equal(captured.replay.current_stacks().cpu(), torch.from_numpy(stack_of(captured)))
     for agent in (plain, captured):
         agent.environment.close()
 

@@ -15,7 +15,7 @@ from support.runs import checkpoints, content, train
 
 import dqn.envs.atari
 from dqn.config import (
-    NOT_IDENTITY,
+    MAY_CHANGE_ON_RESUME,
     Config,
     ConfigError,
     EnvConfig,
@@ -69,7 +69,7 @@ NOISY = [*CARTPOLE, "--network.noisy=true"]
 C51 = [*CARTPOLE, "--learner.loss=huber", "--values.kind=categorical"]
 QR = [*CARTPOLE, "--learner.loss=huber", "--values.kind=quantile", "--values.quantiles=5"]
 IQN = [*CARTPOLE, "--learner.loss=huber", "--values.kind=implicit_quantile"]
-MUNCHAUSEN = [*CARTPOLE, "--learner.policy=munchausen"]
+MUNCHAUSEN = [*CARTPOLE, "--learner.target_policy=munchausen"]
 
 QBERT = [*BREAKOUT, "--game=Qbert", "--env.max-episode-frames=2000"]
 """Where a random player soon gains 25 points at once."""
@@ -118,13 +118,13 @@ CASES: dict[str, tuple[list[str], str, str]] = {
     "values.v_max": (C51, "5", MODEL),
     "values.quantiles": (QR, "6", MODEL),
     "values.kappa": (QR, "0.1", MODEL),
-    "values.samples": (IQN, "8", MODEL),
-    "values.policy_samples": (IQN, "2", EVALUATIONS),
-    "values.cosines": (IQN, "8", MODEL),
-    "learner.policy": (CARTPOLE, "double", MODEL),
+    "values.num_taus": (IQN, "8", MODEL),
+    "values.num_policy_taus": (IQN, "2", EVALUATIONS),
+    "values.num_cosines": (IQN, "8", MODEL),
+    "learner.target_policy": (CARTPOLE, "double", MODEL),
     "learner.munchausen_alpha": (MUNCHAUSEN, "0.5", MODEL),
     "learner.munchausen_temperature": (MUNCHAUSEN, "0.3", MODEL),
-    "learner.munchausen_low": (MUNCHAUSEN, "-0.001", MODEL),
+    "learner.munchausen_clip_min": (MUNCHAUSEN, "-0.001", MODEL),
     "optimizer.name": (CARTPOLE, "rmsprop", MODEL),
     "optimizer.learning_rate": (CARTPOLE, "2e-2", MODEL),
     "optimizer.learning_rate_end": (SCHEDULED, "1e-5", MODEL),
@@ -163,7 +163,7 @@ ELSEWHERE = {
     "deterministic": "test_gpu.py: test_deterministic_operations_are_asked_for",
     "total_steps": "test_what_is_no_part_of_a_runs_identity",
     "render": "test_what_is_no_part_of_a_runs_identity",
-    "keep": "test_what_is_no_part_of_a_runs_identity",
+    "keep_checkpoints": "test_what_is_no_part_of_a_runs_identity",
     "checkpoint_minutes": "test_what_is_no_part_of_a_runs_identity",
     "checkpoints_dir": "test_what_is_no_part_of_a_runs_identity",
 }
@@ -173,7 +173,7 @@ ELSEWHERE = {
 def test_every_field_has_a_case() -> None:
     assert set(CASES) | set(ELSEWHERE) == set(flatten(Config()))
     assert set(CASES).isdisjoint(ELSEWHERE)
-    assert NOT_IDENTITY < set(ELSEWHERE)
+    assert MAY_CHANGE_ON_RESUME < set(ELSEWHERE)
 
 
 def traces(run: Path) -> dict[str, bytes]:

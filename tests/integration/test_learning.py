@@ -54,7 +54,7 @@ class Catch(gymnasium.Env[Any, int]):
         super().reset(seed=seed)
         self._ball = [0, int(self.np_random.integers(self.columns))]
         self._paddle = self.columns // 2
-        return self._board(), {}
+        return self._events(), {}
 
     def step(self, action: int) -> Stepped:
         self._paddle = min(max(self._paddle + int(action) - 1, 0), self.columns - 1)
@@ -63,9 +63,9 @@ class Catch(gymnasium.Env[Any, int]):
         caught = self._ball[1] == self._paddle
         if self._shuffled:
             caught = bool(self.np_random.integers(2))
-        return self._board(), float(over * (1 if caught else -1)), over, False, {}
+        return self._events(), float(over * (1 if caught else -1)), over, False, {}
 
-    def _board(self) -> Any:
+    def _events(self) -> Any:
         board = np.zeros((self.rows, self.columns), np.float32)
         board[tuple(self._ball)] = 1
         board[-1, self._paddle] = 1
@@ -166,7 +166,7 @@ def small(game: str, folder: Path, **changes: Any) -> Config:
 def scored_anew(session: Session, **changes: Any) -> float:
     """Mean return of 40 episodes that no evaluation of the session had."""
     config = dataclasses.replace(session.config, **changes)
-    result = evaluate(session.agent.model.player, config, step=10**6)
+    result = evaluate(session.agent.model.make_policy, config, step=10**6)
     assert result is not None
     return result.mean
 
@@ -228,7 +228,7 @@ def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
             layer_norm=theirs.network.layer_norm,
         ),
         values=dataclasses.replace(
-            theirs.values, atoms=21, v_min=-2, v_max=2, quantiles=16, samples=8, policy_samples=8
+            theirs.values, atoms=21, v_min=-2, v_max=2, quantiles=16, num_taus=8, num_policy_taus=8
         ),
         optimizer=dataclasses.replace(
             theirs.optimizer,

@@ -112,7 +112,7 @@ def parts(config: Config) -> list[str]:
         "expected": "mean",
         "categorical": f"C51, {config.values.atoms} atoms",
         "quantile": f"QR, {config.values.quantiles} quantiles",
-        "implicit_quantile": f"IQN, {config.values.samples} fractions",
+        "implicit_quantile": f"IQN, {config.values.num_taus} fractions",
     }
     rates = [config.optimizer.learning_rate]
     if config.optimizer.learning_rate_end is not None:
@@ -122,7 +122,7 @@ def parts(config: Config) -> list[str]:
         torso,
         ", ".join(head) or "plain",
         values[config.values.kind],
-        learner.policy,
+        learner.target_policy,
         prioritized if replay.sampler == "prioritized" else "uniform",
         str(replay.n_step),
         f"{replay.gamma:g}",

@@ -189,7 +189,7 @@ def add(replay: Replay, tape: Tape, t: int) -> None:
 
 def drawable(replay: Replay) -> set[int]:
     """Rows with a mass, as ``slot * N + environment``."""
-    return set(replay._sampler._masses.flat.nonzero().flatten().tolist())
+    return set(replay._sampler._priorities.flat.nonzero().flatten().tolist())
 
 
 def draw(replay: Replay, index: list[int]) -> Batch:

@@ -144,7 +144,7 @@ def test_whole_numbers(text: str, number: int, tmp_path: Path) -> None:
         understood(f"--total-steps={text}", f"--keep={text}", "--replay.capacity", text),
         understood(f"--config={file}"),
     ):
-        for value in (config.total_steps, config.keep, config.replay.capacity):
+        for value in (config.total_steps, config.keep_checkpoints, config.replay.capacity):
             assert (value, type(value)) == (number, int)
 
 

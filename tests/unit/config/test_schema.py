@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import dqn.config
 import dqn.config.validation
 from dqn.config import (
-    NOT_IDENTITY,
+    MAY_CHANGE_ON_RESUME,
     Config,
     ConfigError,
     ExplorationConfig,
@@ -158,7 +158,7 @@ def test_what_nothing_would_read_is_refused(name: str, other: str, values: tuple
 
 def test_no_bounds_where_there_is_no_number() -> None:
     for name, value in {
-        "keep": "all",
+        "keep_checkpoints": "all",
         "learner.max_gradient_norm": None,
         "learner.max_gradient_value": None,
         "network.mlp_units": (),
@@ -238,7 +238,7 @@ def test_equal_configs_do_not_differ_and_unequal_ones_in_each_field() -> None:
     other = Config(seed=2, total_steps=5, network=NetworkConfig(mlp_units=(3,)))
     names = [difference.partition(" ")[0] for difference in differing_fields(Config(), other)]
     assert names == ["seed", "network.mlp_units"]
-    assert set(flatten(Config())) >= NOT_IDENTITY
+    assert set(flatten(Config())) >= MAY_CHANGE_ON_RESUME
 
 
 def test_every_field_says_what_it_is() -> None:
@@ -267,7 +267,7 @@ UNUSUAL = {
     "seed": 2**63 - 1,
     "device": "cpu",
     "checkpoint_minutes": 0.1,
-    "keep": "all",
+    "keep_checkpoints": "all",
     "render": True,
     "checkpoints_dir": "a folder: with signs # and é",
     "env.protocol": "machado",
@@ -360,7 +360,7 @@ def test_the_defaults_are_those_agreed_on() -> None:
         "env.protocol": "classic",
         "env.max_episode_frames": 108_000,
         "checkpoint_minutes": 5.0,
-        "keep": 2,
+        "keep_checkpoints": 2,
     }
     assert {name: flat[name] for name in agreed} == agreed
 
@@ -380,16 +380,16 @@ PAPERS: dict[str, dict[str, Any]] = {
     },
     # Dabney et al. 2018, section 4
     "iqn": {
-        "values.kind": "implicit_quantile", "values.samples": 64, "values.policy_samples": 32,
-        "values.cosines": 64, "values.kappa": 1, "optimizer.learning_rate": 5e-5,
+        "values.kind": "implicit_quantile", "values.num_taus": 64, "values.num_policy_taus": 32,
+        "values.num_cosines": 64, "values.kappa": 1, "optimizer.learning_rate": 5e-5,
         "optimizer.epsilon": 0.01 / 32, "exploration.epsilon_end": 0.01,
         "evaluation.epsilon": 0.001,
     },
     # Vieillard et al. 2020, appendix B, and the authors' settings for Atari
     "munchausen_iqn": {
-        "values.samples": 64, "values.policy_samples": 32, "learner.policy": "munchausen",
+        "values.num_taus": 64, "values.num_policy_taus": 32, "learner.target_policy": "munchausen",
         "learner.munchausen_alpha": 0.9, "learner.munchausen_temperature": 0.03,
-        "learner.munchausen_low": -1, "learner.target_period": 8000, "learning_starts": 20_000,
+        "learner.munchausen_clip_min": -1, "learner.target_period": 8000, "learning_starts": 20_000,
         "optimizer.learning_rate": 5e-5, "optimizer.epsilon": 3.125e-4,
         "exploration.epsilon_end": 0.01, "exploration.epsilon_decay_steps": 250_000,
         "env.protocol": "machado", "evaluation.epsilon": 0.001,
@@ -400,7 +400,7 @@ PAPERS: dict[str, dict[str, Any]] = {
         "optimizer.epsilon": 1.5e-4, "exploration.epsilon_end": 0, "network.noisy_sigma": 0.5,
         "learner.target_period": 32_000 / 4, "replay.alpha": 0.5, "replay.beta_start": 0.4,
         "replay.beta_end": 1, "replay.n_step": 3, "values.atoms": 51, "values.v_min": -10,
-        "values.v_max": 10, "network.dueling": True, "learner.policy": "double",
+        "values.v_max": 10, "network.dueling": True, "learner.target_policy": "double",
     },
     # van Hasselt et al. 2019, appendix E, table 2
     "data_efficient_rainbow": {
@@ -413,9 +413,9 @@ PAPERS: dict[str, dict[str, Any]] = {
     "btr": {
         "network.torso": "impala", "network.width": 2, "network.pool": 6,
         "network.spectral_norm": True, "network.dueling": True, "network.hidden_units": 512,
-        "network.noisy_sigma": 0.5, "values.samples": 8, "values.cosines": 64,
+        "network.noisy_sigma": 0.5, "values.num_taus": 8, "values.num_cosines": 64,
         "learner.munchausen_alpha": 0.9, "learner.munchausen_temperature": 0.03,
-        "learner.munchausen_low": -1, "replay.n_step": 3, "replay.gamma": 0.997,
+        "learner.munchausen_clip_min": -1, "replay.n_step": 3, "replay.gamma": 0.997,
         "optimizer.learning_rate": 1e-4, "optimizer.epsilon": 0.005 / 256,
         "learner.batch_size": 256, "learner.max_gradient_norm": 10, "num_envs": 64,
         "learner.update_period": 64, "learner.target_period": 500 * 64, "replay.capacity": 2**20,

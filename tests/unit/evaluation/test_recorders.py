@@ -261,10 +261,10 @@ def render(folder, step=1_000, game="Breakout", **options):
     """What training does after an evaluation, with a network that likes the first action best."""
     config = Config(game=game, env=EnvConfig(max_episode_frames=FRAMES))
 
-    def make_player(generator):
+    def make_policy(generator):
         return Actor(lambda stack: np.zeros(len(stack), np.int64), 4, generator)
 
-    return render_evaluation(make_player, config, step, folder, 1, **options)
+    return render_evaluation(make_policy, config, step, folder, 1, **options)
 
 
 def test_evaluation_pictures(tmp_path, caplog):

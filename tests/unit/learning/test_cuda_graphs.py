@@ -1,4 +1,4 @@
-"""Captured work, rehearsed on the CPU: what is launched again does what was done the first time.
+"""CudaGraphed work, rehearsed on the CPU: what is launched again does what was done the first time.
 
 A tape stands in for the CUDA graph. It records every operation below autograd and repeats them on
 the same tensors, so it has a graph's blindness: what Python counted, chose or computed while it was
@@ -27,7 +27,7 @@ from dqn.config import (
 )
 from dqn.config.validation import validate
 from dqn.learning import cuda_graphs as accelerate
-from dqn.learning.cuda_graphs import WARM_UPS, Captured, Repeated
+from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed, Eager
 from dqn.learning.factory import Agent, make_agent
 
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def recorded(work: Callable[[], None], _: Any) -> Callable[[], None]:
 @pytest.fixture
 def _taped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerate, "capture", recorded)
-    monkeypatch.setattr(accelerate, "run_aside", lambda work: work())
+    monkeypatch.setattr(accelerate, "on_side_stream", lambda work: work())
 
 
 SMALL = Config(
@@ -111,14 +111,14 @@ FAMILY = {
         SMALL,
         network=NetworkConfig(mlp_units=(16, 8), dueling=True, noisy=True),
         values=ValuesConfig(kind="categorical"),
-        learner=LearnerConfig(batch_size=8, policy="double"),
+        learner=LearnerConfig(batch_size=8, target_policy="double"),
     ),
     "quantile": dataclasses.replace(SMALL, values=ValuesConfig(kind="quantile", quantiles=7)),
     "munchausen_iqn": dataclasses.replace(
         SMALL,
         network=NetworkConfig(mlp_units=(16, 8), center=True, layer_norm=True),
-        values=ValuesConfig(kind="implicit_quantile", samples=4, policy_samples=4, cosines=8),
-        learner=LearnerConfig(batch_size=8, policy="munchausen"),
+        values=ValuesConfig(kind="implicit_quantile", num_taus=4, num_policy_taus=4, num_cosines=8),
+        learner=LearnerConfig(batch_size=8, target_policy="munchausen"),
     ),
 }
 
@@ -136,7 +136,7 @@ def on_a_gpu(captured: bool) -> Iterator[None]:
 def agent_of(config: Config, captured: bool) -> Agent:
     with on_a_gpu(captured):
         agent = make_agent(config, CPU)
-    agent.learner.first_bad._ask = False  # as on a GPU
+    agent.learner.nonfinite._ask = False  # as on a GPU
     agent.environment.reset(1, "training")
     return agent
 
@@ -144,7 +144,7 @@ def agent_of(config: Config, captured: bool) -> Agent:
 def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
     """The loop's order of calls, with the rate, the weights' exponent and the rows moving on."""
     chosen, environment = [], agent.environment
-    with on_a_gpu(isinstance(agent.learn, Captured)):
+    with on_a_gpu(isinstance(agent.learn, CudaGraphed)):
         for step in range(steps):
             action = agent.actor.act(environment.timestep.stack, 0.2)
             environment.send(action)
@@ -170,7 +170,7 @@ def remembered(agent: Agent) -> list[Any]:
 def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> None:
     plain = agent_of(FAMILY[name], False)
     captured = agent_of(FAMILY[name], True)
-    assert isinstance(plain.learn, Repeated) and isinstance(captured.learn, Captured)
+    assert isinstance(plain.learn, Eager) and isinstance(captured.learn, CudaGraphed)
     assert play(captured, 60, updates) == play(plain, 60, updates)
     assert len(captured.learn._launch) == len(set(updates) - {0}), "it was captured"
     assert captured.learner.updates == plain.learner.updates > 40
@@ -179,7 +179,7 @@ def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> Non
             assert torch.equal(ours, theirs)
         else:
             assert ours == theirs
-    assert captured.learner.take_means() == plain.learner.take_means()
+    assert captured.learner.pop_means() == plain.learner.pop_means()
 
 
 @pytest.mark.usefixtures("_taped")
@@ -204,11 +204,11 @@ def test_what_python_does_is_not_repeated() -> None:
         counted[0] += 1
         there.add_(1)
 
-    captured = Captured(work, [])
+    captured = CudaGraphed(work, [])
     for _ in range(WARM_UPS + 5):
         captured(1)
     assert counted[0] == WARM_UPS + 1 and there == WARM_UPS + 5
-    waits = Captured(lambda: there.add_(float(there)) and None, [])
+    waits = CudaGraphed(lambda: there.add_(float(there)) and None, [])
     for _ in range(WARM_UPS):
         waits(1)
     with pytest.raises(AssertionError, match="waits for the device"):
@@ -244,4 +244,4 @@ def test_what_cannot_be_captured_is_refused() -> None:
         validate(dataclasses.replace(SMALL, cuda_graphs=True, device="cpu"))
     agent = make_agent(SMALL, CPU)
     agent.environment.close()
-    assert isinstance(agent.learn, Repeated), "auto means no on the CPU"
+    assert isinstance(agent.learn, Eager), "auto means no on the CPU"

@@ -17,20 +17,20 @@ from dqn.config import (
     OptimizerConfig,
     ValuesConfig,
 )
-from dqn.learning.learner import MEASURES, Learner
+from dqn.learning.learner import METRICS, Learner
 from dqn.learning.optimizers import (
     NatureRMSprop,
     Optimizer,
     make_optimizer,
 )
-from dqn.learning.values import After, Expected
+from dqn.learning.values import BootstrapInputs, Expected
 from dqn.networks.cpu_layout import (
     BlockConvolution,
-    Blocks,
     ChannelsFirst,
-    OrderedPixels,
     PatchConvolution,
     Patches,
+    PixelPermutation,
+    SpaceToDepth,
 )
 from dqn.networks.layers import Linear
 from dqn.networks.q_network import QNetwork, make_network
@@ -48,9 +48,9 @@ def made(
     shape: tuple[int, ...],
     actions: int,
     outputs: int,
-    draws: torch.Generator,
+    generator: torch.Generator,
 ) -> QNetwork:
-    return make_network(config, ValuesConfig(), shape, actions, outputs, draws)
+    return make_network(config, ValuesConfig(), shape, actions, outputs, generator)
 
 
 # --------------------------------------------------------------------------------- action values
@@ -63,7 +63,7 @@ def test_q_is_the_number_itself() -> None:
 
 def test_target_by_hand() -> None:
     """reward + discount * (what the policy makes of the next state)."""
-    after = After(
+    after = BootstrapInputs(
         reward=torch.tensor([1.0, -1.0, 0.5]),
         discount=torch.tensor([0.9, 0.0, 0.81]),
         z=torch.tensor([[[1.0], [3.0]], [[100.0], [7.0]], [[2.0], [4.0]]]),
@@ -115,7 +115,9 @@ def test_wrong_shapes_are_refused() -> None:
         with pytest.raises(AssertionError):
             values.loss(z, None, torch.zeros(5, dtype=torch.int64), wrong)
         with pytest.raises(AssertionError):
-            values.target(After(wrong, torch.zeros(5), z, torch.zeros(5, 3), torch.zeros(5, 3)))
+            values.target(
+                BootstrapInputs(wrong, torch.zeros(5), z, torch.zeros(5, 3), torch.zeros(5, 3))
+            )
     for wrong in (torch.zeros(5, 3), torch.zeros(5, 3, 2)):
         with pytest.raises(AssertionError):
             values.q(wrong)
@@ -341,7 +343,7 @@ def test_the_whole_update_against_a_literal_one(loss: str, tau: float) -> None:
     """40 updates with weights, ends and errors on both sides of 1, the target moved every 7."""
     learner = tiny_learner(loss=loss, target_tau=tau)
     literal = Literal(learner, loss, tau)
-    sums = np.zeros(len(MEASURES))
+    sums = np.zeros(len(METRICS))
     both_sides = set()
     for step in range(40):
         batch = random_batch(step, scale=2.0)
@@ -397,7 +399,7 @@ def applied_gradient(**limits: Any) -> tuple[torch.Tensor, float]:
     learner = tiny_learner(loss="mse", **limits)
     learner.update(random_batch(1, scale=100.0))
     parts = [p.grad.flatten() for p in learner.online.parameters() if p.grad is not None]
-    return torch.cat(parts), float(learner.sums[MEASURES.index("gradient_norm")])
+    return torch.cat(parts), float(learner.sums[METRICS.index("gradient_norm")])
 
 
 def test_gradient_clipping_by_norm_and_by_value() -> None:
@@ -628,7 +630,7 @@ def test_a_convolution_in_blocks_is_that_convolution(
     numbers = state.double() / (255 if dtype == torch.uint8 else 1)
     weight = layer.weight.detach().double()
     expected = F.conv2d(numbers, weight, layer.bias.detach().double(), stride)
-    blocks = Blocks((3, side, side), stride)(state)
+    blocks = SpaceToDepth((3, side, side), stride)(state)
     assert blocks.shape == (5, 3 * stride**2, side // stride, side // stride)
     difference = (layer(blocks).double() - expected).abs().max()
     assert difference <= 1e-6 * expected.abs().max()
@@ -669,11 +671,11 @@ def test_pixels_moved_as_words_keep_their_bits() -> None:
     state = torch.cat([state, torch.arange(8, dtype=torch.uint8)]).view(1, 1, 4, 4)
     assert state.flatten().view(torch.float32)[:2].isnan().all()
     order = torch.tensor([[4, 5, 6, 7], [0, 1, 2, 3], [12, 13, 14, 15]])
-    moved = OrderedPixels((1, 4, 4), order)(state)
+    moved = PixelPermutation((1, 4, 4), order)(state)
     assert torch.equal(moved, state.flatten()[order.flatten()][None] / 255)
     turned = order.flip(1)  # which no word keeps
-    moved = OrderedPixels((1, 4, 4), turned)(state)
+    moved = PixelPermutation((1, 4, 4), turned)(state)
     assert torch.equal(moved, state.flatten()[turned.flatten()][None] / 255)
     turned = order[:, [0, 2, 1, 3]]
-    moved = OrderedPixels((1, 4, 4), turned)(state)
+    moved = PixelPermutation((1, 4, 4), turned)(state)
     assert torch.equal(moved, state.flatten()[turned.flatten()][None] / 255)

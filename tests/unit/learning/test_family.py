@@ -16,13 +16,13 @@ from dqn.config import (
     OptimizerConfig,
     ValuesConfig,
 )
-from dqn.learning.factory import DeepModel
+from dqn.learning.factory import QModel
 from dqn.learning.learner import Learner
 from dqn.learning.policies import Munchausen, greedy
-from dqn.learning.values import After, Categorical, Expected, Quantile, make_values
-from dqn.networks.layers import NoisyLinear, NormalisedReLU, SpectralConvolution
+from dqn.learning.values import BootstrapInputs, Categorical, Expected, Quantile, make_values
+from dqn.networks.layers import LayerNormReLU, NoisyLinear, SpectralConvolution
 from dqn.networks.q_network import QNetwork, make_network
-from dqn.networks.torsos import LEAST
+from dqn.networks.torsos import MIN_SIDE
 from dqn.types import Batch
 
 
@@ -71,7 +71,7 @@ def test_categorical_target_by_hand(reward: float, discount: float, expected: li
     values = Categorical(3, -1.0, 1.0)
     z = chances([1.0, 0.0, 0.0], [0.2, 0.3, 0.5])
     policy = torch.tensor([[0.0, 1.0]])
-    after = After(torch.tensor([reward]), torch.tensor([discount]), z, policy, NOTHING)
+    after = BootstrapInputs(torch.tensor([reward]), torch.tensor([discount]), z, policy, NOTHING)
     torch.testing.assert_close(values.target(after), torch.tensor([expected]))
 
 
@@ -104,7 +104,7 @@ def test_categorical_target_against_algorithm_1() -> None:
     bonus = random.uniform(0, 2, (6, 4))
     reward, discount = random.uniform(-3, 3, 6), random.choice([0.99, 0.0, 0.9], 6)
     expected = algorithm_1(atoms, z, policy, bonus, reward, discount)
-    after = After(
+    after = BootstrapInputs(
         *(torch.from_numpy(x).float() for x in (reward, discount)),
         z,
         *(torch.from_numpy(x).float() for x in (policy, bonus)),
@@ -139,9 +139,9 @@ def test_quantile_q_and_target_by_hand() -> None:
     z = torch.tensor([[[1.0, 3.0], [4.0, 6.0]]])
     assert values.q(z).tolist() == [[2.0, 5.0]]
     arguments = torch.tensor([1.0]), torch.tensor([0.5]), z
-    best = values.target(After(*arguments, torch.tensor([[0.0, 1.0]]), NOTHING))
+    best = values.target(BootstrapInputs(*arguments, torch.tensor([[0.0, 1.0]]), NOTHING))
     assert best.tolist() == [[3.0, 4.0]]
-    mixed = After(*arguments, torch.tensor([[0.5, 0.5]]), torch.tensor([[2.0, 0.0]]))
+    mixed = BootstrapInputs(*arguments, torch.tensor([[0.5, 0.5]]), torch.tensor([[2.0, 0.0]]))
     soft = values.target(mixed)
     assert soft.tolist() == [[1 + 0.5 * 3.5, 1 + 0.5 * 5.5]]
 
@@ -152,19 +152,19 @@ def test_quantile_loss_against_its_equation(kappa: float, drawn: bool) -> None:
     random = np.random.default_rng(1)
     z, target = random.normal(size=(5, 3, 4)) * 2, random.normal(size=(5, 6)) * 2
     action = random.integers(3, size=5)
-    fractions = random.uniform(size=(5, 4)) if drawn else np.tile((np.arange(4) + 0.5) / 4, (5, 1))
+    taus = random.uniform(size=(5, 4)) if drawn else np.tile((np.arange(4) + 0.5) / 4, (5, 1))
     expected, sizes = np.zeros(5), np.zeros(5)
     for b in range(5):
         for i in range(4):
             for j in range(6):
                 u = target[b, j] - z[b, action[b], i]
                 huber = u * u / 2 if abs(u) <= kappa else kappa * (abs(u) - kappa / 2)
-                expected[b] += abs(fractions[b, i] - (u < 0)) * huber / kappa / 6
+                expected[b] += abs(taus[b, i] - (u < 0)) * huber / kappa / 6
                 sizes[b] += abs(u) / 24
     numbers = torch.from_numpy(z).float().requires_grad_()
     loss, priority = Quantile(4, kappa).loss(
         numbers,
-        torch.from_numpy(fractions).float() if drawn else None,
+        torch.from_numpy(taus).float() if drawn else None,
         torch.from_numpy(action),
         torch.from_numpy(target).float(),
     )
@@ -228,8 +228,8 @@ def tiny(kind: str = "expected", seed: int = 1, noisy: bool = False, **learner: 
         v_min=-3,
         v_max=3,
         quantiles=7,
-        samples=5,
-        policy_samples=4,
+        num_taus=5,
+        num_policy_taus=4,
     )
     config = LearnerConfig(**learner)
     network = made(values=values, mlp_units=(8,), noisy=noisy)
@@ -255,7 +255,7 @@ def random_batch(seed: int, size: int = 16) -> Batch:
 def test_each_policy_works_with_each_meaning(policy: str, kind: str) -> None:
     """Where no reward lies beyond, what is learned is the reward, whatever the policy and the
     meaning; with Munchausen alpha 0 for that."""
-    learner = tiny(kind, policy=policy, munchausen_alpha=0.0)
+    learner = tiny(kind, target_policy=policy, munchausen_alpha=0.0)
     batch = random_batch(0)._replace(discount=torch.zeros(16), reward=torch.ones(16))
     batch = batch._replace(action=torch.arange(16) % 3)
     for _ in range(300):
@@ -270,7 +270,7 @@ def test_policies_differ(kind: str) -> None:
     """From one state, one batch: three policies, three networks."""
     after = []
     for policy in ("greedy", "double", "munchausen"):
-        learner = tiny(kind, policy=policy)
+        learner = tiny(kind, target_policy=policy)
         for seed in range(40):
             learner.update(random_batch(seed))
         after.append(torch.cat([p.detach().flatten() for p in learner.online.parameters()]))
@@ -279,7 +279,7 @@ def test_policies_differ(kind: str) -> None:
 
 
 def q_restated(kind: str, z: torch.Tensor) -> torch.Tensor:
-    """What ``tiny`` expects of ``z``; of the fractions of IQN, by the last four."""
+    """What ``tiny`` expects of ``z``; of the taus of IQN, by the last four."""
     if kind == "expected":
         return z[:, :, 0]
     if kind == "categorical":
@@ -292,20 +292,20 @@ def q_restated(kind: str, z: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("policy", ["greedy", "double", "munchausen"])
 def test_which_network_says_what_of_a_target(policy: str, kind: str, noisy: bool) -> None:
     """Restated word by word, from two networks far apart, each asked with noise of its own."""
-    learner = tiny(kind, noisy=noisy, policy=policy, munchausen_temperature=0.5)
+    learner = tiny(kind, noisy=noisy, target_policy=policy, munchausen_temperature=0.5)
     for seed in range(40):
         learner.update(random_batch(seed))
     batch, again = random_batch(99), torch.Generator()
-    again.set_state(learner._draws.get_state())
+    again.set_state(learner._generator.get_state())
     with torch.no_grad():
-        fractions = None
+        taus = None
         if kind == "implicit_quantile":
             middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(16, 4)
-            fractions = torch.cat([torch.rand(16, 5, generator=again), middles], 1)
-        z = learner.target.judge(batch.next_state.flatten(1), again, fractions)
+            taus = torch.cat([torch.rand(16, 5, generator=again), middles], 1)
+        z = learner.target.forward_features(batch.next_state.flatten(1), again, taus)
         q, reward, bonus = q_restated(kind, z), batch.reward, torch.zeros(16, 3)
         if policy == "munchausen":
-            now = q_restated(kind, learner.target.judge(batch.state.flatten(1), again))
+            now = q_restated(kind, learner.target.forward_features(batch.state.flatten(1), again))
             log_now = 0.5 * (now / 0.5).log_softmax(1)[torch.arange(16), batch.action]
             reward = reward + 0.9 * log_now.clamp(-1, 0)
             weight = (q / 0.5).softmax(1)
@@ -313,7 +313,7 @@ def test_which_network_says_what_of_a_target(policy: str, kind: str, noisy: bool
         else:
             chosen = q
             if policy == "double":
-                online = learner.online.judge(batch.next_state.flatten(1), again)
+                online = learner.online.forward_features(batch.next_state.flatten(1), again)
                 chosen = q_restated(kind, online)
                 assert (chosen.argmax(1) != q.argmax(1)).any()
             weight = nn.functional.one_hot(chosen.argmax(1), 3).float()
@@ -328,9 +328,9 @@ def test_which_network_says_what_of_a_target(policy: str, kind: str, noisy: bool
             values = z[:, :, :5] if kind == "implicit_quantile" else z
             mixed = (weight[:, :, None] * (values + bonus[:, :, None])).sum(1)
             expected = reward[:, None] + batch.discount[:, None] * mixed
-        target = learner._target(batch, learner.online.see(batch.state))
+        target = learner._target(batch, learner.online.preprocess(batch.state))
     torch.testing.assert_close(target, expected, rtol=1e-4, atol=1e-5)
-    assert torch.equal(learner._draws.get_state(), again.get_state()), "as many draws"
+    assert torch.equal(learner._generator.get_state(), again.get_state()), "as many draws"
 
 
 def test_the_losss_fractions_are_those_the_online_network_was_asked_for() -> None:
@@ -343,9 +343,9 @@ def test_the_losss_fractions_are_those_the_online_network_was_asked_for() -> Non
 
     learner._values.loss = spy  # type: ignore[method-assign]
     learner.update(batch)
-    ((z, fractions, action, target),) = heard
-    assert fractions.shape == (16, 5) and target.shape == (16, 5)
-    assert torch.equal(z, before.judge(batch.state.flatten(1), None, fractions))
+    ((z, taus, action, target),) = heard
+    assert taus.shape == (16, 5) and target.shape == (16, 5)
+    assert torch.equal(z, before.forward_features(batch.state.flatten(1), None, taus))
     assert torch.equal(action, batch.action)
 
 
@@ -360,7 +360,9 @@ def test_numbers_of_another_shape_are_refused() -> None:
             with pytest.raises(AssertionError):
                 values.q(wrong)
         with pytest.raises(AssertionError):
-            values.target(After(one, one, torch.zeros(5, 3, right), torch.ones(5, 4), numbers[0]))
+            values.target(
+                BootstrapInputs(one, one, torch.zeros(5, 3, right), torch.ones(5, 4), numbers[0])
+            )
     for target in (torch.zeros(1, 6), torch.zeros(5), torch.zeros(1, 1)):
         with pytest.raises(AssertionError):
             Quantile(7, 1.0).loss(numbers, None, action, target)
@@ -376,7 +378,7 @@ def test_dueling_by_hand() -> None:
     state = torch.randn(6, 1, 2, generator=generator())
     z = network(state)
     assert z.shape == (6, 3, 4)
-    features = network.torso(network.see(state))
+    features = network.torso(network.preprocess(state))
     value = network.head.value(features).view(6, 1, 4)
     advantage = network.head.advantage(features).view(6, 3, 4)
     torch.testing.assert_close(z, value + advantage - advantage.mean(1, keepdim=True))
@@ -384,24 +386,26 @@ def test_dueling_by_hand() -> None:
 
 
 def test_fractions_go_through_their_cosines() -> None:
-    values = ValuesConfig(kind="implicit_quantile", samples=5, policy_samples=4, cosines=6)
+    values = ValuesConfig(kind="implicit_quantile", num_taus=5, num_policy_taus=4, num_cosines=6)
     network = made(values=values, mlp_units=(7, 5))
     state = torch.randn(3, 1, 2, generator=generator())
-    fractions = make_values(values, LearnerConfig()).to_learn(3, generator(5))
-    assert fractions is not None and fractions.shape == (3, 5) and len(fractions.unique()) == 15
-    z = network.judge(network.see(state), None, fractions)
+    taus = make_values(values, LearnerConfig()).online_taus(3, generator(5))
+    assert taus is not None and taus.shape == (3, 5) and len(taus.unique()) == 15
+    z = network.forward_features(network.preprocess(state), None, taus)
     assert z.shape == (3, 3, 5)
     head = network.head
-    features = network.torso(network.see(state))
+    features = network.torso(network.preprocess(state))
     for b in range(3):
         for k in range(5):
-            waves = torch.cos(math.pi * torch.arange(6) * fractions[b, k])
+            waves = torch.cos(math.pi * torch.arange(6) * taus[b, k])
             linear = head.embedding[0]
             embedded = torch.relu(linear.weight @ waves + linear.bias)
             expected = head.head((features[b] * embedded)[None])[0, :, 0]
             torch.testing.assert_close(z[b, :, k], expected)
     middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(3, 4)
-    torch.testing.assert_close(network(state), network.judge(network.see(state), None, middles))
+    torch.testing.assert_close(
+        network(state), network.forward_features(network.preprocess(state), None, middles)
+    )
 
 
 def test_noise_against_its_equation() -> None:
@@ -440,12 +444,12 @@ def test_noise_explores_and_is_off_in_evaluation() -> None:
     )
     state = torch.randn(5, 1, 2, generator=generator())
     assert not torch.equal(learner.acting_q_values(state), learner.acting_q_values(state))
-    before = learner.state_dict()["draws"].clone()
-    model = DeepModel(learner.online, Expected("huber", 1.0), 3, torch.device("cpu"))
+    before = learner.state_dict()["generator"].clone()
+    model = QModel(learner.online, Expected("huber", 1.0), 3, torch.device("cpu"))
     assert torch.equal(model.q_values(state), model.q_values(state))
-    assert torch.equal(learner.state_dict()["draws"], before), "evaluation draws nothing"
+    assert torch.equal(learner.state_dict()["generator"], before), "evaluation draws nothing"
     plain = tiny()
-    quiet = DeepModel(plain.online, Expected("huber", 1.0), 3, torch.device("cpu"))
+    quiet = QModel(plain.online, Expected("huber", 1.0), 3, torch.device("cpu"))
     assert torch.equal(plain.acting_q_values(state), quiet.q_values(state))
 
 
@@ -460,17 +464,19 @@ def parameters(module: nn.Module) -> int:
 
 def test_the_data_efficient_torso() -> None:
     network = made((4, 84, 84), torso="data_efficient", hidden_units=256)
-    assert network.torso(network.see(PIXELS)).shape == (2, 576)
+    assert network.torso(network.preprocess(PIXELS)).shape == (2, 576)
     assert parameters(network.torso) == 32 * 100 + 32 + 64 * 800 + 64
     first, _, second, *_ = network.torso
     plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, 5).relu()
     plain = nn.functional.conv2d(plain, second.weight, second.bias, 5).relu().flatten(1)
-    torch.testing.assert_close(network.torso(network.see(PIXELS)), plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        network.torso(network.preprocess(PIXELS)), plain, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_the_nips_torso() -> None:
     network = made((4, 84, 84), torso="nips", hidden_units=256)
-    assert network.torso(network.see(PIXELS)).shape == (2, 2592)
+    assert network.torso(network.preprocess(PIXELS)).shape == (2, 2592)
     assert parameters(network.torso) == 16 * 256 + 16 + 32 * 256 + 32
     sizes = [(m.kernel_size[0], m.stride[0]) for m in network.torso if isinstance(m, nn.Conv2d)]
     assert sizes == [(8, 4), (4, 2)]
@@ -480,7 +486,7 @@ def test_the_nips_torso() -> None:
 @pytest.mark.parametrize("pool, side", [(0, 11), (6, 6)])
 def test_the_impala_torso(width: int, pool: int, side: int) -> None:
     network = made((4, 84, 84), torso="impala", width=width, pool=pool)
-    assert network.torso(network.see(PIXELS)).shape == (2, 32 * width * side * side)
+    assert network.torso(network.preprocess(PIXELS)).shape == (2, 32 * width * side * side)
     convolutions = [m for m in network.torso.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 15
     sizes = [(m.in_channels, m.out_channels) for m in convolutions]
@@ -489,7 +495,7 @@ def test_the_impala_torso(width: int, pool: int, side: int) -> None:
     assert sizes == [(4, one), *[(one, one)] * 4, (one, two), *rest, (two, two), *rest]
     first = convolutions[0]
     plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, padding=1)
-    torch.testing.assert_close(first(network.see(PIXELS)), plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first(network.preprocess(PIXELS)), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_spectral_norm() -> None:
@@ -533,18 +539,18 @@ def test_center(torso: str) -> None:
         for _ in range(2)
     )
     plain = made((4, 84, 84), torso=torso, hidden_units=8, mlp_units=(8,))
-    assert torch.equal(network.see(PIXELS), plain.see(PIXELS)), "of nothing at first"
+    assert torch.equal(network.preprocess(PIXELS), plain.preprocess(PIXELS)), "of nothing at first"
     network.center_on(PIXELS)
-    seen, raw = network.see(PIXELS), plain.see(PIXELS)
+    seen, raw = network.preprocess(PIXELS), plain.preprocess(PIXELS)
     torch.testing.assert_close(seen.mean(0), torch.zeros_like(seen[0]), rtol=0, atol=1e-6)
     torch.testing.assert_close(seen, raw - raw.mean(0))
     other.load_state_dict(network.state_dict())
-    assert torch.equal(other.see(PIXELS), seen)
+    assert torch.equal(other.preprocess(PIXELS), seen)
     numbers = PIXELS / 255
     before = numbers.clone()
-    torch.testing.assert_close(network.see(numbers), seen)
+    torch.testing.assert_close(network.preprocess(numbers), seen)
     assert torch.equal(numbers, before), "what an environment showed stays as it was"
-    assert torch.equal(network(PIXELS), network.judge(seen))
+    assert torch.equal(network(PIXELS), network.forward_features(seen))
 
 
 @pytest.mark.parametrize(
@@ -559,7 +565,7 @@ def test_layer_norm(torso: str, hidden: int, dueling: bool) -> None:
         for wanted in (True, False)
     )
     assert normal.state_dict().keys() == plain.state_dict().keys()
-    layers = [m for m in normal.modules() if isinstance(m, NormalisedReLU)]
+    layers = [m for m in normal.modules() if isinstance(m, LayerNormReLU)]
     assert len(layers) == hidden + dueling
     inputs: list[torch.Tensor] = []
     for layer in layers:
@@ -581,23 +587,23 @@ def test_layer_norm(torso: str, hidden: int, dueling: bool) -> None:
 def test_layer_norm_elsewhere(torso: str, layers: int) -> None:
     """impala: behind the blocks, and the hidden layer; mlp: each of its layers."""
     network = made((4, 84, 84), torso=torso, layer_norm=True, hidden_units=8, mlp_units=(9, 8))
-    assert sum(isinstance(m, NormalisedReLU) for m in network.modules()) == layers
+    assert sum(isinstance(m, LayerNormReLU) for m in network.modules()) == layers
     assert network(PIXELS).isfinite().all()
 
 
 def test_torsos_for_pictures_refuse_other_frames() -> None:
-    for torso, least in LEAST.items():
+    for torso, least in MIN_SIDE.items():
         for shape in ((1, 4), (4, 84, least - 1), (4, 84, 84, 3)):
             with pytest.raises(ConfigError, match=f"torso {torso} needs pictures of {least}x"):
                 made(shape, torso=torso)
 
 
-@pytest.mark.parametrize("torso", LEAST)
+@pytest.mark.parametrize("torso", MIN_SIDE)
 def test_torsos_take_pictures_of_any_size(torso: str) -> None:
     """From the least on, square or not; what they say they make is what they make."""
-    for height, width in ((LEAST[torso], LEAST[torso] + 3), (48, 48), (84, 50)):
+    for height, width in ((MIN_SIDE[torso], MIN_SIDE[torso] + 3), (48, 48), (84, 50)):
         network = made((4, height, width), torso=torso, hidden_units=8)
         state = torch.zeros(2, 4, height, width, dtype=torch.uint8)
-        features = network.torso(network.see(state))
+        features = network.torso(network.preprocess(state))
         assert features.shape[1] == network.head.advantage[0].in_features
         assert network(state).isfinite().all()

@@ -202,24 +202,26 @@ def test_draws_are_independent_of_the_batch_they_come_in() -> None:
     assert torch.equal(whole.sample(32).index, index)
 
 
-@pytest.mark.parametrize("at_hand", ["numpy", "torch"])
+@pytest.mark.parametrize("numpy_view_or_tensor", ["numpy", "torch"])
 @pytest.mark.parametrize("float_frames", [False, True])
 def test_the_newest_stacks_are_those_shown(
-    at_hand: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
+    numpy_view_or_tensor: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every moment, across wraps and ends; and a moment may be shown first and added later. In
     torch's hands, as on a GPU, what is sent lies in memory of its own."""
     shape = Shape(12, 5, 2, 4, float_frames=float_frames)
     tape = make_tape(random_endings(3, 60, 5), float_frames)
     plain = make_replay(shape)
-    if at_hand == "torch":
+    if numpy_view_or_tensor == "torch":
         monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
     replay = make_replay(shape)
-    assert isinstance(replay._moment.there["slot"], torch.Tensor) == (at_hand == "torch")
+    assert isinstance(replay._moment.device["slot"], torch.Tensor) == (
+        numpy_view_or_tensor == "torch"
+    )
     for t in range(60):
         step = moment(replay, tape, t)
         replay.show(step)
-        held = replay.newest()
+        held = replay.current_stacks()
         assert held.numpy().dtype == step.stack.dtype and np.array_equal(held, step.stack)
         with pytest.raises(AssertionError, match="no action yet"):
             replay.state_dict()
@@ -243,7 +245,7 @@ def test_more_than_one_block(num_envs: int) -> None:
     shape = Shape(length, num_envs, 3, 4)
     tape = make_tape(random_endings(1, 40, num_envs))
     replay = make_replay(shape)
-    masses = replay._sampler._masses
+    masses = replay._sampler._priorities
     assert len(masses._sums) > 1
     for t in range(length + 40):
         add(replay, tape, t % 39)

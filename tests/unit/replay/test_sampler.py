@@ -17,12 +17,12 @@ def sampler(rows: int, alpha: float = 0.5, beta: float = 1.0, seed: int = 1) -> 
     """One environment, every row open."""
     generator = torch.Generator().manual_seed(seed)
     made = PrioritizedSampler(rows, 1, generator, alpha, (beta, beta, 0))
-    made.open(np.arange(rows), np.ones((rows, 1), bool))
+    made.enable(np.arange(rows), np.ones((rows, 1), bool))
     return made
 
 
 def masses(made: PrioritizedSampler) -> list[int]:
-    return made._masses.flat.tolist()
+    return made._priorities.flat.tolist()
 
 
 def test_the_config_chooses() -> None:
@@ -58,15 +58,15 @@ def test_a_new_row_has_the_greatest_mass_there_has_been() -> None:
     made = sampler(10)
     made.update_priorities(torch.tensor([4]), torch.tensor([9.0]))
     made.update_priorities(torch.tensor([4]), torch.tensor([1.0]))
-    made.close(np.array([7]), np.zeros((1, 1), bool))
+    made.disable(np.array([7]), np.zeros((1, 1), bool))
     assert masses(made)[7] == 0
-    made.open(np.array([7]), np.ones((1, 1), bool))
+    made.enable(np.array([7]), np.ones((1, 1), bool))
     assert masses(made)[4] == UNIT and masses(made)[7] == 3 * UNIT
 
 
 def test_a_closed_row_stays_closed() -> None:
     made = sampler(10)
-    made.close(np.array([7]), np.zeros((1, 1), bool))
+    made.disable(np.array([7]), np.zeros((1, 1), bool))
     made.update_priorities(torch.tensor([7, 8]), torch.tensor([5.0, 0.0]))
     assert masses(made)[7] == 0 and masses(made)[8] == 1
     assert 7 not in made.draw(1000)[0]
@@ -127,10 +127,10 @@ def test_weights_undo_the_bias(beta: float) -> None:
 
 def test_beta_grows_with_the_rows() -> None:
     made = PrioritizedSampler(2, 1, torch.Generator(), 1.0, (0.4, 1.0, 1000))
-    made.open(np.arange(2), np.ones((2, 1), bool))
+    made.enable(np.arange(2), np.ones((2, 1), bool))
     made.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
     for step, beta in ((0, 0.4), (500, 0.7), (1000, 1.0), (5000, 1.0)):
-        made.anneal(step)
+        made.set_beta(step)
         _, weight = made.draw(100)
         assert weight.min().item() == pytest.approx(4**-beta)
 
@@ -139,7 +139,7 @@ def test_beta_grows_with_the_rows() -> None:
 def test_sums_are_exact_after_a_thousand_changes(num_envs: int) -> None:
     shape = Shape(2500 // num_envs + 12, num_envs, 3, 4, sampler="prioritized")
     replay = filled(shape, shape.length + 20)
-    inner = replay._sampler._masses
+    inner = replay._sampler._priorities
     random = torch.Generator().manual_seed(2)
     for _ in range(1000):
         index = replay.sample(8).index
@@ -163,7 +163,7 @@ def test_a_state_makes_an_equal_sampler() -> None:
     other.load_state_dict(replay.state_dict())
     for ours, theirs in zip(replay.sample(32), other.sample(32), strict=True):
         assert torch.equal(ours, theirs)
-    assert torch.equal(replay._sampler._newest, other._sampler._newest)
+    assert torch.equal(replay._sampler._max_priority, other._sampler._max_priority)
 
 
 def test_compressed_frames_are_the_plain_ones_to_the_bit() -> None:

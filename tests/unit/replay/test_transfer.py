@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dqn.replay.transfer import Parcel, at_hand
+from dqn.replay.transfer import StagingBuffer, numpy_view_or_tensor
 
 CPU = torch.device("cpu")
 LAYOUT = {
@@ -29,24 +29,24 @@ def random_arrays(seed: int) -> dict[str, np.ndarray]:
 def test_what_is_sent_arrives(apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if apart:
         monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
-    parcel = Parcel(LAYOUT, CPU)
-    there = dict(parcel.there)
+    parcel = StagingBuffer(LAYOUT, CPU)
+    there = dict(parcel.device)
     assert {isinstance(part, torch.Tensor) for part in there.values()} == {apart}
     for seed in range(3):
         arrays = random_arrays(seed)
         before = {name: np.asarray(part).copy() for name, part in there.items()}
-        for name, array in parcel.open().items():
+        for name, array in parcel.host().items():
             assert array.dtype == arrays[name].dtype and array.shape == arrays[name].shape
             array[...] = arrays[name]
         if apart:  # nothing moves by itself
             assert all(np.array_equal(part, before[name]) for name, part in there.items())
-        parcel.send()
+        parcel.upload()
         assert all(np.array_equal(part, arrays[name]) for name, part in there.items())
-    assert all(parcel.there[name] is part for name, part in there.items()), "they stay"
+    assert all(parcel.device[name] is part for name, part in there.items()), "they stay"
 
 
 def test_on_the_cpu_numpy_holds_the_same_memory() -> None:
     tensor = torch.zeros(3)
-    held = at_hand(tensor)
+    held = numpy_view_or_tensor(tensor)
     held[[0, 2]] += 1
     assert isinstance(held, np.ndarray) and tensor.tolist() == [1, 0, 1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dqn.config import Config, ExplorationConfig, LearnerConfig, OptimizerConfig
-from dqn.learning.cuda_graphs import Repeated
+from dqn.learning.cuda_graphs import Eager
 from dqn.learning.factory import learn_once
 from dqn.run.train import loop
 from dqn.schedule import due, epsilon, learning_rate
@@ -37,9 +37,9 @@ class Tape:
             actor=SimpleNamespace(act=self._act),
         )
         once = functools.partial(learn_once, self.agent.replay, self.agent.learner, 7)
-        self.agent.learn = Repeated(once)
+        self.agent.learn = Eager(once)
 
-    def go_on(self):
+    def before_step(self):
         self.calls.append(f"go on? {self.step}")
         return self.step < self.config.total_steps
 

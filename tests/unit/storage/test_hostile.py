@@ -66,7 +66,7 @@ def contents(folder: Path, without: Path) -> dict[str, bytes | None]:
     }
 
 
-def go_on(folder: Path, options: list[str], *more: str) -> int:
+def resume(folder: Path, options: list[str], *more: str) -> int:
     """Continue the run in this process."""
     return main([*options, f"--checkpoints-dir={folder}", f"--total-steps={LONGER}", *more])
 
@@ -81,7 +81,7 @@ def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an honest run with two checkpoints."""
     folder = tmp_path_factory.mktemp("honest")
     for steps in (OLDER, NEWER):
-        assert go_on(folder, CARTPOLE, f"--total-steps={steps}") == 0
+        assert resume(folder, CARTPOLE, f"--total-steps={steps}") == 0
     return folder / "CartPole-v1/dqn-seed1"
 
 
@@ -89,7 +89,7 @@ def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of Atari's, with one checkpoint."""
     folder = tmp_path_factory.mktemp("pong")
-    assert go_on(folder, PONG, "--total-steps=60") == 0
+    assert resume(folder, PONG, "--total-steps=60") == 0
     return folder / "Pong/dqn-seed1"
 
 
@@ -202,7 +202,7 @@ def test_file(case: str, name: str, run: Path, capfd: pytest.CaptureFixture[str]
     FILES[case](newest(run) / name)
     reseal(newest(run))
     complaint = "" if "nothing" in case or case in ("complex", "a list") else "safetensors"
-    refused(capfd, run, lambda: go_on(folder, CARTPOLE), complaint)
+    refused(capfd, run, lambda: resume(folder, CARTPOLE), complaint)
     if name == "model.safetensors":
         pictures = folder / "pictures"
         refused(capfd, run, lambda: main(["evaluate", str(run)]), complaint)
@@ -220,7 +220,7 @@ def test_older_checkpoint_is_used(
     FILES[case](forged / "state.safetensors")
     reseal(forged)
     capfd.readouterr()
-    assert go_on(run.parent.parent, CARTPOLE) == 0
+    assert resume(run.parent.parent, CARTPOLE) == 0
     first, second, *_ = capfd.readouterr().err.splitlines()
     assert first.startswith(f"Continuing {run} at step {OLDER}")
     assert second.startswith(f"{forged.name}/")
@@ -274,7 +274,7 @@ def test_model(case: str, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = run.parent.parent
     altered(newest(run) / "model.safetensors", MODEL[case])
     reseal(newest(run))
-    refused(capfd, run, lambda: go_on(folder, CARTPOLE), "step_000000200")
+    refused(capfd, run, lambda: resume(folder, CARTPOLE), "step_000000200")
     refused(capfd, run, lambda: main(["evaluate", str(run)]), "step_000000200")
     refused(capfd, run, lambda: main(["play", str(run), f"--png={folder / 'p'}"]), "step_000000200")
 
@@ -286,7 +286,12 @@ def test_a_network_with_other_layers(run: Path, capfd: pytest.CaptureFixture[str
     config.write_text(text.replace("mlp_units:\n  - 8\n", "mlp_units:\n  - 9\n"))
     assert config.read_text() != text
     wider = [*CARTPOLE, "--network.mlp-units=[9]"]
-    refused(capfd, run, lambda: go_on(folder, wider), "the state's learner/online/head.advantage.0")
+    refused(
+        capfd,
+        run,
+        lambda: resume(folder, wider),
+        "the state's learner/online/head.advantage.0",
+    )
     refused(capfd, run, lambda: main(["evaluate", str(run)]), "its network has other layers")
 
 
@@ -353,7 +358,7 @@ STATE: dict[str, Callable[[Tensors], Any]] = {
 def test_state(case: str, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     altered(newest(run) / "state.safetensors", STATE[case])
     reseal(newest(run))
-    refused(capfd, run, lambda: go_on(run.parent.parent, CARTPOLE), "step_000000200")
+    refused(capfd, run, lambda: resume(run.parent.parent, CARTPOLE), "step_000000200")
 
 
 @pytest.mark.parametrize("action", [6, 17, 255])
@@ -365,7 +370,7 @@ def test_actions_ale_does_not_know(
     shutil.copytree(pong, run)
     altered(newest(run) / "state.safetensors", last(ACTIONS, action))
     reseal(newest(run))
-    refused(capfd, run, lambda: go_on(tmp_path, PONG, "--total-steps=80"), "not this game's")
+    refused(capfd, run, lambda: resume(tmp_path, PONG, "--total-steps=80"), "not this game's")
 
 
 # Pieces of the replay.
@@ -411,7 +416,7 @@ def test_what_an_environment_showed_may_be_anything() -> None:
     odd = torch.tensor([float("inf"), float("nan")])
     for name in ("frame", "reward", "environment/timestep/stack"):
         sealed.parse_tensors("file", safetensors.torch.save({name: odd}))
-    with pytest.raises(sealed.Damaged, match="not finite"):
+    with pytest.raises(sealed.CorruptCheckpoint, match="not finite"):
         sealed.parse_tensors("file", safetensors.torch.save({"torso.0.weight": odd}))
 
 
@@ -420,7 +425,7 @@ def test_piece(case: str, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (piece,) = newest(run).glob("rows_*")
     piece.write_bytes(PIECES[case](piece.read_bytes()))
     reseal(newest(run))
-    refused(capfd, run, lambda: go_on(run.parent.parent, CARTPOLE), "step_000000200/rows_")
+    refused(capfd, run, lambda: resume(run.parent.parent, CARTPOLE), "step_000000200/rows_")
 
 
 # meta.json.
@@ -547,7 +552,7 @@ def _nested(depth: int) -> Meta:
 @pytest.mark.parametrize("case", METAS)
 def test_meta(case: str, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rewrite(newest(run), METAS[case])
-    refused(capfd, run, lambda: go_on(run.parent.parent, CARTPOLE), "step_000000200")
+    refused(capfd, run, lambda: resume(run.parent.parent, CARTPOLE), "step_000000200")
 
 
 @pytest.mark.parametrize("name", ["../../../outside", "/etc/passwd", "..", "", ".", "a\0b"])
@@ -560,7 +565,7 @@ def test_file_elsewhere(name: str, run: Path, capfd: pytest.CaptureFixture[str])
     meta.write_text(json.dumps(plain))
     folder = run.parent.parent
     before = contents(folder, without=run)
-    assert go_on(folder, CARTPOLE) == 0
+    assert resume(folder, CARTPOLE) == 0
     assert contents(folder, without=run) == before
 
 
@@ -576,7 +581,7 @@ def test_deeply_nested(depth: int, key: str, run: Path, capfd: pytest.CaptureFix
         text = digest.sub(f'"sha256": "{sealed._meta_digest(json.loads(text))}"}}', text)
     file.write_text(text)
     capfd.readouterr()
-    status = go_on(run.parent.parent, CARTPOLE)
+    status = resume(run.parent.parent, CARTPOLE)
     said = capfd.readouterr().err
     assert status == 2 or key in ("more", "versions"), said
     assert "Traceback" not in said
@@ -595,7 +600,7 @@ def test_of_something_else(
     key: str, value: Any, expected: str, run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rewrite(newest(run), edit(key, value))
-    refused(capfd, run, lambda: go_on(run.parent.parent, CARTPOLE), expected)
+    refused(capfd, run, lambda: resume(run.parent.parent, CARTPOLE), expected)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "play"])
@@ -614,7 +619,7 @@ def test_no_escape_sequence_reaches_the_terminal(
 ) -> None:
     rewrite(newest(run), edit("versions", {"torch": "\x1b[2J\nerror: x"}))
     capfd.readouterr()
-    assert go_on(run.parent.parent, CARTPOLE) == 0
+    assert resume(run.parent.parent, CARTPOLE) == 0
     said = capfd.readouterr().err
     assert "\x1b" not in said
     assert "\nerror" not in said
@@ -651,7 +656,7 @@ def survives(folder: Path, run: Path, capfd: pytest.CaptureFixture[str]) -> None
     """It goes on, or is refused in one sentence; an exception would end the test."""
     before = contents(folder, without=run)
     capfd.readouterr()
-    status = go_on(folder, CARTPOLE, "--total-steps=208")
+    status = resume(folder, CARTPOLE, "--total-steps=208")
     said = capfd.readouterr().err
     assert status in (0, 2), said
     assert status == 0 or said.splitlines()[-1].startswith("error: ")
