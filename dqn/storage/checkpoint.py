@@ -31,7 +31,7 @@ import zstandard
 from dqn.device import cores
 from dqn.learning.interfaces import LearnerProtocol
 from dqn.replay.buffer import Replay
-from dqn.storage.files import remove_folder, replace_file, sync_folder, write_synced
+from dqn.storage.files import AtomicFolder, remove_folder, replace_file, write_synced
 from dqn.storage.manifest import (
     CorruptCheckpoint,
     meta_bytes,
@@ -78,17 +78,8 @@ class Checkpoints:
             plain, _ = _split(state)
             replace_file(final / "meta.json", meta_bytes(step, about, plain, self._known[1]))
             return final
-        aside = self._folder / f".{final.name}.part"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        try:
-            files = self._write_files(aside, step, state, replay, about)
-            remove_folder(final)  # one that was found damaged
-            os.rename(aside, final)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        sync_folder(self._folder)
+        with AtomicFolder(final) as part:
+            files = self._write_files(part, step, state, replay, about)
         self._known = final, files
         self._remove_old()
         return final
@@ -169,7 +160,6 @@ class Checkpoints:
             for name, data in zip(new, packed, strict=True):
                 write_file(aside, name, data, files)
         write_synced(aside / "meta.json", meta_bytes(step, about, plain, files))
-        sync_folder(aside)
         return files
 
     def _link(self, aside: Path, name: str, files: dict[str, Any]) -> bool:

@@ -1,5 +1,6 @@
-"""Files that are either whole or not there: write aside, sync, rename."""
+"""Files and folders that appear whole or not at all, and journals that survive a full disk."""
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -15,21 +16,96 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the folder's entries: what was created, renamed or removed in it."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries (created, renamed, removed), are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+class AtomicFile:
+    """A file with either its old content or all of the new: written as ``part``, a hidden name
+    beside it, then synced and renamed.
+
+    As a context manager it yields ``part``, commits at a normal exit and discards on an exception.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.part = path.with_name(f".{path.name}.part")
+        remove(self.part)  # left by a killed process
+
+    def commit(self) -> None:
+        """Put the new content in place of the old.
+
+        Raises:
+            OSError: the old content is still there, and nothing else.
+        """
+        try:
+            sync(self.part)
+            self._replace()
+        except BaseException:
+            self.discard()
+            raise
+        sync(self._path.parent)
+
+    def discard(self) -> None:
+        """Delete the new content."""
+        remove(self.part)
+
+    def _replace(self) -> None:
+        os.replace(self.part, self._path)
+
+    def __enter__(self) -> Path:
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+class AtomicFolder(AtomicFile):
+    """The same for a folder, which is created empty. The files in it are the caller's to sync."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._old = path.with_name(f".{path.name}.gone")
+        self.part.mkdir()
+
+    def commit(self) -> None:
+        super().commit()
+        remove(self._old)
+
+    def _replace(self) -> None:
+        if not self._path.exists():
+            os.rename(self.part, self._path)
+            return
+        remove(self._old)
+        os.rename(self._path, self._old)
+        try:
+            os.rename(self.part, self._path)
+        except OSError:
+            os.rename(self._old, self._path)
+            raise
+
+
 def replace_file(path: Path, data: bytes) -> None:
-    """Put ``data`` in the place of ``path`` in one instant."""
-    aside = path.with_name(f".{path.name}.part")
-    write_synced(aside, data)
-    os.replace(aside, path)
-    sync_folder(path.parent)
+    """Replace a file's content atomically."""
+    with AtomicFile(path) as part, open(part, "wb") as file:
+        file.write(data)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder if it exists; errors are ignored."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def remove_folder(folder: Path) -> None:

@@ -8,9 +8,7 @@ unpickled.
 import functools
 import json
 import logging
-import os
 import platform
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import torch
 from dqn.config import Config, ConfigError, printable
 from dqn.envs import Spec
 from dqn.envs.protocol import protocol_name
-from dqn.storage.files import replace_file, sha256, sync_folder, write_synced
+from dqn.storage.files import AtomicFolder, replace_file, sha256, write_synced
 from dqn.types import Batch, State
 
 FORMAT = 1
@@ -112,22 +110,12 @@ def read_tensors(folder: Path, meta: dict[str, Any], name: str) -> dict[str, tor
 
 
 def write_model(folder: Path, model: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    """Write a folder with a model and its meta.json alone, in the place of an older one."""
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    """Write a folder with a model and its meta.json alone, in place of an older one."""
     files: dict[str, Any] = {}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
-    write_file(aside, "model.safetensors", safetensors.torch.save(tensors), files)
-    write_synced(aside / "meta.json", meta_bytes(about["step"], about, {}, files))
-    sync_folder(aside)
-    gone = folder.with_name(f".{folder.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)
-    if folder.exists():
-        os.rename(folder, gone)
-    os.rename(aside, folder)
-    sync_folder(folder.parent)
-    shutil.rmtree(gone, ignore_errors=True)
+    with AtomicFolder(folder) as part:
+        write_file(part, "model.safetensors", safetensors.torch.save(tensors), files)
+        write_synced(part / "meta.json", meta_bytes(about["step"], about, {}, files))
 
 
 def write_batch(path: Path, batch: Batch) -> None:

@@ -144,7 +144,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
 
     monkeypatch.setattr("dqn.storage.checkpoint.remove_folder", refuse)
-    run = train(tmp_path, SHORT, "--checkpoint-minutes=0.005", "--keep=1")
+    run = train(tmp_path, SHORT, "--checkpoint-minutes=0.005", "--keep-checkpoints=1")
     said = capfd.readouterr().err
     assert "could not be removed (Directory not empty)" in said
     assert "not saved" not in said

@@ -22,7 +22,7 @@ OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
     "--report-period=40", "--evaluate-period=60", "--env.reseed-steps=20",
     "--replay.capacity=60", "--network.mlp-units=[4]", "--learner.update-period=16",
-    "--evaluation.episodes=1", "--evaluation.held-out-states=2", "--keep=1",
+    "--evaluation.episodes=1", "--evaluation.held-out-states=2", "--keep-checkpoints=1",
 ]  # fmt: skip
 """90 steps with evaluations at 60 and at the end, a new best among them; the ring wraps."""
 
