@@ -9,17 +9,20 @@ GAME    ?=
 ARGS    ?=
 WORKERS ?= 2
 KILLS   ?= 100
+SEEDS   ?= 10
 MINUTES ?= 20
 
-RUN := $(VENV)/bin/python
+RUN    := $(VENV)/bin/python
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test soak gpu lint format clean
+.PHONY: help venv train test test-all soak gpu lint format clean
 
 help:
 	@echo 'make train GAME=Breakout [ARGS="--seed 3 --render"]   train (again: continue)'
-	@echo 'make test [ARGS="-k replay"] [WORKERS=2]              run the tests'
-	@echo 'make soak [KILLS=100]                                 kill a run so often, compare its bits'
+	@echo 'make test [ARGS="-k replay"] [WORKERS=2]              the quick tests: five minutes'
+	@echo 'make test-all                                         every test, as CI runs them'
+	@echo 'make soak [KILLS=100] [SEEDS=10]                      the long tests, for hours'
 	@echo 'make gpu [MINUTES=20]                                 on a GPU: its tests, bench, Breakout'
 	@echo 'make lint                                             style, types, Dockerfile'
 	@echo 'make format                                           put the code in shape'
@@ -34,17 +37,26 @@ train: $(VENV)/.installed
 
 # Two workers, a thread each: on two cores faster than one worker whose threads wait for each other.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(PYTEST) -m "not slow and not soak" -n $(WORKERS) --dist worksteal $(ARGS)
 
+test-all: $(VENV)/.installed-test
+	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
+
+# The kills come first and alone, so that the terminal shows each of them.
 soak: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -p no:xdist -q --timeout 0 -s tests/test_kills.py --kills $(KILLS)
+	$(PYTEST) -m soak -p no:xdist -q --timeout 0 -s --kills $(KILLS) $(ARGS)
+	$(PYTEST) -m slow -n $(WORKERS) --dist worksteal --seeds $(SEEDS) $(ARGS)
 
-# timeout ends the run by SIGTERM: it saves, and the same command continues (124 is timeout's own).
+# Every part runs, whatever became of the one before; the failures are named at the end. timeout
+# ends the training by SIGTERM: it saves, and the same command continues (124 is timeout's own).
 gpu: $(VENV)/.installed-test
-	$(RUN) -m pytest -p no:xdist -m gpu
-	$(RUN) main.py bench --game Breakout --config configs/gpu.yaml --device cuda --json bench.json $(ARGS)
-	timeout $(MINUTES)m $(RUN) main.py --game Breakout --config configs/gpu.yaml --device cuda $(ARGS) \
-	  || [ $$? -eq 124 ]
+	@failed=; \
+	run() { echo "$$*"; "$$@" || failed="$$failed [$$*: exit status $$?]"; }; \
+	breakout="--game Breakout --config configs/gpu.yaml --device cuda $(ARGS)"; \
+	run $(RUN) -m pytest -p no:xdist -m gpu; \
+	run $(RUN) main.py bench $$breakout --json bench.json; \
+	run sh -c 'timeout $(MINUTES)m "$$@" || [ $$? -eq 124 ]' sh $(RUN) main.py $$breakout; \
+	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

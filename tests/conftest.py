@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import torch
 
+import dqn.device
 import dqn.run.session
 import dqn.tabular.table
 
@@ -26,17 +27,18 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--kills 100``: how often tests/test_kills.py kills its run."""
-    parser.addoption("--kills", type=int, default=6, help="kills in tests/test_kills.py")
+    """How long the long tests are."""
+    parser.addoption("--kills", type=int, default=6, help="kills in soak/test_kills.py")
+    parser.addoption("--seeds", type=int, default=3, help="seeds in integration/test_learning.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs a GPU where torch has none to use."""
-    if torch.cuda.is_available():
-        return
+    """Mark each test with its folder's name; skip what needs a GPU where there is none."""
     skip = pytest.mark.skip(reason="torch can use no NVIDIA GPU here")
+    has_gpu = torch.cuda.is_available()
     for item in items:
-        if item.get_closest_marker("gpu"):
+        item.add_marker(item.path.relative_to(ROOT / "tests").parts[0])
+        if item.get_closest_marker("gpu") and not has_gpu:
             item.add_marker(skip)
 
 
@@ -56,6 +58,15 @@ def _no_syncing() -> Iterator[None]:
     here but test_faults.py's own, which counts what was synced. Processes that tests start sync."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_core() -> Iterator[None]:
+    """In this process ``threads: 0`` is one thread: two that wait for each other beside a second
+    pytest worker take ten times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dqn.device, "cores", lambda: 1)
         yield
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.faulty_disk import Died, FaultyDisk
 from support.runs import assert_same, newest, run_of
+from support.tiers import slow_except
 
 import dqn.run.session
 import dqn.run.train
@@ -146,7 +147,11 @@ def test_the_operations_are_found(
     assert kinds >= {"open", "write", "sync", "mkdir", "rename", "link", "unlink", "rmdir"}
 
 
-@pytest.mark.parametrize("part", range(4))
+PARTS = 8
+"""The operations are dealt out to so many tests; ``make test`` runs the first of them."""
+
+
+@pytest.mark.parametrize("part", slow_except(range(PARTS), [0]))
 @pytest.mark.parametrize("mode", ["fail", "die"])
 def test_every_operation_in_turn(
     mode: str,
@@ -160,7 +165,7 @@ def test_every_operation_in_turn(
     operations = traced(begun, tmp_path / "traced", monkeypatch)
     assert operations
     hit = 0
-    for at in range(part, len(operations), 4):
+    for at in range(part, len(operations), PARTS):
         folder = tmp_path / f"{at}"
         shutil.copytree(begun, folder)
         disk = FaultyDisk(folder, mode, at)
@@ -174,7 +179,7 @@ def test_every_operation_in_turn(
         left = [folder]
         if mode == "die":
             left.append(shutil.copytree(folder, tmp_path / f"{at} as it was"))
-            disk.lose_power(names_too=at // 4 % 2 == 0)
+            disk.lose_power(names_too=at // PARTS % 2 == 0)
         disk.close()
         for folder in left:
             what = f"operation {at}, {operations[at]}"
@@ -182,4 +187,4 @@ def test_every_operation_in_turn(
             assert train(folder) == 0, what
             assert_same(run_of(folder), undisturbed)
             shutil.rmtree(folder)
-    assert hit == len(range(part, len(operations), 4))
+    assert hit == len(range(part, len(operations), PARTS))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from support.tiers import slow_except
 
 from dqn.config import (
     Config,
@@ -21,6 +22,7 @@ from dqn.config import (
     ReplayConfig,
 )
 from dqn.config.options import load_config
+from dqn.device import use_threads
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning.factory import make_agent
 from dqn.run.session import Session
@@ -174,6 +176,7 @@ def scored_anew(session: Session, **changes: Any) -> float:
 def learned(config: Config, folder: Path, enough: float = np.inf) -> Session:
     """A session after its loop, evaluated as it goes and at the end like any other; it ends early
     with an evaluation that is ``enough``."""
+    use_threads(1)
     agent = make_agent(config, CPU)
     stop = lambda: (session.metrics.best or -np.inf) >= enough  # noqa: E731
     session = Session(config, agent, folder, CPU, stop)
@@ -243,7 +246,13 @@ def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``--seeds 10``: as many seeds; all but the first are slow."""
+    if "seed" in metafunc.fixturenames:
+        seeds = range(1, 1 + metafunc.config.getoption("--seeds"))
+        metafunc.parametrize("seed", slow_except(seeds, [1]))
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_learns_catch(preset: str, seed: int, tmp_path: Path) -> None:
     """At least .9 of what a perfect player scores, without exploring, over 40 fresh episodes by the
@@ -252,7 +261,7 @@ def test_every_preset_learns_catch(preset: str, seed: int, tmp_path: Path) -> No
     assert scored_anew(session) >= 0.9
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", slow_except(PRESETS, ["rainbow"]))
 def test_catch_is_not_learned_from_shuffled_rewards(preset: str, tmp_path: Path) -> None:
     """So it is the rewards that teach it, and not a flaw in the game or in its evaluation."""
     config = catch(preset, "CatchShuffled-v0", tmp_path, seed=1)
@@ -269,7 +278,7 @@ TORSOS = {
 }
 
 
-@pytest.mark.parametrize("torso", TORSOS)
+@pytest.mark.parametrize("torso", slow_except(TORSOS, TORSOS.keys() - {"impala"}))
 def test_every_torso_learns_catch_from_pictures(torso: str, tmp_path: Path) -> None:
     config = catch("double", "CatchPicture-v0", tmp_path, seed=1)
     adam = OptimizerConfig(learning_rate=5e-4)

@@ -1,16 +1,15 @@
 """Every preset trains: a few hundred steps of a real game, small where size costs only time; and
-README's table of them is what they are. ``python tests/test_presets.py`` prints it.
+README's table of them is what they are. ``python tests/integration/test_presets.py`` prints it.
 """
 
-import dataclasses
 import math
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from support.reads import record_reads
 from support.runs import checkpoints, content
+from support.tiers import slow_except
 
 from dqn.config import Config
 from dqn.config.options import load_config
@@ -32,37 +31,6 @@ SMALL = [
 ]  # fmt: skip
 
 
-LOADERS = {
-    f"dqn.{room}" for room in ("config", "options", "validation", "method_check", "part_check")
-}
-"""Those who read every setting, whether anything comes of it or not."""
-
-
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The settings that anybody else has asked for."""
-    names: set[str] = set()
-
-    def listen(kind: type, prefix: str) -> None:
-        fields = {field.name for field in dataclasses.fields(kind)}
-
-        def get(config: Any, name: str) -> Any:
-            if name in fields:
-                asker = sys._getframe(1).f_globals["__name__"]
-                if asker.startswith("dqn.") and asker not in LOADERS:
-                    names.add(prefix + name)
-            return object.__getattribute__(config, name)
-
-        monkeypatch.setattr(kind, "__getattribute__", get)
-
-    for field in dataclasses.fields(Config):
-        part = getattr(Config(), field.name)
-        if dataclasses.is_dataclass(part):
-            listen(type(part), f"{field.name}.")
-    listen(Config, "")
-    return names
-
-
 def settings(path: Path) -> set[str]:
     """What a preset's file sets."""
     names = set()
@@ -76,25 +44,30 @@ def trained(folder: Path, options: list[str], name: str) -> Path:
     return folder / "Pong" / f"{name}-seed1"
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_trains_and_goes_on(
-    path: Path, tmp_path: Path, read: set[str], monkeypatch: pytest.MonkeyPatch
+DISTINCT = ["dqn", "laptop", "data_efficient_rainbow", "rainbow", "munchausen_iqn", "btr"]
+"""Presets that have between them every torso, head, kind of values and target policy."""
+
+
+@pytest.mark.parametrize("name", slow_except([path.stem for path in PRESETS], DISTINCT))
+def test_every_preset_trains_and_resumes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each setting it names is read, it learns as often as it says, and what it draws (noise,
     fractions, rows) is saved: the same network, optimiser and rows in one go and in two."""
+    path, read = CONFIGS / f"{name}.yaml", record_reads(monkeypatch)
     updates, update = [], Learner.update
     monkeypatch.setattr(
         Learner, "update", lambda *arguments: updates.append(1) or update(*arguments)
     )
     options = [f"--config={path}", *SMALL]
-    whole = trained(tmp_path / "whole", options, path.stem)
+    whole = trained(tmp_path / "whole", options, name)
     assert settings(path) - read == set()
     period = load_config(path).learner.update_period
     assert len(updates) == 360 // period - 100 // period
     losses = [line["loss"] for line in read_lines(whole / "training.jsonl")]
     assert losses[0] is None and losses[-1] > 0 and math.isfinite(losses[-1])
-    trained(tmp_path / "parts", [*options, "--total-steps=232"], path.stem)
-    parts = content(checkpoints(trained(tmp_path / "parts", options, path.stem))[-1])
+    trained(tmp_path / "parts", [*options, "--total-steps=232"], name)
+    parts = content(checkpoints(trained(tmp_path / "parts", options, name))[-1])
     files = content(checkpoints(whole)[-1])
     assert [name for name in files if name != "state" and files[name] != parts[name]] == []
 

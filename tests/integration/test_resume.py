@@ -30,37 +30,31 @@ ALWAYS = "--checkpoint-minutes=1e-9"
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 
 
-STEPS = "--total-steps=6000"
+ONE = ["--num-envs=1", "--env.reseed-steps=900", "--total-steps=6000"]
+EIGHT = ["--num-envs=8", "--evaluate-period=3000", "--total-steps=6000"]
+EVERYTHING = [
+    "--num-envs=8", "--env.protocol=machado", "--replay.n-step=3", "--replay.sampler=prioritized",
+    "--replay.storage=compressed",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "options, stops",
     [
-        (["--num-envs=1", "--env.reseed-steps=900"], [(TERM, 11)]),
-        (
-            ["--num-envs=1", "--env.reseed-steps=900", "--env.protocol=machado"],
-            [(KILL, 7), (TERM, 5)],
+        pytest.param(ONE, [(TERM, 11)], marks=pytest.mark.slow),
+        pytest.param(
+            [*ONE, "--env.protocol=machado"], [(KILL, 7), (TERM, 5)], marks=pytest.mark.slow
         ),
-        (["--num-envs=8", "--evaluate-period=3000"], [(KILL, 6), (TERM, 11)]),
-        (
-            [
-                *["--num-envs=8", "--env.protocol=machado", "--replay.n-step=3"],
-                *["--replay.sampler=prioritized", "--replay.storage=compressed"],
-            ],
-            [(KILL, 13)],
-        ),
+        pytest.param(EIGHT, [(KILL, 6), (TERM, 11)], marks=pytest.mark.slow),
+        pytest.param([*EVERYTHING, "--total-steps=6000"], [(KILL, 13)], marks=pytest.mark.slow),
+        (EVERYTHING, [(KILL, 4), (TERM, 4)]),
     ],
-    ids=[
-        "1 environment",
-        "1 environment, machado",
-        "8 environments",
-        "8 environments, machado, 3 steps, prioritized, compressed",
-    ],
+    ids=["1 environment", "1, machado", "8 environments", "8, everything", "8, everything, short"],
 )
 def test_stopped_and_killed(
     options: list[str], stops: list[tuple[signal.Signals, int]], tmp_path: Path
 ) -> None:
-    options = [*BREAKOUT, STEPS, *options]
+    options = [*BREAKOUT, *options]
     undisturbed = train(tmp_path / "undisturbed", options, NEVER)
     folder = tmp_path / "disturbed"
     for number, after in stops:

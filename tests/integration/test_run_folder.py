@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from support.processes import ForkedMain, start, wait_for
 from support.runs import (
     CARTPOLE,
     NEVER,
@@ -25,9 +26,7 @@ from support.runs import (
     finish,
     interrupt,
     run_of,
-    start,
     train,
-    wait_for,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -190,7 +189,7 @@ LONG = [*CARTPOLE, "--total-steps=1e7", "--evaluate-period=400", "--env.reseed-s
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+def running(tmp_path: Path) -> Iterator[ForkedMain]:
     """A process that trains, with a checkpoint and a best model already there."""
     process = start(tmp_path, LONG, "--checkpoint-minutes=0.005")
     run = tmp_path / "CartPole-v1" / "dqn-seed1"
@@ -201,7 +200,7 @@ def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_a_second_process_is_refused(
-    running: "subprocess.Popen[str]", tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    running: ForkedMain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """While the first lives; the lock that it leaves behind when it is killed hinders nobody."""
     assert main([*LONG, f"--checkpoints-dir={tmp_path}"]) == 2
@@ -216,7 +215,7 @@ def test_a_second_process_is_refused(
 
 
 def test_readers_of_a_running_run(
-    running: "subprocess.Popen[str]", tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    running: ForkedMain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Scores and pictures while checkpoints come and go under their hands."""
     run, scores = run_of(tmp_path), tmp_path / "scores.json"

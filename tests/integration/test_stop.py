@@ -1,20 +1,19 @@
 """Signals to a real training process, and the same command again."""
 
-import contextlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.runs import CARTPOLE, NEVER, train
+from support.processes import ROOT, Process, start, start_python
+from support.runs import CARTPOLE, NEVER, run_of, train
 
 from dqn.run.process import StopSignals
 from main import main
-
-ROOT = Path(__file__).parents[2]
 
 OPTIONS = [
     *["--threads=1", "--env.threads=1", "--num-envs=2", "--replay.capacity=2000"],
@@ -22,62 +21,64 @@ OPTIONS = [
 ]
 
 
-def command(folder, *more):
-    return [sys.executable, str(ROOT / "main.py"), *OPTIONS, f"--checkpoints-dir={folder}", *more]
+@pytest.fixture
+def pong(tmp_path: Path) -> Iterator[Callable[[Any], Process]]:
+    """Starts a training of Pong; none outlives its test."""
+    processes = []
 
+    def begin(start: Any) -> Process:
+        process = start(tmp_path, ["--game=Pong", *OPTIONS])
+        processes.append(process)
+        line = process.stderr.readline()
+        assert line.startswith("Starting"), line + process.stderr.read()
+        time.sleep(0.3)
+        return process
 
-@contextlib.contextmanager
-def started(folder, *more) -> "Iterator[subprocess.Popen[str]]":
-    """A process in its loop; none outlives its test."""
-    with subprocess.Popen(command(folder, *more), stderr=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stderr.readline()
-            assert line.startswith("Starting"), line + process.stderr.read()
-            time.sleep(0.3)
-            yield process
-        finally:
-            process.kill()
+    yield begin
+    for process in processes:
+        process.kill()
 
 
 @pytest.mark.parametrize(
-    "sent, status",
+    "sent, status, how",
     [
-        ([signal.SIGINT], 130),
-        ([signal.SIGTERM], 143),
-        ([signal.SIGHUP], 129),
-        ([signal.SIGINT, signal.SIGINT], 130),  # as make and timeout double it
-        ([signal.SIGTERM, signal.SIGTERM], 143),
+        ([signal.SIGINT], 130, start),
+        ([signal.SIGTERM], 143, start_python),
+        ([signal.SIGHUP], 129, start),
+        ([signal.SIGINT, signal.SIGINT], 130, start),  # as make and timeout double it
+        ([signal.SIGTERM, signal.SIGTERM], 143, start),
     ],
+    ids=["ctrl-C", "SIGTERM to python main.py", "SIGHUP", "ctrl-C twice", "SIGTERM twice"],
 )
-def test_a_signal_finishes_the_step_saves_and_ends_with_its_status(sent, status, tmp_path):
-    with started(tmp_path, "--game=Pong") as process:
-        for number in sent:
-            process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+def test_a_signal_finishes_the_step_saves_and_ends_with_its_status(
+    sent: list[signal.Signals], status: int, how: Any, pong: Any, tmp_path: Path
+) -> None:
+    process = pong(how)
+    for number in sent:
+        process.send_signal(number)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == status, said
-    (checkpoint,) = (tmp_path / "Pong" / "dqn-seed1").glob("step_*")
+    (checkpoint,) = run_of(tmp_path).glob("step_*")
     assert (checkpoint / "meta.json").exists()
     if len(sent) == 2 or sent == [signal.SIGHUP]:
-        return  # going on is going on
-    step = int(checkpoint.name[5:])
-    again = subprocess.run(  # another spelling of the same game is the same run
-        command(tmp_path, "--game=ALE/Pong-v5", f"--total-steps={step + 1}"),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.startswith("Continuing"), again.stderr
+        return  # resuming is resuming
+    longer = f"--total-steps={int(checkpoint.name[5:]) + 1}"
+    again = how(tmp_path, ["--game=ALE/Pong-v5", *OPTIONS], longer)  # the same game, and run
+    _, said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert said.startswith("Continuing"), said
 
 
 BUSY = """
 import time
-from dqn.run.process import (StopSignals)
+from dqn.run.process import StopSignals
 with StopSignals() as stop:
     print("ready", flush=True)
     time.sleep(60)  # a step that takes its time
 """
 
 
-def test_a_second_ctrl_c_ends_it_at_once():
+def test_a_second_ctrl_c_ends_it_at_once() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

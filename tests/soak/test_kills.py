@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import start_python
 from support.runs import (
     BREAKOUT,
     NEVER,
@@ -21,7 +22,6 @@ from support.runs import (
     newest,
     reports,
     run_of,
-    start,
     train,
 )
 
@@ -55,7 +55,7 @@ def test_killed_at_random_instants(
     writing = after_first = 0
     for number in range(kills):
         old = parts(run)
-        process = start(folder, command, FREQUENT)
+        process = start_python(folder, command, FREQUENT)
         if number % 3 == 0:
             write_begun(process, run, old, draw)
         elif number % 3 == 1:

@@ -1,21 +1,14 @@
 """Runs for tests: started, interrupted, finished and compared byte for byte."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
 import zstandard
 
 from main import main
-
-ROOT = Path(__file__).parents[2]
-
+from support.processes import start, wait_for
 
 BREAKOUT = [
     "--game=Breakout", "--total-steps=4000", "--learning-starts=200", "--threads=1",
@@ -56,16 +49,6 @@ def run_of(folder: Path) -> Path:
     return run
 
 
-def start(folder: Path, options: list[str], *more: str) -> "subprocess.Popen[str]":
-    """Train in a new process."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *options, f"--checkpoints-dir={folder}", *more],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
 def checkpoints(run: Path) -> list[Path]:
     """Its checkpoints, the newest last."""
     return sorted(run.glob("step_*[0-9]"))
@@ -86,13 +69,6 @@ def written(run: Path) -> int:
     """When its config.yaml was last written: as each process begins its loop."""
     file = run / "config.yaml"
     return file.stat().st_mtime_ns if file.exists() else 0
-
-
-def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
-    """Look every few milliseconds, as long as the process lives."""
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.005)
 
 
 def interrupt(folder: Path, options: list[str], number: signal.Signals, after: int) -> None:
