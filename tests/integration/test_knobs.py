@@ -310,7 +310,7 @@ def test_what_is_no_part_of_a_runs_identity(tmp_path: Path) -> None:
     assert not list(plain.glob("eval_*"))
     longer = train(tmp_path / "longer", [*options, "--total-steps=240"])
     assert [path.name for path in checkpoints(longer)] == ["step_000000200", "step_000000240"]
-    often = ["--checkpoint-minutes=1e-9", "--keep=3", "--render"]
+    often = ["--checkpoint-minutes=1e-9", "--keep-checkpoints=3", "--render"]
     often_saved = train(tmp_path / "often", [*options, *often])
     assert traces(often_saved) == traces(plain)
     assert len(checkpoints(often_saved)) == 3

@@ -133,7 +133,9 @@ def test_a_lesson_that_lost_its_newest_checkpoints_ends_with_the_same_files(tmp_
     never, always = "--checkpoint-minutes=1e6", "--checkpoint-minutes=1e-9"
     whole = trained(tmp_path / "whole", "maze_sarsa", *options, "--total-steps=120", never)
     parts = tmp_path / "parts"
-    run = trained(parts, "maze_sarsa", *options, "--total-steps=80", always, "--keep=20")
+    run = trained(
+        parts, "maze_sarsa", *options, "--total-steps=80", always, "--keep-checkpoints=20"
+    )
     for late in checkpoints(run)[-10:]:
         (late / "meta.json").write_text("{}")
     trained(parts, "maze_sarsa", *options, "--total-steps=120", never)

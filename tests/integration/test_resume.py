@@ -127,7 +127,7 @@ def test_checkpoints_at_every_step_and_never(
 ) -> None:
     options = [*undisturbed, *game]
     never = train(tmp_path / "never", options, NEVER)
-    always = train(tmp_path / "always", options, ALWAYS, "--keep=1")
+    always = train(tmp_path / "always", options, ALWAYS, "--keep-checkpoints=1")
     assert len(checkpoints(always)) == 1
     assert (always / "train.log").read_text().count("saved as") > 50
     assert_same(always, never)
