@@ -291,6 +291,7 @@ print(empty - before, process.memory_info().rss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     psutil.virtual_memory().available < 10e9, reason="less than 10 GB of memory is free here"
 )
