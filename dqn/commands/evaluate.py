@@ -1,4 +1,4 @@
-"""``evaluate RUN``: score a trained network on fresh games."""
+"""``evaluate RUN``: score a trained agent on new games."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from dqn.device import resolve_device, use_threads
 from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning.interfaces import MakeModel
-from dqn.storage.saved_run import load_agent, run_config
+from dqn.storage.saved_run import load_agent
 
 
 def evaluate_run(
@@ -23,27 +23,22 @@ def evaluate_run(
     device_name: str,
     json_file: str | None,
 ) -> int:
-    """Score a saved network on whole games of its own protocol, and print the scores.
-    ``make_model`` is that of the run's method.
+    """Play whole games under the run's own protocol and print the scores.
 
     Raises:
         ConfigError: as ``load_agent``, or the JSON file cannot be written.
     """
-    device = resolve_device(device_name)
-    config = run_config(Path(run))
-    settings = config.evaluation
+    agent = load_agent(make_model, run, which, resolve_device(device_name))
+    settings = agent.config.evaluation
     if episodes is not None:
         settings = dataclasses.replace(settings, episodes=episodes)
-    config = dataclasses.replace(config, seed=seed, evaluation=settings)
+    config = dataclasses.replace(agent.config, seed=seed, evaluation=settings)
     validate(config)
-    agent = load_agent(make_model, run, which, device)
     if json_file:
-        write_report(
-            Path(json_file), ""
-        )  # what cannot be written is known before anything is played
+        write_report(Path(json_file), "")  # fails now rather than after the games
     use_threads(config.threads)
     result = evaluate(agent.model.make_policy, config, agent.step, owner="evaluate command")
-    assert result is not None, "nobody stops it"
+    assert result is not None, "it cannot be stopped"
     print(
         f"{result.game}, {run}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
         f"{_interval(result.returns)}, median {result.median:.1f}, "
@@ -67,10 +62,10 @@ def _interval(returns: Sequence[float]) -> str:
 
 
 def write_report(file: Path, text: str) -> None:
-    """Replace a file's text; an empty text only tries whether it could be.
+    """Write ``text`` to a file; empty text only checks that it can be written.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: the file cannot be written.
     """
     try:
         with open(file, "w" if text else "a", encoding="utf-8") as stream:

@@ -1,19 +1,19 @@
-"""``play RUN``: watch a trained network."""
+"""``play RUN``: watch a trained agent play."""
 
 import dataclasses
 from contextlib import ExitStack
-from pathlib import Path
 
 from dqn import envs
 from dqn.config import ConfigError
 from dqn.config.validation import validate
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation.episode import play_episode
-from dqn.evaluation.recorders import PngFolder, Sink, Window
-from dqn.evaluation.video import Gif, Video
+from dqn.evaluation.gif import Gif
+from dqn.evaluation.recorders import PngFolder, Recorder, Window
+from dqn.evaluation.video import Video
 from dqn.learning.interfaces import MakeModel
 from dqn.seeds import numpy_generator
-from dqn.storage.saved_run import load_agent, run_config
+from dqn.storage.saved_run import load_agent
 
 
 def play_run(
@@ -28,50 +28,50 @@ def play_run(
     png: str | None,
     window: bool,
 ) -> int:
-    """Play one game with a saved network and show it wherever was asked for. ``make_model`` is
-    that of the run's method.
+    """Play one game and record it in each of the given ways.
 
     Raises:
-        ConfigError: as ``load_agent``, nothing to show it on, or no way to.
+        ConfigError: as ``load_agent``, no way to show the game is given, or one is unavailable.
     """
     if not (video or gif or png or window):
-        raise ConfigError("play shows a game with --video FILE, --gif FILE, --png FOLDER, --window")
-    device = resolve_device(device_name)
-    config = run_config(Path(run))
-    validate(dataclasses.replace(config, seed=seed))
-    agent = load_agent(make_model, run, which, device)
+        raise ConfigError(
+            "play needs at least one of --video FILE, --gif FILE, --png FOLDER and --window"
+        )
+    agent = load_agent(make_model, run, which, resolve_device(device_name))
+    config = dataclasses.replace(agent.config, seed=seed)
+    validate(config)
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
-    player = agent.model.make_policy(numpy_generator(seed, "play command actor"))
+    policy = agent.model.make_policy(numpy_generator(seed, "play command actor"))
     rate = environment.decisions_per_second
     try:
         with ExitStack() as stack:
-            sinks: list[Sink] = []
+            recorders: list[Recorder] = []
             if video:
-                sinks.append(stack.enter_context(Video(video, rate)))
+                recorders.append(stack.enter_context(Video(video, rate)))
             if gif:
-                sinks.append(stack.enter_context(Gif(gif, rate)))
+                recorders.append(stack.enter_context(Gif(gif, rate)))
             if png:
-                sinks.append(stack.enter_context(PngFolder(png)))
+                recorders.append(stack.enter_context(PngFolder(png)))
             shown = Window(environment.spec.game, rate) if window else None
             if shown:
-                sinks.append(stack.enter_context(shown))
+                recorders.append(stack.enter_context(shown))
             record = play_episode(
                 environment,
-                lambda frames: player.act(frames, config.evaluation.epsilon),
+                lambda frames: policy.act(frames, config.evaluation.epsilon),
                 seed,
                 "play command",
-                sinks,
+                recorders,
                 stop=shown.closed if shown else lambda: False,
             )
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.strerror else error
-        raise ConfigError(f"cannot write the pictures: {reason}") from None
+        raise ConfigError(f"cannot record the game: {reason}") from None
     finally:
-        environment.close()  # after the window: Gymnasium's own drawing ends pygame as a whole
+        environment.close()  # after the window, because Gymnasium's renderer quits pygame
     print(
         f"{environment.spec.game}, {agent.name}, step {agent.step:,}: a return of "
         f"{record.return_:g} in {record.length:,} steps"
-        + "".join(f"; {name} is written" for name in (video, gif, png) if name)
+        + "".join(f"; wrote {name}" for name in (video, gif, png) if name)
     )
     return 0

@@ -1,17 +1,14 @@
-"""Pictures and films of one episode.
-
-An episode is played once, and the screen of each decision goes to any number of sinks.
-"""
+"""Play one episode and record its screens."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
-from dqn.evaluation.recorders import PngFolder, Sink
+from dqn.evaluation.recorders import PngFolder, Recorder
 from dqn.evaluation.video import Video
 from dqn.learning.actor import MakePolicy
 from dqn.seeds import numpy_generator
@@ -21,17 +18,14 @@ log = logging.getLogger("dqn")
 
 
 class EpisodeRecord(NamedTuple):
-    """What came of one episode."""
+    """Result of one episode."""
 
     return_: float
     """Sum of the raw rewards."""
     length: int
-    """Steps, and screens handed to each sink: one for each decision, the end apart."""
-
-
-def never() -> bool:
-    """The episode is played to its end."""
-    return False
+    """Number of decisions, and so of screens recorded before the final one."""
+    finished: bool
+    """Whether the episode was played to its end."""
 
 
 def play_episode(
@@ -39,29 +33,30 @@ def play_episode(
     choose: Callable[[Array], I64],
     seed: int,
     owner: str,
-    sinks: Sequence[Sink],
-    stop: Callable[[], bool] = never,
+    recorders: Sequence[Recorder],
+    stop: Callable[[], bool] = lambda: False,
 ) -> EpisodeRecord:
-    """Play one whole episode (the game, not a life) and show each sink what each decision saw, and
-    the end.
+    """Play one episode (a whole game, not a life) and record the screen before each decision, then
+    the final screen.
 
-    The environment is reset here with ``seed`` and ``owner``, so the same two show the same game.
-    ``choose`` takes a stack ``[1, S, *frame]`` and returns an action ``[1]``. ``stop`` is asked
-    before each decision, and True ends the episode there. What a sink raises ends it too.
+    The environment is reset with ``seed`` and ``owner``: the same two give the same game.
+    ``choose`` maps a stack ``[1, S, *frame]`` to an action ``[1]``. ``stop`` is asked before each
+    decision; True ends the episode early. Exceptions of a recorder propagate.
     """
     timestep = environment.reset(seed, owner)
     total, length = 0.0, 0
     while not timestep.last[0] and not stop():
         screen = environment.screen()
-        for sink in sinks:
-            sink.add(screen)
+        for recorder in recorders:
+            recorder.add(screen)
         timestep = environment.step(choose(timestep.stack))
         total += float(timestep.reward[0])
         length += 1
-    if timestep.last[0]:
-        for sink in sinks:
-            sink.end(environment.screen())
-    return EpisodeRecord(total, length)
+    finished = bool(timestep.last[0])
+    if finished:
+        for recorder in recorders:
+            recorder.end(environment.screen())
+    return EpisodeRecord(total, length, finished)
 
 
 def render_evaluation(
@@ -70,82 +65,74 @@ def render_evaluation(
     step: int,
     folder: Path,
     index: int,
-    stop: Callable[[], bool] = never,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EpisodeRecord | None:
-    """Play an episode into ``folder/eval_001/000000.png ...`` and ``folder/eval_001.mp4``.
+    """Record an episode as ``folder/eval_001/000000.png ...`` and ``folder/eval_001.mp4``.
 
-    Like an evaluation it is a function of what is learned, the run's seed and the step, and leaves
-    no trace in the training. Pictures never cost the training either: where one of the two fails
-    (disk full, encoder missing) that is one line in the log, its remains are removed, and the
-    other goes on. Returns None if it was stopped or if both failed; then nothing is left of it.
+    Like an evaluation, it depends only on the weights, the run's seed and the step, and does not
+    affect training. If one of the two recordings fails (disk full, encoder missing), a warning is
+    logged and the other continues. Returns None if the episode was stopped or both failed;
+    nothing is left on disk then.
     """
     name = f"eval_{index:03d}"
     try:
         environment = ScreenEnvironment(config)
     except ConfigError as error:
-        log.warning("No %s this time: %s.", name, error)
+        log.warning("Cannot record %s: %s.", name, error)
         return None
-    player = make_policy(numpy_generator(config.seed, "render actor", step))
+    policy = make_policy(numpy_generator(config.seed, "render actor", step))
     rate = environment.decisions_per_second
-    pictures = _Spared(f"{name}/", lambda: PngFolder(folder / name))
-    video = _Spared(f"{name}.mp4", lambda: Video(folder / f"{name}.mp4", rate))
-    stopped = False
-
-    def over() -> bool:
-        nonlocal stopped
-        stopped = stopped or stop() or (pictures.failed and video.failed)
-        return stopped
-
+    pictures = BestEffort(f"{name}/", lambda: PngFolder(folder / name))
+    video = BestEffort(f"{name}.mp4", lambda: Video(folder / f"{name}.mp4", rate))
     with closing(environment), pictures, video:
         record = play_episode(
             environment,
-            lambda stack: player.act(stack, config.evaluation.epsilon),
+            lambda stack: policy.act(stack, config.evaluation.epsilon),
             config.seed,
             f"render {step}",
             (pictures, video),
-            over,
+            lambda: stop() or (pictures.failed and video.failed),
         )
-        if stopped:
+        if not record.finished:
             pictures.discard()
             video.discard()
-    return None if stopped or (pictures.failed and video.failed) else record
+    return None if not record.finished or (pictures.failed and video.failed) else record
 
 
-class _Spared(Sink):
-    """A sink whose failure is a line in the log, after which it takes screens and does nothing."""
+class BestEffort(Recorder):
+    """Wraps a recorder that may fail: logs its first error, discards it and ignores the rest."""
 
-    def __init__(self, what: str, make: Callable[[], Sink]) -> None:
-        self._what = what
-        self._sink: Sink | None = None
+    def __init__(self, name: str, make: Callable[[], Recorder]) -> None:
+        self._name = name
+        self._recorder: Recorder | None = None
         self.failed = False
-        with self._spare():
-            self._sink = make()
+        try:
+            self._recorder = make()
+        except (OSError, ConfigError) as error:
+            self._fail(error)
 
     def add(self, screen: Array) -> None:
-        with self._spare():
-            if self._sink:
-                self._sink.add(screen)
+        self._attempt(lambda recorder: recorder.add(screen))
 
     def end(self, screen: Array) -> None:
-        with self._spare():
-            if self._sink:
-                self._sink.end(screen)
+        self._attempt(lambda recorder: recorder.end(screen))
 
     def close(self) -> None:
-        with self._spare():
-            if self._sink:
-                self._sink.close()
+        self._attempt(lambda recorder: recorder.close())
 
     def discard(self) -> None:
-        if self._sink:
-            self._sink.discard()
-        self._sink = None
+        if self._recorder:
+            self._recorder.discard()
+        self._recorder = None
 
-    @contextmanager
-    def _spare(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ConfigError) as error:
-            self.failed = True
-            log.warning("No %s this time: %s.", self._what, error)
-            self.discard()
+    def _attempt(self, call: Callable[[Recorder], None]) -> None:
+        if self._recorder:
+            try:
+                call(self._recorder)
+            except (OSError, ConfigError) as error:
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed = True
+        log.warning("Cannot record %s: %s.", self._name, error)
+        self.discard()

@@ -1,7 +1,7 @@
-"""Fixed-protocol episodes -> scores.
+"""Scores of whole episodes under a fixed protocol.
 
-An evaluation is a function of the network, the run's seed and the step: environments and
-generators are made afresh for it, so it leaves no trace in the training and can be repeated.
+An evaluation depends only on the weights, the run's seed and the step: it has its own environments
+and generators, so it does not affect training and can be repeated.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from dqn.types import Array
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of whole episodes, and under which protocol they were played."""
+    """Scores of whole episodes and the protocol they were played under."""
 
     game: str
     step: int
@@ -37,21 +37,19 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
-        """Mean return."""
         return float(np.mean(self.returns))
 
     @property
     def median(self) -> float:
-        """Median return."""
         return float(np.median(self.returns))
 
     @property
     def human_normalised(self) -> float | None:
-        """0 as a random player, 1 as a human tester; None where no such scores are published."""
+        """The mean, scaled to 0 for random play and 1 for a human; None if not published."""
         return scores.human_normalised(self.game, self.mean)
 
     def as_json(self) -> dict[str, Any]:
-        """Every field and the statistics drawn from them; nothing that depends on the clock."""
+        """Every field and statistic; nothing that depends on the clock."""
         return dataclasses.asdict(self) | {
             "mean": self.mean,
             "median": self.median,
@@ -68,14 +66,13 @@ def evaluate(
 ) -> Evaluation | None:
     """Play one whole episode in each of ``evaluation.episodes`` environments.
 
-    The first episode of each counts and no other: counting episodes as they end would favour
-    the short ones. ``owner`` names the seeds, so that other owners meet other games. Returns None
-    if ``stop()`` became true on the way.
+    Only the first episode of each counts: counting episodes as they end would favor short ones.
+    ``owner`` names the seeds; another owner gets other games. Returns None if ``stop()`` became
+    true before the end.
     """
     settings, n = config.evaluation, config.evaluation.episodes
     environment = envs.make(config, n)
-    generator = numpy_generator(config.seed, f"{owner} actor", step)
-    player = make_policy(generator)
+    policy = make_policy(numpy_generator(config.seed, f"{owner} actor", step))
     returns, lengths = np.zeros(n, np.float64), np.zeros(n, np.int64)
     try:
         timestep = environment.reset(config.seed, f"{owner} {step}")
@@ -84,7 +81,7 @@ def evaluate(
             if stop():
                 return None
             action = np.zeros(n, np.int64)
-            action[playing] = player.act(timestep.stack[playing], settings.epsilon)
+            action[playing] = policy.act(timestep.stack[playing], settings.epsilon)
             environment.send(action)
             timestep = environment.receive()
             returns += timestep.reward * playing
@@ -103,30 +100,29 @@ def evaluate(
 
 
 def held_out_states(config: Config) -> torch.Tensor:
-    """States that a random player meets, ``[M, S, *frame]``: the same for every run of a seed.
+    """States visited by random play, ``[M, S, *frame]``, the same for every run with that seed.
 
-    The mean over them of the greatest q-value shows whether values grow, settle or explode
-    (Mnih et al. 2015, figure 2c and d).
+    Their mean max Q shows whether values grow, settle or diverge (Mnih et al. 2015, figure 2).
     """
-    count, apart = config.evaluation.held_out_states, 4
+    count, spacing = config.evaluation.held_out_states, 4
     n = min(count, 8)
     environment = envs.make(config, n)
     generator = numpy_generator(config.seed, "held-out states")
-    picked: list[Array] = []
+    stacks: list[Array] = []
     try:
         timestep = environment.reset(config.seed, "held-out states")
-        while n * len(picked) < count:
-            for _ in range(apart):
+        while n * len(stacks) < count:
+            for _ in range(spacing):
                 environment.send(generator.integers(environment.spec.num_actions, size=n))
                 timestep = environment.receive()
-            picked.append(timestep.stack)
+            stacks.append(timestep.stack)
     finally:
         environment.close()
-    return torch.from_numpy(np.concatenate(picked)[:count])
+    return torch.from_numpy(np.concatenate(stacks)[:count])
 
 
-def mean_greatest_q(q_values: QValues, states: torch.Tensor, device: torch.device) -> float:
-    """Mean over ``states [M, S, *frame]`` of the greatest q-value."""
+def mean_max_q(q_values: QValues, states: torch.Tensor, device: torch.device) -> float:
+    """Mean over ``states [M, S, *frame]`` of the largest Q-value."""
     with torch.inference_mode():
         best = [q_values(part.to(device)).amax(1).cpu() for part in states.split(64)]
     return float(torch.cat(best).double().mean())

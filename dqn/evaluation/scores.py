@@ -1,7 +1,7 @@
-"""Published scores, human-normalised scores and intervals: data and arithmetic.
+"""Published Atari scores, human-normalised scores and confidence intervals.
 
-The numbers are in ``data/atari_scores.csv``; ``data/README.md`` names the source and the protocol
-of every column. Games are spelt as their folders are: ``SpaceInvaders``.
+``data/README.md`` gives the source and protocol of each column of ``data/atari_scores.csv``. Games
+are spelled as in Gymnasium: ``SpaceInvaders``.
 """
 
 import csv
@@ -19,7 +19,7 @@ TABLE = Path(__file__).parent / "data" / "atari_scores.csv"
 
 
 class Column(NamedTuple):
-    """One column of published scores: whose, and measured how."""
+    """Agent and evaluation protocol of one column of published scores."""
 
     agent: str
     frames_millions: int
@@ -51,12 +51,12 @@ COLUMNS: dict[str, Column] = {
     "cleanrl_dqn_40m": Column("CleanRL DQN", 40, _CLEANRL),
     "pfrl_dqn_200m": Column("PFRL DQN", 200, _BEST),
 }
-"""What each column of ``published`` is, in the order in which to show them."""
+"""The columns of ``published``, in display order."""
 
 
 @functools.cache
 def _table() -> dict[str, dict[str, float]]:
-    """``{game: {column: score}}``, empty cells left out."""
+    """``{game: {column: score}}`` without empty cells."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         return {
             row.pop("game"): {name: float(cell) for name, cell in row.items() if cell}
@@ -64,24 +64,19 @@ def _table() -> dict[str, dict[str, float]]:
         }
 
 
-def games() -> tuple[str, ...]:
-    """Every game of the table, in its order."""
-    return tuple(_table())
-
-
 def random_score(game: str) -> float | None:
-    """Mean score of random play, None where nobody published one."""
+    """Published mean score of random play, or None."""
     return _table().get(game, {}).get("random")
 
 
 def human_score(game: str) -> float | None:
-    """Mean score of a professional human tester, None where nobody published one."""
+    """Published mean score of a professional human tester, or None."""
     return _table().get(game, {}).get("human")
 
 
 def human_normalised(game: str, score: float) -> float | None:
-    """``(score - random) / (human - random)``: 0 is random play, 1 the human; None where nobody
-    published those two."""
+    """``(score - random) / (human - random)``: 0 is random play, 1 is the human tester; None if
+    those two scores are not published."""
     low, high = random_score(game), human_score(game)
     if low is None or high is None:
         return None
@@ -89,21 +84,20 @@ def human_normalised(game: str, score: float) -> float | None:
 
 
 def published(game: str) -> dict[str, float]:
-    """Scores of other people's agents in ``game``, in the order of ``COLUMNS``; empty for a game
-    without any."""
+    """Published agents' scores in ``game``, in the order of ``COLUMNS``; may be empty."""
     row = _table().get(game, {})
     return {column: row[column] for column in COLUMNS if column in row}
 
 
 def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float]:
-    """Mean, and the low and high end of its 95 % confidence interval (Student's t).
+    """Mean, and lower and upper end of its 95 % confidence interval (Student's t).
 
-    t rather than the bootstrap, because the bootstrap is far too narrow for 3 or 5 seeds. One
-    return alone says nothing of its spread: its interval is infinite.
+    Not the bootstrap, which is far too narrow for 3 or 5 seeds. A single return has an infinite
+    interval.
     """
     values = np.asarray(returns, np.float64)
     if values.ndim != 1 or not len(values):
-        raise ValueError(f"one or more returns are needed, not the shape {values.shape}")
+        raise ValueError(f"expected one or more returns, got shape {values.shape}")
     mean = float(values.mean())
     if len(values) == 1:
         return mean, -math.inf, math.inf
@@ -112,18 +106,9 @@ def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float
     return mean, mean - half, mean + half
 
 
-def interquartile_mean(scores: Sequence[float] | Array) -> float:
-    """Mean of the middle half: the lowest and the highest ``n // 4`` are left out (as rliable)."""
-    values = np.sort(np.asarray(scores, np.float64), axis=None)
-    if not len(values):
-        raise ValueError("one or more scores are needed")
-    cut = len(values) // 4
-    return float(values[cut : len(values) - cut].mean())
-
-
 def _student_975(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: by table where few, else Fisher's expansion around the
-    normal quantile (Abramowitz and Stegun 26.7.5), good to three decimals from 5 on."""
+    """The 97.5 % quantile of Student's t: a table up to 4 degrees of freedom, above that Fisher's
+    expansion around the normal quantile (Abramowitz and Stegun 26.7.5), exact to 3 decimals."""
     few = (12.7062, 4.3027, 3.1824, 2.7764)
     if freedom <= len(few):
         return few[freedom - 1]

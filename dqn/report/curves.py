@@ -1,12 +1,11 @@
-"""``curves.png``: returns, evaluations, epsilon and loss of a run so far, in one picture."""
+"""``curves.png``: a run's returns, evaluations, epsilon and loss so far."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dqn.evaluation import scores
+from dqn.storage.files import AtomicFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,33 +13,32 @@ if TYPE_CHECKING:
 Lines = list[dict[str, Any]]
 
 SMOOTHED = 10
-"""Reports in the running mean of the training return."""
+"""Reports averaged in the running mean of the training return."""
 
 
 def read_lines(path: Path) -> Lines:
-    """The objects of a .jsonl file, without one that is only half written; none if there is no
-    such file."""
+    """The objects of a .jsonl file except an incomplete last line; empty if there is no file."""
     if not path.exists():
         return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def draw_curves(folder: Path, title: str, game: str) -> None:
-    """Draw ``training.jsonl`` and ``evaluations.jsonl`` into ``curves.png``: a panel for each thing
-    that there is something to show of.
+    """Draw ``training.jsonl`` and ``evaluations.jsonl`` into ``curves.png``, a panel for each curve
+    that is not empty.
 
     Raises:
-        OSError: it cannot be written; an older picture stays.
+        OSError: the picture cannot be written; an older one is kept.
     """
-    # Imported here: it takes a second, and a run without a picture never needs it.
+    # Imported here because it takes a second.
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     training = read_lines(folder / "training.jsonl")
     evaluations = read_lines(folder / "evaluations.jsonl")
     curves = [
-        ("mean greatest q on held-out states", points(evaluations, "held_out_q"), "o-", "green"),
+        ("mean max Q on held-out states", points(evaluations, "held_out_q"), "o-", "green"),
         ("epsilon", points(training, "epsilon"), "-", "blue"),
         ("loss", points(training, "loss"), "-", "red"),
     ]
@@ -48,40 +46,36 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
     rows = (len(curves) + 2) // 2
     figure = Figure(figsize=(11, 3.5 * rows))
     figure.suptitle(title)
-    # margins by hand: to have them computed doubles the time
+    # Fixed margins: a computed layout doubles the time.
     figure.subplots_adjust(0.07, 0.14 / rows, 0.98, 1 - 0.14 / rows, wspace=0.22, hspace=0.06)
-    panels = figure.subplots(rows, 2, sharex=True, squeeze=False).flatten().tolist()
-    for axes in panels[len(curves) + 1 :]:
+    grid = figure.subplots(rows, 2, sharex=True, squeeze=False).flatten().tolist()
+    panels, unused = grid[: len(curves) + 1], grid[len(curves) + 1 :]
+    for axes in unused:
         axes.remove()
-    panels = panels[: len(curves) + 1]
     _draw_returns(panels[0], training, evaluations, game)
     for axes, (label, drawn, style, color) in zip(panels[1:], curves, strict=True):
-        style = style if len(drawn) > 1 else "o"  # a line needs two
+        style = style if len(drawn) > 1 else "o"  # a line needs two points
         axes.plot(*zip(*drawn, strict=True), style, color=f"tab:{color}")
         axes.set_ylabel(label)
     for axes in panels:
         axes.grid(alpha=0.3)
     for axes in panels[-2:]:
         axes.set_xlabel("step")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # six digits run into each other
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # six digits would overlap
         axes.tick_params(labelbottom=True)
-    aside = folder / ".curves.part.png"
-    figure.savefig(aside, dpi=90)
-    aside.replace(folder / "curves.png")
+    with AtomicFile(folder / "curves.png") as part:
+        figure.savefig(part, dpi=90, format="png")
 
 
 def points(lines: Lines, key: str, over: str = "step") -> list[tuple[float, float]]:
-    """``(step, value)`` of each line that has one; ``over``: what stands in the step's place."""
+    """``(step, value)`` of each line that has the key; ``over`` replaces ``step``."""
     return [(line[over], line[key]) for line in lines if line.get(key) is not None]
 
 
 def running_mean(values: list[float], window: int) -> list[float]:
-    """The mean of each value and the ``window - 1`` before it, or of as many as there are."""
-    sums = np.cumsum([0.0, *values])
-    begins = np.maximum(np.arange(len(values)) + 1 - window, 0)
-    ends = np.arange(len(values)) + 1
-    means: list[float] = ((sums[ends] - sums[begins]) / (ends - begins)).tolist()
-    return means
+    """The mean of each value and up to ``window - 1`` values before it."""
+    parts = (values[max(0, end - window) : end] for end in range(1, len(values) + 1))
+    return [sum(part) / len(part) for part in parts]
 
 
 def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) -> None:
@@ -90,12 +84,12 @@ def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) 
     if returns:
         axes.plot(
             steps, returns, "-" if len(returns) > 1 else "o", color="tab:gray", alpha=0.5,
-            label="training episodes (mean of a report)",
+            label="training episodes (mean per report)",
         )  # fmt: skip
     if len(returns) > 1:
         axes.plot(
             steps, running_mean(returns, SMOOTHED), color="black", linewidth=1,
-            label=f"its running mean over {SMOOTHED}",
+            label=f"running mean over {SMOOTHED} reports",
         )  # fmt: skip
     evaluated = [line["step"] for line in evaluations]
     if evaluated:

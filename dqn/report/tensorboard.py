@@ -1,4 +1,4 @@
-"""TensorBoard's event file, written here and now: an error is ours to see, and no thread's."""
+"""TensorBoard's event files, written synchronously so that errors are not lost in a thread."""
 
 import io
 import re
@@ -17,25 +17,25 @@ from dqn.types import Array
 
 
 class EventWriter:
-    """One more event file in a run's folder; TensorBoard reads them as one, in order of name."""
+    """Writes a new event file in a run's folder; TensorBoard joins a run's files by name."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Begin to write at ``step``; what older files hold of later steps is hidden."""
+        """Start at ``step``; TensorBoard hides what older files hold of later steps."""
         self._journal = Journal(folder / _next_name(folder))
         self._add(Event(wall_time=time.time(), file_version="brain.Event:2"))
         begin = SessionLog(status=SessionLog.START)
         self._add(Event(wall_time=time.time(), step=step + 1 if step else 0, session_log=begin))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """A point of a curve."""
+        """Write a point of a curve."""
         self._add_summary(scalar(tag, value), step)
 
     def image(self, tag: str, pixels: Array, step: int) -> None:
-        """A grey picture ``[H, W]``, uint8."""
+        """Write a gray image ``[H, W]``, uint8."""
         self._add_summary(image(tag, pixels, dataformats="HW"), step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
-        """A page of text."""
+        """Write a text."""
         self._add_summary(text(tag, markdown), step)
 
     def _add_summary(self, summary: Summary, step: int) -> None:
@@ -47,38 +47,31 @@ class EventWriter:
         self._journal.append(record.getvalue())
 
 
-Seconds = dict[str, dict[int, float]]
-"""For each tag the steps of its points, and when in the run's wall time each was written."""
+def read_seconds(folder: Path, tags: Collection[str]) -> dict[str, dict[int, float]]:
+    """Wall time of the run at which each point was written: ``{tag: {step: seconds}}``.
 
-
-def read_seconds(folder: Path, tags: Collection[str]) -> Seconds:
-    """When each point of ``tags`` was written, in seconds of the run's wall time.
-
-    The time between two sessions is left out, and so are a session's start and the emulators'
-    coming back; what a kill took from the run is part of its time. A file that was cut off, or is
-    being written, counts up to its last whole record.
+    Time between two sessions is excluded; steps lost in a kill and repeated are included. An
+    incomplete last record is ignored.
     """
-    seconds: Seconds = {tag: {} for tag in tags}
-    past = 0.0
+    seconds: dict[str, dict[int, float]] = {tag: {} for tag in tags}
+    elapsed = 0.0
     for number in sorted(_numbers(folder)):
-        passed, before = 0.0, None
+        previous = None
         for event in map(Event.FromString, RawEventFileLoader(str(folder / _name(number))).Load()):
-            # A clock that was put back costs what passed since the point before; one that was put
-            # forward cannot be told from a run that stood still.
-            passed += max(0.0, event.wall_time - (before or event.wall_time))
-            before = event.wall_time
-            if event.HasField("session_log"):  # older files' later steps were lost, and made again
+            # max: the clock may have been set back
+            elapsed += max(0.0, event.wall_time - (previous or event.wall_time))
+            previous = event.wall_time
+            if event.HasField("session_log"):  # later steps of older files were lost and repeated
                 for tag, points in seconds.items():
-                    seconds[tag] = {s: at for s, at in points.items() if s < event.step}
+                    seconds[tag] = {step: at for step, at in points.items() if step < event.step}
             for value in event.summary.value:
                 if value.tag in seconds:
-                    seconds[value.tag][event.step] = past + passed
-        past += passed
+                    seconds[value.tag][event.step] = elapsed
     return seconds
 
 
 def _next_name(folder: Path) -> str:
-    """A name after every older one's, even within one second or with the clock put back."""
+    """A name that sorts after all others, even within a second or with the clock set back."""
     return _name(max([int(time.time()), *(n + 1 for n in _numbers(folder))]))
 
 

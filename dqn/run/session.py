@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dqn.config import Config, ConfigError
 from dqn.envs.protocol import protocol_name
 from dqn.evaluation.episode import render_evaluation
-from dqn.evaluation.evaluate import evaluate, held_out_states, mean_greatest_q
+from dqn.evaluation.evaluate import evaluate, held_out_states, mean_max_q
 from dqn.learning.interfaces import Agent, LearnerProtocol
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import Metrics
@@ -144,7 +144,7 @@ class Session:
             return
         held_out_q = None
         if model.q_values:
-            held_out_q = mean_greatest_q(model.q_values, self._held_out, self._device)
+            held_out_q = mean_max_q(model.q_values, self._held_out, self._device)
         seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
         if self.metrics.log_evaluation(result, held_out_q, stack, seconds):

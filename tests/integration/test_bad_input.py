@@ -488,14 +488,14 @@ def test_reading_a_run(
         (["evaluate", "RUN", "--json=no/where.json"], "cannot write no/where.json: No such file"),
         (["evaluate", "RUN", "--json=checkpoints"], "cannot write checkpoints: Is a directory"),
         (["evaluate", "RUN", "--json="], "--json needs a value: a text"),
-        (["play", "RUN"], "play shows a game with --video FILE, --gif FILE, --png FOLDER"),
+        (["play", "RUN"], "play needs at least one of --video FILE, --gif FILE, --png FOLDER"),
         (["play", "RUN", "--window"], "no display to open a window on"),
-        (["play", "RUN", "--gif=checkpoints"], "cannot write the pictures"),
+        (["play", "RUN", "--gif=checkpoints"], "cannot record the game"),
         (
             ["play", "RUN", "--video=/dev/null/a.mp4"],
-            "cannot write the pictures: /dev/null: File exists",
+            "cannot record the game: /dev/null: File exists",
         ),
-        (["play", "RUN", "--png=checkpoints"], "checkpoints holds other files than pictures"),
+        (["play", "RUN", "--png=checkpoints"], "checkpoints holds files other than pictures"),
     ],
 )
 def test_where_a_reader_writes(

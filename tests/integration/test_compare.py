@@ -9,7 +9,8 @@ import pytest
 from support.runs import CARTPOLE, NEVER, train
 
 import dqn.report.tensorboard
-from dqn.commands.compare import draw, tell
+from dqn.commands.compare import draw
+from dqn.report.run_record import read_run
 from dqn.report.tensorboard import EventWriter, read_seconds
 from main import main
 
@@ -97,7 +98,7 @@ def test_the_table_by_hand(
     shown = capsys.readouterr()
     head, *rows = shown.out.splitlines()[2:5]
     assert cells(head) == [
-        "run", "steps", "minutes", "last", "best", "of step", "by 250 steps", "in 3.0 minutes",
+        "run", "steps", "minutes", "last", "best", "at step", "by 250 steps", "in 3.0 minutes",
     ]  # fmt: skip
     assert cells(rows[0]) == [
         fast,
@@ -160,7 +161,7 @@ def test_real_runs_of_two_seeds_and_their_picture(
     assert [cells(row)[:2] for row in rows[1:]] == [[run, "800"] for run in runs]
     assert "by 800 steps" in rows[0] and re.search(r"in 0\.\d minutes", rows[0])
     assert cv2.imread(str(picture)).shape == (320, 880, 3)
-    for run in map(tell, runs):
+    for run in map(read_run, runs):
         moments = [line["minutes"] for line in run.training + run.evaluations]
         assert all(0 < moment < 2 for moment in moments)
         assert run.training[-1]["minutes"] <= run.evaluations[-1]["minutes"]
@@ -177,7 +178,7 @@ def test_without_the_clock_there_is_no_time(
     assert main(["compare", *runs]) == 0
     head, _, second = capsys.readouterr().out.splitlines()[2:5]
     assert "minutes" not in head.replace("  minutes", "") and cells(second)[2] == "-"
-    draw([tell(run) for run in runs], tmp_path / "steps.png", "Pong")
+    draw([read_run(run) for run in runs], tmp_path / "steps.png", "Pong")
     assert cv2.imread(str(tmp_path / "steps.png")).shape == (320, 440, 3)
 
 
@@ -188,7 +189,7 @@ def test_other_protocols_are_warned_of(
     other = make_run(tmp_path / "b-seed1", watch, {100: 3}, pace=1, protocol="machado", epsilon=0)
     assert main(["compare", one, other]) == 0
     warning = capsys.readouterr().err
-    assert warning.startswith("warning: these scores were not come by in the same way (")
+    assert warning.startswith("warning: these runs were evaluated under different protocols (")
     assert f"{one}: protocol classic, epsilon 0.05; {other}: protocol machado, epsilon 0" in warning
 
 
@@ -205,10 +206,13 @@ def test_what_cannot_be_compared(
     (tmp_path / "g-seed1/events.out.tfevents.0000000001.dqn").mkdir()
     (tmp_path / "folder.png").mkdir()
     for arguments, sentence in {
-        (pong, breakout): "runs of one game compare, and these are of Breakout and Pong",
-        (young,): "there are no evaluations that could be compared",
+        (pong, breakout): "only runs of one game can be compared, not Breakout and Pong",
+        (young,): "none of the runs has an evaluation to compare",
         (pong, broken): f"{broken}/evaluations.jsonl is damaged: ",
-        (pong, nothing): f"{nothing}/evaluations.jsonl is damaged: line 1 is not what a run writes",
+        (
+            pong,
+            nothing,
+        ): f"{nothing}/evaluations.jsonl is damaged: line 1 has missing or invalid fields",
         (pong, hidden): f"cannot read TensorBoard's files in {hidden}: ",
         (pong, f"{tmp_path}/e"): f"{tmp_path}/e is no run's folder: it has no config.yaml",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
@@ -226,7 +230,7 @@ def test_half_a_line_is_left_for_later(tmp_path: Path, watch: Watch) -> None:
     run = make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 5}, pace=1)
     file = Path(run) / "evaluations.jsonl"
     file.write_text(file.read_text()[:-10])
-    assert [line["step"] for line in tell(run).evaluations] == [100]
+    assert [line["step"] for line in read_run(run).evaluations] == [100]
 
 
 def test_a_run_twice_is_one_run_and_another_config_no_seed(
@@ -271,7 +275,7 @@ def test_a_young_run_is_left_out(
     young = make_run(tmp_path / "b-seed1", watch, {}, pace=1)
     assert main(["compare", young, run]) == 0
     shown = capsys.readouterr()
-    assert shown.err == f"warning: {young} has no evaluations, and is left out\n"
+    assert shown.err == f"warning: {young} has no evaluations yet; skipping it\n"
     assert young not in shown.out
 
 
@@ -283,7 +287,7 @@ def test_an_evaluation_that_is_being_written_waits_for_its_clock(
     file = Path(run) / "evaluations.jsonl"
     line = json.loads(file.read_text().splitlines()[-1]) | {"step": 300}
     file.write_text(f"{file.read_text()}{json.dumps(line)}\n")
-    assert [(line["step"], line["minutes"]) for line in tell(run).evaluations] == [
+    assert [(line["step"], line["minutes"]) for line in read_run(run).evaluations] == [
         (100, 1),
         (200, 2),
     ]
@@ -295,7 +299,7 @@ def test_the_picture_has_a_color_for_each_config(tmp_path: Path, watch: Watch) -
         for name, score in (("a-seed1", -3), ("b-seed1", 8))
     ]
     (Path(runs[1]) / "config.yaml").write_text("game: Pong\nreplay: {gamma: 0.98}\n")
-    draw([tell(run) for run in runs], tmp_path / "both.png", "Pong")
+    draw([read_run(run) for run in runs], tmp_path / "both.png", "Pong")
     picture = cv2.imread(str(tmp_path / "both.png"))
     for name, blue_green_red in {"first": (180, 119, 31), "second": (14, 127, 255)}.items():
         assert (picture == blue_green_red).all(-1).sum() > 50, name

@@ -30,7 +30,7 @@ from support.runs import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import dqn.report.metrics
+import dqn.report.progress
 from dqn.config import Config
 from dqn.config.options import load_config, parse_training, training_parser
 from dqn.report.curves import draw_curves
@@ -247,8 +247,8 @@ def test_a_step_is_evaluated_by_its_number(pong: Path, capfd: pytest.CaptureFixt
 def test_without_a_terminal_there_are_plain_lines(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dqn.report.metrics, "LINE_SECONDS", 0)
-    monkeypatch.setattr(dqn.report.metrics, "SHOW_SECONDS", 0)
+    monkeypatch.setattr(dqn.report.progress, "LINE_SECONDS", 0)
+    monkeypatch.setattr(dqn.report.progress, "SHOW_SECONDS", 0)
     run = train(tmp_path, SHORT, NEVER)
     said = capfd.readouterr().err
     assert re.search(

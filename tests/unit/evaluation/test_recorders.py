@@ -1,4 +1,4 @@
-"""Pictures and films of real games, and what happens when they cannot be written."""
+"""Recordings of real games, and what happens when they cannot be written."""
 
 import logging
 import resource
@@ -13,18 +13,19 @@ from PIL import Image
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs import ScreenEnvironment
-from dqn.evaluation import video as films
+from dqn.evaluation import video as video_module
 from dqn.evaluation.episode import play_episode, render_evaluation
-from dqn.evaluation.recorders import PngFolder, Sink, Window
-from dqn.evaluation.video import Gif, Video
+from dqn.evaluation.gif import Gif
+from dqn.evaluation.recorders import PngFolder, Recorder, Window
+from dqn.evaluation.video import Video
 from dqn.learning.actor import Actor
 
 FRAMES = 200
 """Emulator frames of a test's episode: some fifty decisions, the no-ops taken off."""
 
 
-class Kept(Sink):
-    """Remembers the screens."""
+class Kept(Recorder):
+    """Keeps the screens."""
 
     def __init__(self):
         self.screens = []
@@ -37,45 +38,42 @@ class Kept(Sink):
     def end(self, screen):
         self.last = screen
 
-    def close(self):
-        pass
+    def close(self): ...
 
-    def discard(self):
-        pass
+    def discard(self): ...
+
+
+def make_environment(game):
+    return ScreenEnvironment(Config(game=game, env=EnvConfig(max_episode_frames=FRAMES)))
 
 
 @pytest.fixture(params=["Pong", "Breakout"], scope="module")
 def environment(request):
-    return ScreenEnvironment(Config(game=request.param, env=EnvConfig(max_episode_frames=FRAMES)))
+    return make_environment(request.param)
 
 
 @pytest.fixture(scope="module")
 def breakout():
-    return ScreenEnvironment(Config(game="Breakout", env=EnvConfig(max_episode_frames=FRAMES)))
+    return make_environment("Breakout")
 
 
-def random_player(environment):
-    generator = np.random.default_rng(0)
-    return lambda stack: generator.integers(environment.spec.num_actions, size=1)
-
-
-def play(environment, *sinks, **options):
-    """The record of a short episode and its screens, the last one apart where it ended."""
-    kept = Kept()
-    choose = random_player(environment)
-    record = play_episode(environment, choose, 1, "test", [kept, *sinks], **options)
+def play(environment, *recorders, **options):
+    """The record of a random player's short episode and its screens, the final one apart."""
+    kept, generator = Kept(), np.random.default_rng(0)
+    choose = lambda stack: generator.integers(environment.spec.num_actions, size=1)  # noqa: E731
+    record = play_episode(environment, choose, 1, "test", [kept, *recorders], **options)
     return record, kept.screens, kept.last
 
 
-def screens_of(count=3, shape=(210, 160)):
-    """Noise in 64 colors, which no encoder makes small."""
+def screens_of(count, shape=(210, 160)):
+    """Noise in 64 colors, which no encoder compresses well."""
     generator = np.random.default_rng(0)
     return [generator.integers(0, 4, (*shape, 3)).astype(np.uint8) * 80 for _ in range(count)]
 
 
-def fill(sink, count=3):
-    for screen in screens_of(count):
-        sink.add(screen)
+def fill(recorder, count=3, shape=(210, 160)):
+    for screen in screens_of(count, shape):
+        recorder.add(screen)
 
 
 def names(folder):
@@ -99,7 +97,7 @@ def largest_file(size):
 def test_pictures_are_the_screens(environment, tmp_path):
     with PngFolder(tmp_path / "new" / "pictures") as folder:
         record, screens, _ = play(environment, folder)
-        assert names(tmp_path / "new") == ["pictures.part"]
+        assert names(tmp_path / "new") == [".pictures.part"]
     assert record.length == len(screens) > 40
     assert names(tmp_path / "new") == ["pictures"]
     assert names(tmp_path / "new" / "pictures") == [f"{i:06d}.png" for i in range(len(screens))]
@@ -112,7 +110,7 @@ def test_pictures_are_the_screens(environment, tmp_path):
 def test_video_has_every_screen(environment, tmp_path):
     with Video(tmp_path / "game.mp4") as video:
         record, screens, last = play(environment, video)
-        assert names(tmp_path) == ["game.mp4.part"]
+        assert names(tmp_path) == [".game.mp4.part"]
     assert names(tmp_path) == ["game.mp4"]
     with av.open(str(tmp_path / "game.mp4")) as file:
         stream = file.streams.video[0]
@@ -142,71 +140,98 @@ def test_gif_has_every_screen_in_its_own_colors(environment, tmp_path):
     assert (tmp_path / "game.gif").stat().st_size < 100_000
 
 
-def test_gif_of_too_many_colors_takes_the_nearest(tmp_path):
+def gif_of(path, *screens):
+    """Write the screens and read them back, without the enlargement."""
+    with Gif(path) as gif:
+        for screen in screens:
+            gif.add(screen)
+    with Image.open(path) as picture:
+        for i in range(picture.n_frames):
+            picture.seek(i)
+            yield np.asarray(picture.convert("RGB"))[::2, ::2]
+
+
+def test_gif_has_256_exact_colors_in_every_frame(tmp_path):
+    generator = np.random.default_rng(0)
+    screens = []
+    for count in (256, 2, 255, 256, 1):
+        palette = generator.integers(0, 256, (count, 3)).astype(np.uint8)
+        often = generator.dirichlet(np.full(count, 0.3))  # a few are common and most are rare
+        screens.append(palette[generator.choice(count, size=(60, 40), p=often)])
+    for frame, screen in zip(gif_of(tmp_path / "game.gif", *screens), screens, strict=True):
+        np.testing.assert_array_equal(frame, screen)
+
+
+def test_gif_of_more_colors_is_close(tmp_path):
     ramp = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     screen = np.stack([ramp, ramp.T, np.zeros_like(ramp)], axis=2)
+    screens = [np.roll(screen, shift, axis=0) for shift in range(3)]
+    for frame, screen in zip(gif_of(tmp_path / "game.gif", *screens), screens, strict=True):
+        assert len(np.unique(frame.reshape(-1, 3), axis=0)) <= 256
+        assert np.abs(frame.astype(int) - screen).mean() < 10
+
+
+def test_gif_writes_as_it_goes_and_only_what_changes(tmp_path):
+    (noise,) = screens_of(1)
+    file = tmp_path / ".game.gif.part"
     with Gif(tmp_path / "game.gif") as gif:
-        for shift in range(3):
-            gif.add(np.roll(screen, shift, axis=0))
+        gif.add(noise)
+        first = file.stat().st_size
+        assert first > 10_000
+        for i in range(500):
+            noise = noise.copy()
+            noise[100, i % 160] ^= 255
+            gif.add(noise)
+        assert 500 * 20 < file.stat().st_size - first < 500 * 60
+        gif.add(noise)
     with Image.open(tmp_path / "game.gif") as picture:
-        assert picture.n_frames == 3
-        frame = np.asarray(picture.convert("RGB"))[::2, ::2]
-        assert len(np.unique(frame.reshape(-1, 3), axis=0)) <= 255
-        assert np.abs(frame.astype(int) - screen).mean() < 40
+        assert picture.n_frames == 502, "one that repeats the last is a frame too"
 
 
 @pytest.mark.parametrize("shape", [(210, 160), (7, 5), (400, 600)])
-def test_any_size_makes_a_film(tmp_path, shape):
-    for sink in (Video(tmp_path / "game.mp4", 50), Gif(tmp_path / "game.gif", 50)):
-        with sink:
-            for screen in screens_of(2, shape):
-                sink.add(screen)
+def test_any_size_can_be_recorded(tmp_path, shape):
+    for recorder in (Video(tmp_path / "game.mp4", 50), Gif(tmp_path / "game.gif", 50)):
+        with recorder:
+            fill(recorder, 2, shape)
     with av.open(str(tmp_path / "game.mp4")) as file:
         assert [frame.height for frame in file.decode(video=0)] == [2 * shape[0]] * 2
     with Image.open(tmp_path / "game.gif") as picture:
         assert picture.n_frames == 2 and picture.size == (2 * shape[1], 2 * shape[0])
 
 
-def test_pictures_are_capped(tmp_path):
+def test_the_number_of_pictures_is_limited(tmp_path):
     with PngFolder(tmp_path / "pictures", limit=2) as folder:
         fill(folder, 4)
     assert names(tmp_path / "pictures") == ["000000.png", "000001.png"]
 
 
-# What is left where
+# What is left on disk
 
 
 @pytest.mark.parametrize("make", [PngFolder, Video, Gif])
-def test_an_interrupted_film_leaves_nothing(tmp_path, make):
-    def interrupted():
-        with make(tmp_path / "film") as sink:
-            fill(sink)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
+def test_an_interrupted_recording_leaves_nothing(tmp_path, make):
+    with pytest.raises(KeyboardInterrupt), make(tmp_path / "film") as recorder:  # noqa: PT012
+        fill(recorder)
+        raise KeyboardInterrupt
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("make", [PngFolder, Video, Gif])
-def test_without_screens_there_is_no_film(tmp_path, make):
+def test_without_screens_there_is_no_recording(tmp_path, make):
     with make(tmp_path / "film"):
         pass
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("make", [PngFolder, Video, Gif])
-def test_a_film_replaces_an_older_one_and_what_a_killed_process_left(tmp_path, make):
-    for count in (3, 1):
-        sink = make(tmp_path / "film")
-        fill(sink, count)
-        if count == 3:
-            sink.close()
-            sink = make(tmp_path / "film")
-            fill(sink)  # and is never closed
-            before = (tmp_path / "film").stat().st_mtime_ns
-        else:
-            sink.close()
+def test_a_recording_replaces_an_older_one_and_what_a_killed_process_left(tmp_path, make):
+    with make(tmp_path / "film") as recorder:
+        fill(recorder)
+    before = (tmp_path / "film").stat().st_mtime_ns
+    killed = make(tmp_path / "film")
+    fill(killed)
+    with make(tmp_path / "film") as recorder:
+        fill(recorder, 1)
     assert names(tmp_path) == ["film"]
     assert (tmp_path / "film").stat().st_mtime_ns > before
     if make is PngFolder:
@@ -215,35 +240,32 @@ def test_a_film_replaces_an_older_one_and_what_a_killed_process_left(tmp_path, m
 
 def test_a_folder_with_other_files_is_not_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="holds other files than pictures"):
+    with pytest.raises(ConfigError, match="holds files other than pictures"):
         PngFolder(tmp_path)
     assert names(tmp_path) == ["thesis.txt"]
 
 
 @pytest.mark.parametrize("make", [Video, Gif])
-def test_a_folder_is_no_name_for_a_film(tmp_path, make):
+def test_a_folder_is_not_replaced_by_a_file(tmp_path, make):
     with pytest.raises(OSError, match="is a folder"):
         make(tmp_path)
 
 
 @pytest.mark.parametrize("make", [PngFolder, Video, Gif])
 def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, make):
-    def film():
-        with make(tmp_path / "film") as sink:
-            fill(sink, 20)
-
-    with largest_file(1_000), pytest.raises(OSError, match="too large"):
-        film()
+    full = pytest.raises(OSError, match="too large")
+    with largest_file(1_000), full, make(tmp_path / "film") as recorder:
+        fill(recorder, 20)
     assert names(tmp_path) == []
 
 
 # An episode
 
 
-def test_an_episode_ends_where_it_is_told(breakout):
+def test_an_episode_can_be_stopped(breakout):
     left = iter([False] * 5 + [True])
     record, screens, last = play(breakout, stop=lambda: next(left))
-    assert record.length == len(screens) == 5 and last is None
+    assert record.length == len(screens) == 5 and last is None and not record.finished
 
 
 def test_an_episode_is_a_whole_game_not_a_life():
@@ -258,7 +280,7 @@ def test_an_episode_is_a_whole_game_not_a_life():
 
 
 def render(folder, step=1_000, game="Breakout", **options):
-    """What training does after an evaluation, with a network that likes the first action best."""
+    """What training does after an evaluation, with a policy that always takes the first action."""
     config = Config(game=game, env=EnvConfig(max_episode_frames=FRAMES))
 
     def make_policy(generator):
@@ -276,24 +298,27 @@ def test_evaluation_pictures(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_evaluation_pictures_are_a_function_of_the_step(tmp_path):
+def test_evaluation_pictures_depend_on_the_step_alone(tmp_path):
     def pictures(name, step):
         render(tmp_path / name, step)
-        files = sorted((tmp_path / name / "eval_001").iterdir())
-        return [path.read_bytes() for path in files]
+        return [path.read_bytes() for path in sorted((tmp_path / name / "eval_001").iterdir())]
 
     first = pictures("a", 1_000)
     assert pictures("b", 1_000) == first
     assert pictures("c", 2_000) != first
 
 
-def test_a_game_that_cannot_be_drawn_costs_a_line(tmp_path, caplog, monkeypatch):
-    for module in [name for name in sys.modules if name == "pygame" or name.startswith("pygame.")]:
-        monkeypatch.setitem(sys.modules, module, None)
+def test_a_game_that_cannot_be_drawn_is_one_warning(tmp_path, caplog, monkeypatch):
+    hide("pygame", monkeypatch)
     assert render(tmp_path, game="CartPole-v1") is None
     assert names(tmp_path) == []
     (line,) = log_lines(caplog)
-    assert line.startswith("No eval_001 this time: CartPole-v1 cannot be drawn")
+    assert line.startswith("Cannot record eval_001: CartPole-v1 cannot be drawn")
+
+
+def hide(package, monkeypatch):
+    for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, module, None)
 
 
 def log_lines(caplog):
@@ -302,58 +327,58 @@ def log_lines(caplog):
     return [record.getMessage() for record in caplog.records]
 
 
-def test_full_disk_costs_the_video_alone(tmp_path, caplog):
-    with largest_file(3_000):  # enough for a picture, not for a film
+def test_a_full_disk_costs_the_video_alone(tmp_path, caplog):
+    with largest_file(3_000):  # enough for a picture, not for a video
         record = render(tmp_path)
     assert names(tmp_path) == ["eval_001"]
     assert len(names(tmp_path / "eval_001")) == record.length
     (line,) = log_lines(caplog)
-    assert line.startswith("No eval_001.mp4 this time: ") and "too large" in line
+    assert line.startswith("Cannot record eval_001.mp4: ") and "too large" in line
 
 
-def test_full_disk_costs_both(tmp_path, caplog):
+def test_a_full_disk_costs_both(tmp_path, caplog):
     with largest_file(100):
         assert render(tmp_path) is None
     assert names(tmp_path) == []
     assert len(log_lines(caplog)) == 2
 
 
-def test_rename_that_fails(tmp_path, caplog, monkeypatch):
+def test_a_rename_that_fails_costs_both(tmp_path, caplog, monkeypatch):
     def full(source, target):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr("os.rename", full)
     assert render(tmp_path) is None
     assert names(tmp_path) == []
     assert len(log_lines(caplog)) == 2
 
 
-def test_missing_encoder_costs_the_video_alone(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(films, "VIDEO_ENCODER", "no_such_encoder")
+def test_a_missing_encoder_costs_the_video_alone(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(video_module, "VIDEO_ENCODER", "no_such_encoder")
     record = render(tmp_path)
     assert names(tmp_path) == ["eval_001"]
     assert len(names(tmp_path / "eval_001")) == record.length
     (line,) = log_lines(caplog)
-    assert "No eval_001.mp4 this time" in line and "no no_such_encoder encoder" in line
+    assert "Cannot record eval_001.mp4" in line and "no no_such_encoder encoder" in line
 
 
-def test_missing_library_costs_the_video_alone(tmp_path, caplog, monkeypatch):
-    for module in [name for name in sys.modules if name == "av" or name.startswith("av.")]:
-        monkeypatch.setitem(sys.modules, module, None)
+def test_a_missing_library_costs_the_video_alone(tmp_path, caplog, monkeypatch):
+    hide("av", monkeypatch)
     render(tmp_path)
     assert names(tmp_path) == ["eval_001"]
     (line,) = log_lines(caplog)
     assert "no libx264 encoder" in line
 
 
-def test_a_folder_in_use_costs_the_pictures_alone(tmp_path, caplog):
+def test_a_folder_with_other_files_costs_the_pictures_alone(tmp_path, caplog):
     (tmp_path / "eval_001").mkdir()
     (tmp_path / "eval_001" / "notes.txt").write_text("mine")
     assert render(tmp_path) is not None
     assert names(tmp_path) == ["eval_001", "eval_001.mp4"]
     assert names(tmp_path / "eval_001") == ["notes.txt"]
     (line,) = log_lines(caplog)
-    assert line.startswith("No eval_001/ this time: ")
+    assert line.startswith("Cannot record eval_001/: ")
 
 
 def test_a_stopped_evaluation_leaves_nothing(tmp_path, caplog):
@@ -378,7 +403,7 @@ def test_no_window_without_pygame(monkeypatch):
         Window("DQN")
 
 
-def test_window_shows_the_screen_and_its_closing_ends_the_play(breakout, monkeypatch):
+def test_the_window_shows_the_screen_and_closing_it_ends_the_episode(breakout, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with Window("DQN", frames_per_second=1000) as window:
         record, _, last = play(breakout, window, stop=window.closed)

@@ -1,4 +1,4 @@
-"""``curves.png`` shows what there is, and no empty panel."""
+"""``curves.png`` shows every curve that is not empty, and no empty panel."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ def test_running_mean_by_hand() -> None:
     assert running_mean([], 3) == []
 
 
-def test_points_are_those_lines_that_have_one() -> None:
+def test_points_are_of_the_lines_that_have_the_key() -> None:
     lines = [{"step": 1, "loss": None}, {"step": 2, "loss": 0.5}, {"step": 3}]
     assert points(lines, "loss") == [(2, 0.5)]
 
 
 @pytest.mark.parametrize("loss, epsilon, rows", [(0.5, 0.1, 2), (None, 0.0, 1), (0.5, 0.0, 1)])
-def test_a_panel_for_each_thing_there_is(
+def test_each_curve_has_a_panel_unless_it_is_zero(
     loss: float | None, epsilon: float, rows: int, tmp_path: Path
 ) -> None:
     lines = [
@@ -41,6 +41,6 @@ def test_a_single_report_can_be_seen(tmp_path: Path) -> None:
         assert (picture == blue_green_red).all(-1).sum() > 9, name
 
 
-def test_a_run_that_has_nothing_to_show_yet(tmp_path: Path) -> None:
+def test_a_run_without_reports_can_be_drawn(tmp_path: Path) -> None:
     draw_curves(tmp_path, "a run", "Breakout")
     assert (tmp_path / "curves.png").exists()
