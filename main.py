@@ -43,9 +43,9 @@ def train_command(arguments: list[str]) -> int:
 
     options = parse_training(training_parser(), arguments)
     if options.print_config:
-        from dqn.envs import resolve
+        from dqn.envs import resolve_game
 
-        game = options.config.game and resolve(options.config.game)
+        game = options.config.game and resolve_game(options.config.game)
         print(as_yaml(dataclasses.replace(options.config, game=game)), end="")
         return 0
     from dqn.run.process import log_to_terminal

@@ -1,4 +1,4 @@
-"""What the machine has: devices, cores, a terminal; and a word when a GPU stands idle."""
+"""Devices, CPU threads and the terminal of the machine we run on."""
 
 import logging
 import os
@@ -13,36 +13,36 @@ log = logging.getLogger("dqn")
 
 
 def resolve_device(name: str, field: str = "device") -> torch.device:
-    """The device called ``auto``, ``cpu`` or ``cuda`` in a field of the config.
+    """The torch device for ``auto``, ``cpu`` or ``cuda``; ``field`` is the setting it comes from.
 
     Raises:
-        ConfigError: cuda was asked for and torch cannot use one.
+        ConfigError: cuda was requested but torch cannot use it.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ConfigError(f"{field} is cuda, but {_why_no_cuda()}; use --{field} cpu or auto")
     if name == "auto" and not available and _gpu_present():
-        log.warning("A GPU is present, but %s: running on the CPU.", _why_no_cuda())
+        log.warning("This machine has a GPU, but %s. Running on the CPU.", _why_no_cuda())
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS
 
 
 def in_terminal() -> bool:
-    """Whether somebody may be watching a bar on stderr."""
+    """Whether stderr is a terminal, which can show a progress bar."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def use_threads(threads: int) -> int:
-    """Give torch so many CPU threads (0: one for each core); returns how many that is.
+    """Set the number of CPU threads torch uses (0: one per core), and return it.
 
-    They take numbers below 1e-38 for 0: an ordinary multiplication by one costs a hundred cycles,
-    and an optimiser's squares of small gradients are full of them.
+    Also flushes denormals (below 1e-38) to zero: multiplying by one costs a hundred cycles, and an
+    optimizer's squares of small gradients are full of them.
     """
     count = threads or cores()
     torch.set_flush_denormal(True)
@@ -51,11 +51,11 @@ def use_threads(threads: int) -> int:
 
 
 def use_deterministic_operations(device: torch.device) -> None:
-    """From now on a GPU gives equal bits each time, or an error where torch knows no way to."""
+    """Make a GPU reproduce the same bits; torch raises an error for operations that cannot."""
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first matmul
         torch.use_deterministic_algorithms(True)
-        # Else torch writes NaN into all new memory: the replay's would be resident at once.
+        # Otherwise torch fills new memory with NaN, and the whole replay is resident at once.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
@@ -65,7 +65,7 @@ def _gpu_present() -> bool:
 
 def _why_no_cuda() -> str:
     if torch.version.cuda is None:
-        return "this build of torch has no CUDA in it (pip list shows which one is installed)"
+        return "this build of torch has no CUDA support (pip list shows which one is installed)"
     if not _gpu_present():
-        return "there is no NVIDIA driver here (in a container: was it started with --gpus all?)"
+        return "no NVIDIA driver was found (in a container: was it started with --gpus all?)"
     return f"torch {torch.__version__} cannot use it (is the driver older than its CUDA?)"

@@ -1,7 +1,7 @@
-"""Chance: who draws which random numbers.
+"""Random number generators: one per purpose, all derived from the run's seed.
 
-Every random draw has an owner with a generator of its own, derived from the run's one seed and the
-owner's name. Owners never share a stream, and runs with neighbouring seeds have nothing in common.
+Everything random has an owner with a generator of its own, derived from the seed and the owner's
+name. Owners never share a stream, and the streams of neighbouring seeds are independent.
 """
 
 import zlib
@@ -13,27 +13,27 @@ from dqn.types import I64
 
 
 def seed_sequence(seed: int, owner: str, *numbers: int) -> np.random.SeedSequence:
-    """The entropy of one named owner; ``numbers`` tell apart its instances (a step, a count)."""
+    """The entropy of one owner; ``numbers`` distinguish its instances (a step, a count)."""
     return np.random.SeedSequence(entropy=seed, spawn_key=(zlib.crc32(owner.encode()), *numbers))
 
 
 def numpy_generator(seed: int, owner: str, *numbers: int) -> np.random.Generator:
-    """A numpy generator for one named owner."""
+    """A numpy generator for one owner."""
     return np.random.Generator(np.random.PCG64(seed_sequence(seed, owner, *numbers)))
 
 
 def torch_generator(
     seed: int, owner: str, *numbers: int, device: str | torch.device = "cpu"
 ) -> torch.Generator:
-    """A torch generator for one named owner, on the device where it draws."""
+    """A torch generator for one owner, on the device where it is used."""
     word = int(seed_sequence(seed, owner, *numbers).generate_state(1, np.uint64)[0])
     return torch.Generator(device=device).manual_seed(word >> 1)  # torch wants a signed 64-bit seed
 
 
 def environment_seeds(seed: int, owner: str, environments: I64, counts: I64) -> I64:
-    """Emulator seeds ``[N]`` in [0, 2^31): one for each environment and how often it was seeded.
+    """Emulator seeds ``[N]`` in [0, 2^31) from each environment's index and its number of reseeds.
 
-    ALE takes 32 bits and reads a negative one as "unseeded", silently.
+    ALE takes 32 bits and silently treats a negative seed as "unseeded".
     """
     return np.array(
         [

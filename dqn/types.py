@@ -1,11 +1,11 @@
-"""The two things that travel through the program, and the letters that name their sides.
+"""The two records that everything else exchanges, and the letters that name tensor dimensions.
 
-    N  environments          T  time rows of the replay memory
-    B  batch                 A  actions
-    K  numbers per action (1 for plain DQN, 51 for C51, ...)
+    N  environments          T  rows of the replay memory
+    B  batch size            A  actions
+    K  outputs per action (1 for plain DQN, 51 for C51, ...)
 
 A frame is one observation of one environment: ``[84, 84]`` uint8 on Atari, the environment's own
-shape and dtype elsewhere. A stack is the newest ``S`` frames, oldest first (4 on Atari, else 1).
+shape and dtype elsewhere. A stack is the latest ``S`` frames, oldest first (4 on Atari, else 1).
 """
 
 from typing import Any, NamedTuple
@@ -21,13 +21,13 @@ F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 State = dict[str, Any]
-"""What an object remembers: a tree of dicts with arrays, tensors, numbers, strings and lists."""
+"""An object's saved state: a tree of dicts with arrays, tensors, numbers, strings and lists."""
 
 
 class TimeStep(NamedTuple):
-    """What N environments show at one moment (numpy).
+    """The output of N environments at one time step (numpy).
 
-    A worked stream of one environment that loses a life at ``c`` and the game at ``e``
+    A worked example: one environment that loses a life at ``c`` and the game at ``e``
     (stacks oldest first, 0 = blank)::
 
         stack     000a  00ab  0abc  abcd  bcde  000f
@@ -39,17 +39,17 @@ class TimeStep(NamedTuple):
     stack: Array
     """``[N, S, *frame]``, oldest to newest, zeros before the episode began."""
     reward: F32
-    """``[N]`` raw score gained on arriving here."""
+    """``[N]`` raw reward received on arriving here."""
     first: Bool
-    """``[N]`` opens an episode."""
+    """``[N]`` whether an episode starts here."""
     last: Bool
-    """``[N]`` closes it (game over or time-out); the action chosen here is ignored."""
+    """``[N]`` whether it ends here (game over or time limit); the action chosen here is ignored."""
     terminal: Bool
-    """``[N]`` no value lies beyond: game over, or a lost life where the protocol says so."""
+    """``[N]`` nothing to bootstrap from: game over, or a lost life in protocol classic."""
 
 
 class Batch(NamedTuple):
-    """All that a learner may know (torch, on ``replay.device``)."""
+    """A batch of transitions, everything a learner sees (torch, on ``replay.device``)."""
 
     state: torch.Tensor
     """``[B, S, *frame]``."""
@@ -58,10 +58,10 @@ class Batch(NamedTuple):
     reward: torch.Tensor
     """``[B]`` float32: clipped, then summed over k <= n rows with gamma."""
     discount: torch.Tensor
-    """``[B]`` float32: gamma^k, or 0 where nothing lies beyond."""
+    """``[B]`` float32: gamma^k, or 0 if the transition ends in a terminal state."""
     next_state: torch.Tensor
     """``[B, S, *frame]``, k rows later."""
     weight: torch.Tensor
-    """``[B]`` float32: importance weight, 1 when drawn uniformly."""
-    index: torch.Tensor  # type: ignore[assignment]  # hides a method of tuple nobody needs
+    """``[B]`` float32: importance-sampling weight, 1 under uniform sampling."""
+    index: torch.Tensor  # type: ignore[assignment]  # shadows tuple.index, which is not needed
     """``[B]`` int64: the rows drawn, for ``update_priorities``."""

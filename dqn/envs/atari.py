@@ -1,35 +1,50 @@
-"""ALE's C++ vector environment behind the Engine's three verbs, and the traps it sets.
+"""ALE's C++ vector environment as an Engine, and its pitfalls.
 
-- ``episodic_life`` would reset the whole game at a lost life, and ``life_loss_info`` hides a
-  time-out that falls on one: both stay off, and Environment compares the lives itself.
-- It stacks frames by repeating the first; we ask for single frames and stack them ourselves.
-- Rewards are clipped unless told otherwise; the raw score is wanted here.
-- It has no sticky actions by default, ``gymnasium.make("ALE/...")`` has: the protocol says which.
-- A negative seed means "unseeded", silently.
+- ``episodic_life`` would reset the whole game when a life is lost, and ``life_loss_info`` hides a
+  time limit reached on the same step: both stay off, and Environment compares the lives itself.
+- It stacks frames by repeating the first one; we request single frames and stack them ourselves.
+- It clips rewards by default; we want the raw score.
+- It has no sticky actions by default, unlike ``gymnasium.make("ALE/...")``: the protocol decides.
+- It silently treats a negative seed as "unseeded".
 - The time limit counts emulator frames after the no-ops. The frame on which an episode ends is
-  never read: the final observation is the one before, or that with the last frame but one on it.
-- With neither sticky actions nor another number of no-ops, every seed is the same game.
+  never read: the final observation is the previous one, or the maximum of that and the
+  second-to-last frame.
+- Without sticky actions and with a fixed number of no-ops, every seed gives the same game.
 """
 
 import functools
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import gymnasium
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
 from dqn.config import EnvConfig
-from dqn.envs.engine import Arrival, Spec
+from dqn.envs.engine import EngineStep, Spec
 from dqn.types import I64, Bool
 
 NOOP_MAX = 30
-"""No-ops that open an episode, at most; drawn by the C++ side."""
+"""Maximum number of no-ops at the start of an episode; the C++ code draws it."""
 
 STICKY = {"classic": 0.0, "machado": 0.25}
-"""Probability that the emulator repeats its previous action instead of ours, per frame."""
+"""Probability per frame that the emulator repeats its previous action instead of ours."""
 
 FRAME_SKIP = 4
+
+
+def atari_spec(game: str, actions: gymnasium.Space[Any], config: EnvConfig) -> Spec:
+    """The Spec of an Atari game with the action space ``actions``."""
+    return Spec(
+        game=game,
+        num_actions=int(actions.n),  # type: ignore[attr-defined]
+        frame_shape=(config.frame_size, config.frame_size),
+        frame_dtype="uint8",
+        stack=4,
+        atari=True,
+    )
 
 
 class AtariEngine:
@@ -51,42 +66,32 @@ class AtariEngine:
             img_width=config.frame_size,
             stack_num=1,
             frameskip=FRAME_SKIP,
-            noop_max=noop_max + 1,  # it draws from 0 to one less than this
+            noop_max=noop_max + 1,  # exclusive upper bound
             episodic_life=False,
             life_loss_info=False,
             reward_clipping=False,
             use_fire_reset=False,
         )
-        # The learner's threads wait for each other at the end of every operation, and so for a core
-        # that an emulator holds. The emulators' inherit the niceness of the one that makes them.
+        # The learner's threads synchronize after every operation, so they all wait for a core that
+        # an emulator occupies. The C++ threads inherit the niceness of the thread creating them.
         with ThreadPoolExecutor(1, initializer=_be_nice, initargs=(config.niceness,)) as nice:
             self._env = nice.submit(make).result()
-        self.spec = Spec(
-            game=game,
-            num_actions=int(self._env.single_action_space.n),  # type: ignore[attr-defined]
-            frame_shape=(config.frame_size, config.frame_size),
-            frame_dtype="uint8",
-            stack=4,
-            atari=True,
-        )
+        self.spec = atari_spec(game, self._env.single_action_space, config)
 
-    def reset(self, seed: I64) -> Arrival:
-        """Seed every environment and open its first episode."""
-        everyone = np.ones(self.num_envs, bool)
-        return self._reset(seed, everyone)
+    def reset(self, seed: I64) -> EngineStep:
+        return self._reset(seed, np.ones(self.num_envs, bool))
 
     def send(self, action: I64, seed: I64) -> None:
-        """Begin a step. An environment with a seed is reset first and then given a no-op, since
-        the C++ side can only step all of them."""
+        """Start a step. A reseeded environment is reset first and then given a no-op, because the
+        C++ code can only step all environments at once."""
         seeded = seed >= 0
         if seeded.any():
             self._reset(seed[seeded], seeded)
         self._env.send(np.where(seeded, 0, action))
 
-    def receive(self) -> Arrival:
-        """Wait for the step."""
+    def receive(self) -> EngineStep:
         frame, reward, terminated, truncated, info = self._env.recv()
-        return Arrival(
+        return EngineStep(
             frame=frame[:, 0],  # [N, H, W]
             reward=reward.astype(np.float32),
             terminated=terminated,
@@ -95,23 +100,22 @@ class AtariEngine:
         )
 
     def close(self) -> None:
-        """Stop the C++ threads."""
         self._env.close()
 
-    def _reset(self, seed: I64, mask: Bool) -> Arrival:
+    def _reset(self, seed: I64, mask: Bool) -> EngineStep:
         assert (seed >= 0).all() and (seed < 2**31).all(), seed
         frame, info = self._env.reset(seed=seed, options={"reset_mask": mask})
-        nothing = np.zeros(self.num_envs, bool)
-        return Arrival(
+        none = np.zeros(self.num_envs, bool)
+        return EngineStep(
             frame=frame[:, 0],
             reward=np.zeros(self.num_envs, np.float32),
-            terminated=nothing,
-            truncated=nothing,
+            terminated=none,
+            truncated=none,
             lives=info["lives"].astype(np.int64),
         )
 
 
 def _be_nice(niceness: int) -> None:
-    """Let other threads go first. Elsewhere than on Linux that would be the whole process."""
+    """Lower this thread's priority. Outside Linux, niceness applies to the whole process."""
     if sys.platform == "linux":
         os.nice(niceness)

@@ -1,4 +1,4 @@
-"""What the two kinds of emulator have in common: N environments, stepped and seeded together."""
+"""The interface to an emulator: N environments, stepped and seeded together."""
 
 from typing import NamedTuple, Protocol
 
@@ -6,55 +6,56 @@ from dqn.types import F32, I64, Array, Bool
 
 
 class Spec(NamedTuple):
-    """What a network and a replay memory need to know of a game."""
+    """What a network and a replay memory need to know about a game."""
 
     game: str
-    """The name its run folder carries."""
+    """Its name, also that of the run's folder."""
     num_actions: int
     frame_shape: tuple[int, ...]
     frame_dtype: str
-    """numpy's name of the dtype, ``uint8`` on Atari."""
+    """numpy name of the dtype, ``uint8`` on Atari."""
     stack: int
-    """Frames in a stack: 4 on Atari, else 1."""
+    """Frames per stack: 4 on Atari, else 1."""
     atari: bool
-    """Frames are 4 a step, rewards want clipping, scores are published."""
+    """Each step is 4 emulator frames, rewards are clipped, published scores exist."""
     one_hot: bool = False
-    """What is seen is one of so many states: a vector with a single 1."""
+    """Observations are one-hot vectors of a discrete state."""
 
 
-class Arrival(NamedTuple):
-    """What N environments hand over after a step, before anyone stacked or interpreted it."""
+class EngineStep(NamedTuple):
+    """The raw output of N environments after one step, not yet stacked or interpreted."""
 
     frame: Array
-    """``[N, *frame]``, the caller's own copy."""
+    """``[N, *frame]``, a copy that the engine never writes to again."""
     reward: F32
     """``[N]`` raw."""
     terminated: Bool
     truncated: Bool
     lives: I64
-    """``[N]`` lives left; 0 where the game has none to tell of."""
+    """``[N]`` lives left; 0 if the game has no lives."""
 
 
 class Engine(Protocol):
-    """N environments that reset themselves: the step after an end ignores its action and opens
-    the next episode."""
+    """N environments that reset themselves: the step after the end of an episode ignores its action
+    and starts the next one."""
 
     spec: Spec
     num_envs: int
 
-    def reset(self, seed: I64) -> Arrival:
-        """Seed all ``[N]`` and open their first episodes. What was before is forgotten."""
+    def reset(self, seed: I64) -> EngineStep:
+        """Seed all environments with ``seed [N]`` and start their first episodes. Nothing from
+        before the reset remains."""
         ...
 
     def send(self, action: I64, seed: I64) -> None:
-        """Begin a step with ``action [N]``. Where ``seed [N]`` is not negative the environment
-        is seeded with it and opens an episode instead, whatever its action."""
+        """Start a step with ``action [N]``. An environment with a non-negative ``seed [N]`` ignores
+        its action; it is reseeded and starts a new episode."""
         ...
 
-    def receive(self) -> Arrival:
-        """Wait for the step begun by ``send``."""
+    def receive(self) -> EngineStep:
+        """Wait for the step started by ``send``."""
         ...
 
     def close(self) -> None:
-        """Let go of threads and windows."""
+        """Release threads and windows."""
         ...

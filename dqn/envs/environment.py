@@ -1,31 +1,31 @@
-"""N environments as a stream of TimeSteps that can be saved at any moment and rebuilt.
+"""N environments as a stream of TimeSteps that can be saved at any step and restored.
 
-The wrapper does three things to what an engine hands over: it stacks frames, it says what an end
-means (the flags of the row rule), and it seeds each environment anew now and then.
+On top of an engine, Environment stacks the frames, interprets the end of an episode (the flags of
+the row rule), and reseeds each environment from time to time.
 
-**Why seed anew?** ALE's vector environment cannot be copied, but it can be *replayed*: a seeded
-reset forgets all before it, and from there on the recorded actions lead to the same screens, to
-the bit. So the actions since then, a byte each, are all that a checkpoint needs, and seeding anew
-at the first episode end after ``reseed_steps`` bounds their number.
+**Why reseed?** ALE's vector environment cannot be copied, but it can be *replayed*: a seeded reset
+discards everything before it, and from there the recorded actions lead to the same screens, bit for
+bit. So a checkpoint needs only the actions since then, one byte each, and reseeding at the first
+end of an episode after ``reseed_steps`` bounds their number.
 """
 
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from dqn.envs.engine import Arrival, Engine
+from dqn.envs.engine import Engine
 from dqn.seeds import environment_seeds
 from dqn.types import I64, Array, Bool, State, TimeStep
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
-"""Wraps a loop to show how far it is, as tqdm does."""
+"""Wraps an iterable to display its progress, as tqdm does."""
 
 
 class Environment:
-    """Frame stack, flags, seeds and the record of actions around an engine."""
+    """Adds frame stacks, flags, reseeding and a log of actions to an engine."""
 
     timestep: TimeStep
-    """The present moment."""
+    """The current time step."""
 
     def __init__(self, engine: Engine, life_loss_is_terminal: bool, reseed_steps: int) -> None:
         self.spec = engine.spec
@@ -37,28 +37,27 @@ class Environment:
         self._sent = False
 
     def reset(self, seed: int, owner: str) -> TimeStep:
-        """Open the first episodes, with seeds that belong to ``owner`` alone."""
+        """Start the first episodes, with seeds that only ``owner`` uses (see seeds.py)."""
         self._root = (seed, owner)
-        everyone = np.arange(self.num_envs)
-        self._count = np.zeros(self.num_envs, np.int64)  # how often each was seeded anew
-        self._seed = environment_seeds(seed, owner, everyone, self._count)
-        self._age = np.zeros(self.num_envs, np.int64)  # steps since it was seeded
-        self._record = ActionRecord(self.num_envs, self._action_dtype)
-        arrival = self._engine.reset(self._seed)
+        self._count = np.zeros(self.num_envs, np.int64)  # reseeds of each environment so far
+        self._seed = environment_seeds(seed, owner, np.arange(self.num_envs), self._count)
+        self._age = np.zeros(self.num_envs, np.int64)  # steps since it was last seeded
+        self._log = ActionLog(np.empty((0, self.num_envs), self._action_dtype))
+        step = self._engine.reset(self._seed)
         shape = (self.num_envs, self.spec.stack, *self.spec.frame_shape)
         first = np.ones(self.num_envs, bool)
         self.timestep = TimeStep(
-            stack=_push(np.zeros(shape, self.spec.frame_dtype), first, arrival.frame),
-            reward=arrival.reward,
+            stack=_push(np.zeros(shape, self.spec.frame_dtype), first, step.frame),
+            reward=step.reward,
             first=first,
             last=np.zeros(self.num_envs, bool),
             terminal=np.zeros(self.num_envs, bool),
         )
-        self._lives = arrival.lives
+        self._lives = step.lives
         return self.timestep
 
     def send(self, action: I64) -> None:
-        """Begin a step with ``action [N]``; the emulator's threads run until ``receive``."""
+        """Start a step with ``action [N]``; the emulators run on until ``receive``."""
         assert not self._sent, "send twice without receive"
         assert action.shape == (self.num_envs,), action.shape
         assert ((0 <= action) & (action < self.spec.num_actions)).all(), action
@@ -69,103 +68,95 @@ class Environment:
             seed[due] = environment_seeds(*self._root, np.flatnonzero(due), self._count[due])
             self._seed = np.where(due, seed, self._seed)
             self._age[due] = 0
-        self._record.append(action)
+        self._log.append(action)
         self._age += 1
-        self._record.forget_before(int(self._age.max()))
+        self._log.keep_last(int(self._age.max()))
         self._engine.send(action, seed)
         self._sent = True
 
     def receive(self) -> TimeStep:
-        """Wait for the step and say what it means."""
+        """Wait for the step, and return it."""
         assert self._sent, "receive without send"
         self._sent = False
-        arrival = self._engine.receive()
+        step = self._engine.receive()
         first = self.timestep.last
+        life_lost = self._life_loss_is_terminal & (step.lives < self._lives)
         self.timestep = TimeStep(
-            stack=_push(self.timestep.stack, first, arrival.frame),
-            reward=arrival.reward,
+            stack=_push(self.timestep.stack, first, step.frame),
+            reward=step.reward,
             first=first,
-            last=arrival.terminated | arrival.truncated,
-            terminal=arrival.terminated | (self._life_lost(arrival) & ~first),
+            last=step.terminated | step.truncated,
+            terminal=step.terminated | (life_lost & ~first),
         )
-        self._lives = arrival.lives
+        self._lives = step.lives
         return self.timestep
 
     def close(self) -> None:
-        """Let go of the engine's threads."""
+        """Release the engine's threads and windows."""
         self._engine.close()
 
     def state_dict(self) -> State:
-        """The present moment and the way to it: seeds and the actions since. Copies, where the
-        steps to come would write on them."""
-        assert not self._sent, "a step is under way"
+        """The current time step and how to return to it: the seeds and the actions since. Arrays
+        that later steps modify are copied."""
+        assert not self._sent, "state_dict between send and receive"
         return {
             "timestep": self.timestep._asdict(),
             "lives": self._lives,
             "count": self._count.copy(),
             "seed": self._seed,
             "age": self._age.copy(),
-            "actions": self._record.rows(),
+            "actions": self._log.rows(),
         }
 
     def load_state_dict(self, state: State, seed: int, owner: str, progress: Progress) -> TimeStep:
-        """Play the recorded actions again, and check that they lead where they led.
+        """Replay the recorded actions, and check that they lead to the saved time step.
 
         Raises:
-            ValueError: this is no state of these environments, or they showed something else.
+            ValueError: the state is invalid here, or the replay led to a different time step.
         """
         self._root = (seed, owner)
         self._count, self._age = state["count"].copy(), state["age"].copy()
         self._seed = state["seed"]
         actions: Array = state["actions"]
         if self._age.min() < 0 or self._age.max() != len(actions):
-            raise ValueError("the recorded actions are not as many as the steps since a seed")
+            raise ValueError("the number of recorded actions does not match the environments' ages")
         if ((actions < 0) | (actions >= self.spec.num_actions)).any():
-            raise ValueError("the recorded actions are not this game's")
-        if (
-            self._count.min() < 0
-            or (
-                self._seed != environment_seeds(seed, owner, np.arange(self.num_envs), self._count)
-            ).any()
+            raise ValueError("the recorded actions are not valid in this game")
+        everyone = np.arange(self.num_envs)
+        if self._count.min() < 0 or not np.array_equal(
+            self._seed, environment_seeds(seed, owner, everyone, self._count)
         ):
-            raise ValueError("the emulators' seeds are not this run's")
-        self._record = ActionRecord(self.num_envs, self._action_dtype, actions)
-        # All step together, each seeded late enough that they arrive at once. One that was never
-        # seeded anew is as old as the run, so its seed is the first reset's.
-        arrival = self._engine.reset(self._seed)
+            raise ValueError("the emulators' seeds do not belong to this run")
+        self._log = ActionLog(actions.astype(self._action_dtype))
+        # All environments step together, each seeded at the step that makes them all finish at
+        # once. One that was never reseeded is as old as the run: the initial reset seeds it.
+        step = self._engine.reset(self._seed)
         begin = len(actions) - self._age  # [N]
         for t in progress(range(len(actions))):
             seed_now = np.where((begin == t) & (self._count > 0), self._seed, -1)
             self._engine.send(actions[t].astype(np.int64), seed_now)
-            arrival = self._engine.receive()
+            step = self._engine.receive()
         self.timestep, self._lives = TimeStep(**state["timestep"]), state["lives"]
         pairs = (
-            (arrival.frame, self.timestep.stack[:, -1]),
-            (arrival.reward, self.timestep.reward),
-            (arrival.terminated | arrival.truncated, self.timestep.last),
-            (arrival.lives, self._lives),
+            (step.frame, self.timestep.stack[:, -1]),
+            (step.reward, self.timestep.reward),
+            (step.terminated | step.truncated, self.timestep.last),
+            (step.lives, self._lives),
         )
         if not all(np.array_equal(shown, saved) for shown, saved in pairs):
             raise ValueError("the emulators did not return to the saved screens")
         return self.timestep
 
-    def _life_lost(self, arrival: Arrival) -> Bool:
-        if not self._life_loss_is_terminal:
-            return np.zeros(self.num_envs, bool)
-        return arrival.lives < self._lives
 
+class ActionLog:
+    """The actions of the latest steps, oldest first, in a buffer that grows as needed."""
 
-class ActionRecord:
-    """The actions of the newest steps, oldest first: ``[L, N]``, memory in proportion to use."""
-
-    def __init__(self, num_envs: int, dtype: np.dtype, rows: Array | None = None) -> None:
-        if rows is None:
-            rows = np.empty((0, num_envs), dtype)
-        self._rows = np.array(rows, dtype)
+    def __init__(self, rows: Array) -> None:
+        self._rows = rows
         self._begin, self._end = 0, len(rows)
 
     def append(self, action: I64) -> None:
-        """Add the newest ``[N]``."""
+        """Add the actions ``[N]`` of a step."""
         if self._end == len(self._rows):
             kept = self.rows()
             self._rows = np.empty((2 * len(kept) + 1024, kept.shape[1]), kept.dtype)
@@ -174,19 +165,19 @@ class ActionRecord:
         self._rows[self._end] = action
         self._end += 1
 
-    def forget_before(self, newest: int) -> None:
-        """Keep the ``newest`` rows."""
-        assert newest <= self._end - self._begin, (newest, self._end - self._begin)
-        self._begin = self._end - newest
+    def keep_last(self, count: int) -> None:
+        """Drop all but the last ``count`` steps."""
+        assert count <= self._end - self._begin, (count, self._end - self._begin)
+        self._begin = self._end - count
 
     def rows(self) -> Array:
-        """``[L, N]``."""
+        """The actions of the L steps kept, ``[L, N]``."""
         return self._rows[self._begin : self._end]
 
 
 def _push(stack: Array, first: Bool, frame: Array) -> Array:
-    """Drop the oldest frame of ``[N, S, *frame]`` and append the newest, in a new array; where that
-    is the ``first [N]`` of an episode the others are blank."""
+    """A new stack ``[N, S, *frame]``: without the oldest frame, with ``frame [N, *frame]`` appended,
+    and blank before it where an episode is ``first [N]``."""
     pushed = np.empty_like(stack)
     pushed[:, :-1] = stack[:, 1:]
     pushed[first, :-1] = 0

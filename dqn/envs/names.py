@@ -1,4 +1,4 @@
-"""Which game is meant: Gymnasium's spelling, the ROM's, an id, or another environment's id."""
+"""Names of games: Gymnasium's spelling, the ROM's, or the id of any Gymnasium environment."""
 
 import difflib
 
@@ -9,7 +9,7 @@ from ale_py import roms
 from dqn.config import ConfigError
 
 ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
-"""What the ids of Atari games in Gymnasium's registry lead to."""
+"""Entry point of the Atari games in Gymnasium's registry."""
 
 
 def _camel(rom: str) -> str:
@@ -17,9 +17,9 @@ def _camel(rom: str) -> str:
 
 
 def atari_rom(game: str) -> str | None:
-    """The ROM that ``game`` names, or None if it names none.
+    """The ROM of an Atari game, or None for any other name.
 
-    ``SpaceInvaders``, ``space_invaders`` and ``ALE/SpaceInvaders-v5`` are the same.
+    ``SpaceInvaders``, ``space_invaders`` and ``ALE/SpaceInvaders-v5`` are equivalent.
     """
     plain = game.removeprefix("ALE/").removesuffix("-v5")
     key = plain.replace("_", "").lower()
@@ -30,46 +30,44 @@ def atari_rom(game: str) -> str | None:
 
 
 def is_atari(game: str | None) -> bool:
-    """Whether it is one of ALE's."""
+    """Whether ``game`` is an Atari game."""
     return game is not None and atari_rom(game) is not None
 
 
 def gymnasium_id(game: str | None) -> str:
-    """The id under which Gymnasium has an Atari game: ``ALE/SpaceInvaders-v5``."""
+    """Gymnasium's id of an Atari game: ``ALE/SpaceInvaders-v5``."""
     rom = atari_rom(game or "")
     assert rom is not None, game
     return f"ALE/{_camel(rom)}-v5"
 
 
 def display_name(game: str) -> str:
-    """The name of the run's folder: ``SpaceInvaders``, or an id without its slashes."""
+    """Name for the run's folder: ``SpaceInvaders``, or an id with its slashes replaced."""
     rom = atari_rom(game)
     return _camel(rom) if rom else game.replace("/", "-")
 
 
-def resolve(game: str | None) -> str:
-    """Make sure that ``game`` can be played, and return its one name: ``SpaceInvaders`` however
-    it was spelt, or another environment's id.
+def resolve_game(game: str | None) -> str:
+    """The canonical name of a playable game: ``SpaceInvaders`` for any of its spellings, or the id
+    of another environment.
 
     Raises:
-        ConfigError: no game at all, one that cannot be played, or an unknown one (with the nearest
-            names).
+        ConfigError: no game given, a game that cannot be played, or an unknown name (the message
+            suggests similar ones).
     """
     if not game:
         raise ConfigError("no game given; try --game Breakout")
     rom = atari_rom(game)
     if rom:
         if gymnasium_id(game) not in gymnasium.registry:
-            # Gymnasium leaves these out: opening one would end the whole program.
-            raise ConfigError(
-                f"{_camel(rom)} is for two players, and its ROM cannot be played alone"
-            )
+            # Gymnasium does not register these: loading one would abort the whole process.
+            raise ConfigError(f"{_camel(rom)} is for two players and cannot be played alone")
         return _camel(rom)
     if game in gymnasium.registry:
         spec = gymnasium.registry[game]
         if spec.entry_point == ATARI_ENTRY_POINT:
             name = _camel(spec.kwargs["game"])
-            raise ConfigError(f"{game} is an old id of {name}; try --game {name}")
+            raise ConfigError(f"{game} is an outdated id of {name}; try --game {name}")
         return game
     others = [
         name

@@ -1,10 +1,10 @@
-"""The label of an evaluation protocol, which stands beside every score."""
+"""Label of the evaluation protocol, reported next to every score."""
 
 from dqn.config import Config, EnvConfig
 
 
 def protocol_name(config: Config, atari: bool) -> str:
-    """How a score was come by, in a few words: ``classic``, ``machado, full action set``, ..."""
+    """Label of the evaluation protocol: ``classic``, ``machado, full action set``, ..."""
     if not atari:
         limit = config.env.max_episode_steps
         return "gymnasium" if limit is None else f"gymnasium, at most {limit:,} steps"

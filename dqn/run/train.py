@@ -69,7 +69,7 @@ def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
     use_threads(config.threads)
     if config.deterministic:
         use_deterministic_operations(device)
-    game = envs.resolve(config.game)
+    game = envs.resolve_game(config.game)
     config = dataclasses.replace(config, game=game)  # its one name, however it was spelt
     if not envs.is_atari(game):  # a game that cannot be played leaves no folder behind
         envs.make(config, 1).close()

@@ -1,4 +1,4 @@
-"""From a config to the parts of a small method, which stand where DQN's stand in a run."""
+"""Builds the agent of a tabular or policy-gradient method, as learning/factory.py does for DQN."""
 
 import torch
 
@@ -10,51 +10,49 @@ from dqn.learning.interfaces import Agent, Model
 from dqn.replay.buffer import Replay
 from dqn.seeds import numpy_generator, torch_generator
 from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
-from dqn.tabular.learner import SmallLearner
-from dqn.tabular.players import Softmax
+from dqn.tabular.learner import BaseLearner
+from dqn.tabular.policies import Softmax
 from dqn.tabular.policy_gradient import PolicyGradientLearner
 from dqn.tabular.reinforce import PolicyNetwork, ReinforceLearner
-from dqn.tabular.states import make_states, one_state
+from dqn.tabular.states import make_states, random_policy_states
 from dqn.tabular.table import PolicyTable, ValueTable
 
 
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model:  # noqa: ARG001
-    """The model of a config for a game, before anything was learned; on the CPU, wherever else
-    others are.
+    """The untrained model of a config for a game. It lives on the CPU, whatever the device.
 
     Raises:
-        ConfigError: no such table can be made of the game.
+        ConfigError: the method cannot be applied to this game.
     """
     if config.method == "reinforce":
         if spec.stack != 1:
             raise ConfigError(
-                f"method reinforce looks at one frame at a time, and {spec.game} is shown in "
-                f"stacks of {spec.stack}; use --method dqn"
+                f"method reinforce takes single frames, but {spec.game} has stacks of "
+                f"{spec.stack}; use --method dqn"
             )
         return PolicyNetwork(make_q_network(config, spec)[0])
     if config.method == "random":
-        return ValueTable(one_state(spec))
+        return ValueTable(random_policy_states(spec))
     states = make_states(config.tabular, spec)
     if config.method == "q_learning" or config.method == "sarsa":
         return ValueTable(states)
     if spec.game != envs.MAZE:
         raise ConfigError(
-            f"method policy_gradient takes every end for the goal, which those of {spec.game} are "
-            "not; use --method reinforce"
+            "method policy_gradient treats every end of an episode as reaching the goal, which is "
+            f"wrong for {spec.game}; use --method reinforce"
         )
     return PolicyTable(states)
 
 
-def make_agent(config: Config, device: torch.device) -> Agent[SmallLearner]:
-    """Every part of a config, at the beginning of a run.
+def make_agent(config: Config, device: torch.device) -> Agent[BaseLearner]:
+    """The agent of a config at the beginning of a run.
 
     Raises:
-        ConfigError: no such table can be made of the game.
+        ConfigError: the method cannot be applied to this game.
     """
     environment = envs.make(config, config.num_envs)
     model = make_model(config, environment.spec, device)
-    draws = torch_generator(config.seed, "replay")
-    replay = make_replay(config, environment.spec, draws)
+    replay = make_replay(config, environment.spec, torch_generator(config.seed, "replay"))
     learner = make_learner(config, model, replay)
     generator = numpy_generator(config.seed, "actor")
     actor: Policy
@@ -65,8 +63,8 @@ def make_agent(config: Config, device: torch.device) -> Agent[SmallLearner]:
     return Agent(environment, replay, model, learner, actor, learner.learn)
 
 
-def make_learner(config: Config, model: Model, replay: Replay) -> SmallLearner:
-    """The learner of a config's method, for its model."""
+def make_learner(config: Config, model: Model, replay: Replay) -> BaseLearner:
+    """The learner of a config's method for its model."""
     rate, gamma = config.optimizer.learning_rate, config.replay.gamma
     if isinstance(model, PolicyNetwork):
         return ReinforceLearner(model, replay, gamma, config.optimizer)
@@ -75,4 +73,4 @@ def make_learner(config: Config, model: Model, replay: Replay) -> SmallLearner:
     if isinstance(model, ValueTable) and config.method != "random":
         next_value = best_value if config.method == "q_learning" else chosen_value
         return ActionTableLearner(model, replay, next_value, gamma, rate)
-    return SmallLearner(model, (), rate)
+    return BaseLearner(model, (), rate)

@@ -1,4 +1,4 @@
-"""``table.png``: what a table holds, as a picture."""
+"""Draws ``table.png``, a picture of a table."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dqn import envs
+from dqn.envs.maze import GOAL, SIDE, walls
+from dqn.envs.maze import allowed as allowed_in_maze
+from dqn.storage.files import AtomicFile
 from dqn.types import F64, Bool
 
 if TYPE_CHECKING:
@@ -15,41 +17,40 @@ if TYPE_CHECKING:
 TABLE = "table.png"
 
 _CORNERS = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
-"""Of a cell around its middle, clockwise from the top left; y goes down."""
+"""Corners of a cell relative to its center, clockwise from the top left; y points down."""
 
 
-def draw_table(folder: Path, numbers: F64, allowed: Bool, what: str) -> None:
-    """Draw ``numbers [S, A]`` into ``table.png``, unless all are 0: of the maze each cell's four
-    directions; of other states the greatest and where it is. ``what`` says what a number is.
+def draw_table(folder: Path, entries: F64, allowed: Bool, what: str) -> None:
+    """Draw ``entries [S, A]`` into ``table.png``, unless all are 0: the four directions in each cell
+    of the maze; for other states the greatest entry and its action. ``what`` names an entry.
 
     Raises:
-        OSError: it cannot be written; an older picture stays.
+        OSError: it cannot be written; an older picture is kept.
     """
-    # Imported here: it takes a second, and most of the program never needs it.
+    # Imported here because it takes a second, and most of the program never needs it.
     from matplotlib.figure import Figure
 
-    if not numbers.any():
+    if not entries.any():
         return
-    if np.array_equal(allowed, envs.allowed_in_maze()):
+    if np.array_equal(allowed, allowed_in_maze()):
         figure = Figure(figsize=(5, 5.2), layout="constrained")
-        _draw_maze(figure, numbers, allowed, what)
+        _draw_maze(figure, entries, allowed, what)
     else:
         figure = Figure(figsize=(9, 4), layout="constrained")
-        _draw_states(figure, numbers, what)
-    aside = folder / f".{TABLE}.part.png"
-    figure.savefig(aside, dpi=90)
-    aside.replace(folder / TABLE)
+        _draw_states(figure, entries, what)
+    with AtomicFile(folder / TABLE) as part:
+        figure.savefig(part, dpi=90, format="png")
 
 
-def _draw_maze(figure: "Figure", numbers: F64, allowed: Bool, what: str) -> None:
+def _draw_maze(figure: "Figure", entries: F64, allowed: Bool, what: str) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
     axes = figure.add_subplot()
-    shown = np.where(allowed, numbers, np.nan)[:-1]  # nothing is chosen at the goal
+    shown = np.where(allowed, entries, np.nan)[:GOAL]  # no action matters at the goal
     colors, norm = colormaps["YlGn"], Normalize(np.nanmin(shown), np.nanmax(shown))
     for cell, values in enumerate(shown):
-        row, column = divmod(cell, 3)
+        row, column = divmod(cell, SIDE)
         for side, value in enumerate(values):  # up, right, down, left: clockwise, as the corners
             if np.isnan(value):
                 continue
@@ -69,7 +70,7 @@ def _draw_maze(figure: "Figure", numbers: F64, allowed: Bool, what: str) -> None
             bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": "gray", "lw": 0.5},
         )  # fmt: skip
     axes.text(2, 2, "GOAL", ha="center", va="center", weight="bold")
-    for (x, y), (x2, y2) in envs.walls_of_maze():
+    for (x, y), (x2, y2) in walls():
         axes.plot([x - 0.5, x2 - 0.5], [y - 0.5, y2 - 0.5], color="black", linewidth=4, zorder=5)
     axes.plot([-0.5, 2.5, 2.5, -0.5, -0.5], [-0.5, -0.5, 2.5, 2.5, -0.5], "k", linewidth=4)
     axes.set_title(f"{what} of each move in each cell; the best in blue", fontsize=10)
@@ -78,13 +79,13 @@ def _draw_maze(figure: "Figure", numbers: F64, allowed: Bool, what: str) -> None
     axes.axis("off")
 
 
-def _draw_states(figure: "Figure", numbers: F64, what: str) -> None:
-    """All states as a rectangle as near to a square as it can be."""
-    count = len(numbers)
+def _draw_states(figure: "Figure", entries: F64, what: str) -> None:
+    """Arrange the states in a rectangle as close to a square as possible."""
+    count = len(entries)
     height = max(n for n in range(1, math.isqrt(count) + 1) if count % n == 0)
-    untouched = ~numbers.any(1)
-    greatest = np.ma.array(numbers.max(1), mask=untouched).reshape(height, -1)
-    best = np.ma.array(numbers.argmax(1), mask=untouched).reshape(height, -1)
+    never_updated = ~entries.any(1)
+    greatest = np.ma.array(entries.max(1), mask=never_updated).reshape(height, -1)
+    best = np.ma.array(entries.argmax(1), mask=never_updated).reshape(height, -1)
     left, right = figure.subplots(1, 2)
     panels: tuple[tuple[Any, Any, str], ...] = (
         (left, greatest, f"greatest {what}"),

@@ -1,4 +1,4 @@
-"""REINFORCE with a small network: what was followed by more than usual is done more often."""
+"""REINFORCE with a small network: actions with above-average returns become more probable."""
 
 from pathlib import Path
 
@@ -10,17 +10,16 @@ from dqn.learning.actor import Policy
 from dqn.learning.optimizers import make_optimizer
 from dqn.networks.q_network import QNetwork
 from dqn.replay.buffer import Replay
-from dqn.tabular.learner import SmallLearner
-from dqn.tabular.players import EpsilonGreedy
-from dqn.tabular.rows import Episode, Episodes
+from dqn.tabular.learner import BaseLearner
+from dqn.tabular.policies import EpsilonGreedy
+from dqn.tabular.rows import Episode, EpisodeReader
 from dqn.types import F64, Array, State
 
 
 class PolicyNetwork:
-    """A network whose numbers are preferences, of which a softmax makes chances."""
+    """A network whose outputs are the preferences (logits) of a softmax policy."""
 
-    q_values = None
-    """A preference says nothing of the return."""
+    q_values = None  # preferences are no estimate of the return
 
     def __init__(self, network: QNetwork) -> None:
         self.network = network
@@ -31,51 +30,47 @@ class PolicyNetwork:
             return self.logits(stack).double().numpy()
 
     def logits(self, stack: Array) -> torch.Tensor:
-        """The same with its gradient."""
+        """The preferences ``[N, A]`` with their gradient."""
         z: torch.Tensor = self.network(torch.from_numpy(stack))  # [N, A, 1]
         return z.squeeze(2)
 
     def make_policy(self, generator: np.random.Generator) -> Policy:
-        """The likeliest action, or any with probability epsilon."""
+        """Epsilon-greedy on the preferences."""
         return EpsilonGreedy(self.preferences, generator)
 
     def draw(self, folder: Path) -> None:
-        """Thousands of weights are no picture."""
+        """Does nothing: a network has no table to draw."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights."""
         return dict(self.network.state_dict())
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """The counterpart of ``state_dict``."""
         self.network.load_state_dict(state)
 
 
 def returns_to_go(episode: Episode, gamma: float) -> F64:
-    """The discounted sum of the rewards from each step on, ``[L]``: Sutton and Barto 2018,
-    equation 3.8.
+    """The discounted sum of the rewards after each step, ``[L]``: Sutton and Barto 2018, eq. 3.8.
 
-    Behind a time limit there is more to come, and no value function to say how much: it is taken
-    for the episode's mean reward, for ever.
+    After a time limit the return is unknown, and there is no value function to estimate it: the
+    episode's mean reward is assumed to continue forever.
     """
     returns = np.empty(len(episode.reward))
-    ahead = 0.0 if episode.terminal else episode.reward.mean() / (1 - gamma)
+    future = 0.0 if episode.terminal else episode.reward.mean() / (1 - gamma)
     for t in reversed(range(len(returns))):
-        returns[t] = ahead = episode.reward[t] + gamma * ahead
+        returns[t] = future = episode.reward[t] + gamma * future
     return returns
 
 
-def normalised(returns: F64) -> F64:
-    """With mean 0 and variance 1; all 0 where all are alike, to rounding."""
-    apart = returns - returns.mean()
-    scaled: F64 = apart / (apart.std() + 1e-6)
+def normalized(returns: F64) -> F64:
+    """Shifted and scaled to mean 0 and variance 1; (nearly) all 0 if all returns are equal."""
+    centered = returns - returns.mean()
+    scaled: F64 = centered / (centered.std() + 1e-6)
     return scaled
 
 
-class ReinforceLearner(SmallLearner):
-    """Williams 1992, equation 11: ``- log pi(a|s) * return to go``, averaged over an episode, and
-    a step of the optimiser for each. The returns are normalised, which is a baseline and a scale.
-    """
+class ReinforceLearner(BaseLearner):
+    """One optimizer step per episode on the mean of ``- log pi(a|s) * return to go``: Williams
+    1992, equation 11. Normalizing the returns provides a baseline and a scale."""
 
     def __init__(
         self, policy: PolicyNetwork, replay: Replay, gamma: float, optimizer: OptimizerConfig
@@ -83,18 +78,19 @@ class ReinforceLearner(SmallLearner):
         self._optimizer = make_optimizer(optimizer, policy.network)
         super().__init__(policy, ("loss", "gradient_norm"), optimizer.learning_rate)
         self._policy = policy
-        self._episodes = Episodes(replay)
+        self._episodes = EpisodeReader(replay)
         self._gamma = gamma
 
     def learn(self, updates: int) -> None:
         """Learn from the episodes that ended since the last call, unless no update is due."""
         if not updates:
             return
-        for episode in self._episodes.ended():
-            advantage = torch.from_numpy(normalised(returns_to_go(episode, self._gamma))).float()
-            log_chances = self._policy.logits(episode.stack).log_softmax(1)  # [L, A]
-            taken = log_chances.gather(1, torch.from_numpy(episode.action)[:, None]).squeeze(1)
-            loss = -(advantage * taken).mean()
+        for episode in self._episodes.finished():
+            advantage = torch.from_numpy(normalized(returns_to_go(episode, self._gamma))).float()
+            log_probabilities = self._policy.logits(episode.stack).log_softmax(1)  # [L, A]
+            action = torch.from_numpy(episode.action)
+            chosen = log_probabilities.gather(1, action[:, None]).squeeze(1)
+            loss = -(advantage * chosen).mean()
             self._policy.network.zero_grad()
             loss.backward()
             gradients = [p.grad for p in self._policy.network.parameters() if p.grad is not None]
@@ -103,18 +99,16 @@ class ReinforceLearner(SmallLearner):
             self.count({"loss": loss.item(), "gradient_norm": norm.item()})
 
     def center_on(self, states: torch.Tensor) -> None:
-        """The network subtracts the mean of ``states [M, S, *frame]`` from what it sees."""
+        """Make the network subtract the mean of ``states [M, S, *frame]`` from its input."""
         self._policy.network.center_on(states)
 
     def state_dict(self) -> State:
-        """As ever, the optimiser, and how far it has read."""
         return super().state_dict() | {
             "optimizer": self._optimizer.state_dict(),
             "episodes": self._episodes.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
         super().load_state_dict(state)
         self._optimizer.load_state_dict(state["optimizer"])
         self._episodes.load_state_dict(state["episodes"])

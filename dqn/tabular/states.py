@@ -1,4 +1,4 @@
-"""What is seen -> the row of a table."""
+"""Discrete states: which row of a table an observation belongs to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,59 +7,61 @@ import numpy as np
 
 from dqn import envs
 from dqn.config import ConfigError, TabularConfig
+from dqn.envs.maze import allowed as allowed_in_maze
 from dqn.types import I64, Array, Bool
 
 MAX_STATES = 10_000_000
-"""A table with more rows would not be filled in a lifetime."""
+"""The largest table allowed; one with more rows could never be filled."""
 
 
 @dataclass(frozen=True)
 class States:
-    """The rows of a table, S of them."""
+    """A game's S discrete states."""
 
     index: Callable[[Array], I64]
-    """``stack [N, 1, *frame]`` -> which state each shows, ``[N]``."""
+    """``stack [N, 1, *frame]`` -> the number of each state, ``[N]``."""
     allowed: Bool
-    """``[S, A]`` which actions may be taken there."""
+    """``[S, A]`` which actions are allowed in each state."""
 
 
 def make_states(config: TabularConfig, spec: envs.Spec) -> States:
-    """The states of a config for a game: bins, or those that the game names by itself.
+    """The states of a game: those of a discrete observation, or bins of a vector.
 
     Raises:
-        ConfigError: the limits of the bins are not as many as the numbers that the game shows.
+        ConfigError: the game's observations cannot be binned, or not with these settings.
     """
     if spec.one_hot and not config.limits:
         allowed = np.ones((spec.frame_shape[0], spec.num_actions), bool)
         if spec.game == envs.MAZE:
-            allowed = envs.allowed_in_maze()
+            allowed = allowed_in_maze()
         return States(lambda stack: stack[:, -1].argmax(1), allowed)
     if spec.atari or len(spec.frame_shape) != 1:
         raise ConfigError(
-            f"{spec.game} shows an array of {list(spec.frame_shape)}, which no table has a row for "
-            "each of; use --method dqn"
+            f"{spec.game} has observations of shape {list(spec.frame_shape)}, which are too many "
+            "for a table; use --method dqn"
         )
-    (numbers,) = spec.frame_shape
-    if len(config.limits) != numbers:
+    (dimensions,) = spec.frame_shape
+    if len(config.limits) != dimensions:
         raise ConfigError(
-            f"tabular.limits must be {numbers}, one for each number that {spec.game} shows, not "
-            f"{list(config.limits)}"
+            f"tabular.limits must have {dimensions} entries, one for each number that {spec.game} "
+            f"observes, not {list(config.limits)}"
         )
-    if config.bins**numbers > MAX_STATES:
+    if config.bins**dimensions > MAX_STATES:
         raise ConfigError(
-            f"tabular.bins of {config.bins} for each of {numbers} numbers are "
-            f"{config.bins**numbers:,} states, more than {MAX_STATES:,}; name fewer"
+            f"tabular.bins of {config.bins} in each of {dimensions} dimensions are "
+            f"{config.bins**dimensions:,} states, more than {MAX_STATES:,}; use fewer bins"
         )
     limits = np.array(config.limits)
 
     def index(stack: Array) -> I64:
-        return bins_of(stack[:, -1], limits, config.bins)
+        return bin_index(stack[:, -1], limits, config.bins)
 
-    return States(index, np.ones((config.bins**numbers, spec.num_actions), bool))
+    return States(index, np.ones((config.bins**dimensions, spec.num_actions), bool))
 
 
-def one_state(spec: envs.Spec) -> States:
-    """For who does not look; in the maze the walls are felt all the same."""
+def random_policy_states(spec: envs.Spec) -> States:
+    """A single state, as a random policy ignores observations; in the maze its nine states, since
+    they decide which actions are allowed."""
     if spec.game == envs.MAZE:
         return make_states(TabularConfig(), spec)
     return States(
@@ -67,9 +69,9 @@ def one_state(spec: envs.Spec) -> States:
     )
 
 
-def bins_of(seen: Array, limits: Array, bins: int) -> I64:
-    """Cut each of D numbers ``seen [N, D]`` into ``bins`` equal parts of ``-limit .. limit``, and
-    count them as the digits of one number ``[N]``; the parts at the ends reach on for ever."""
-    places = np.floor((seen / limits + 1) / 2 * bins)  # [N, D]
-    digits = np.clip(places, 0, bins - 1).astype(np.int64)
+def bin_index(values: Array, limits: Array, bins: int) -> I64:
+    """Divide each of D values ``[N, D]`` into ``bins`` equal intervals of ``-limit .. limit``, and
+    combine their numbers as the digits of one index ``[N]``. The outer intervals are unbounded."""
+    interval = np.floor((values / limits + 1) / 2 * bins)  # [N, D]
+    digits = np.clip(interval, 0, bins - 1).astype(np.int64)
     return digits @ bins ** np.arange(len(limits))[::-1]

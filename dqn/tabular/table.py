@@ -1,4 +1,4 @@
-"""Tables: a number for each state and action. They are what is learned, saved and played by."""
+"""Tables with an entry for each state and action: the models of the tabular methods."""
 
 from pathlib import Path
 
@@ -7,72 +7,61 @@ import torch
 
 from dqn.learning.actor import Policy
 from dqn.tabular.pictures import draw_table
-from dqn.tabular.players import EpsilonGreedy
+from dqn.tabular.policies import EpsilonGreedy
 from dqn.tabular.states import States
 from dqn.types import F64, Array
 
 
 class Table:
-    """Numbers ``[S, A]``, 0 at first: what its two kinds have in common."""
+    """``entries [S, A]``, initially 0."""
 
     def __init__(self, states: States) -> None:
         self.states = states
-        self.numbers: F64 = np.zeros(states.allowed.shape)
+        self.entries: F64 = np.zeros(states.allowed.shape)
 
     def preferences(self, stack: Array) -> F64:
-        """``[N, A]``, minus infinity where an action is not allowed."""
+        """The entries ``[N, A]`` for each observation, minus infinity for forbidden actions."""
         return self.preferences_in(self.states.index(stack))
 
     def preferences_in(self, state: Array) -> F64:
-        """The same by the states' numbers ``[...]``: ``[..., A]``."""
-        return np.where(self.states.allowed[state], self.numbers[state], -np.inf)
+        """The same for state numbers ``[...]``: ``[..., A]``."""
+        return np.where(self.states.allowed[state], self.entries[state], -np.inf)
 
     def make_policy(self, generator: np.random.Generator) -> Policy:
-        """Epsilon-greedy, between equals by lot."""
+        """Epsilon-greedy on the entries."""
         return EpsilonGreedy(self.preferences, generator)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The numbers."""
-        return {"table": torch.from_numpy(self.numbers)}
+        return {"table": torch.from_numpy(self.entries)}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """The counterpart of ``state_dict``."""
-        self.numbers[:] = state["table"].numpy()
+        self.entries[:] = state["table"].numpy()
 
 
 class ValueTable(Table):
-    """Action values."""
+    """A table of action values."""
 
     def q_values(self, state: torch.Tensor) -> torch.Tensor:
-        """``[B, A]``."""
+        """``[B, S, *frame]`` -> ``[B, A]``."""
         return torch.from_numpy(self.preferences(state.numpy()))
 
     def draw(self, folder: Path) -> None:
-        """Write ``table.png``.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        draw_table(folder, self.numbers, self.states.allowed, "value")
+        """Write ``table.png``; raises OSError if it cannot be written."""
+        draw_table(folder, self.entries, self.states.allowed, "value")
 
 
 class PolicyTable(Table):
-    """Preferences, of which a softmax makes chances."""
+    """A table of preferences, which a softmax turns into probabilities."""
 
-    q_values = None
-    """A preference says nothing of the return."""
+    q_values = None  # preferences are no estimate of the return
 
-    def chances(self) -> F64:
-        """The policy ``[S, A]``, 0 where an action is not allowed."""
-        preferences = np.where(self.states.allowed, self.numbers, -np.inf)
+    def probabilities(self) -> F64:
+        """The policy ``[S, A]``, 0 for forbidden actions."""
+        preferences = np.where(self.states.allowed, self.entries, -np.inf)
         powers = np.exp(preferences - preferences.max(1, keepdims=True))
-        chances: F64 = powers / powers.sum(1, keepdims=True)
-        return chances
+        probabilities: F64 = powers / powers.sum(1, keepdims=True)
+        return probabilities
 
     def draw(self, folder: Path) -> None:
-        """Write ``table.png``: the chances.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        draw_table(folder, self.chances(), self.states.allowed, "probability")
+        """Write ``table.png`` with the probabilities; raises OSError if it cannot be written."""
+        draw_table(folder, self.probabilities(), self.states.allowed, "probability")

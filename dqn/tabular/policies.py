@@ -1,6 +1,6 @@
-"""Choosing among the actions that are allowed: the best one, or by chance.
+"""Choosing among the allowed actions: epsilon-greedily, or by a softmax.
 
-Preferences are ``[N, A]``, any numbers, minus infinity where an action is not allowed.
+Preferences are ``[N, A]``, arbitrary numbers, minus infinity where an action is not allowed.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,14 @@ Preferences = Callable[[Array], F64]
 
 
 class EpsilonGreedy(WithGenerator):
-    """The greatest preference, any of them where there are several, or any action at all with
-    probability epsilon: Sutton and Barto 2018, section 2.2."""
+    """The action with the greatest preference, ties broken at random; with probability epsilon any
+    allowed action: Sutton and Barto 2018, section 2.2."""
 
     def __init__(self, preferences: Preferences, generator: np.random.Generator) -> None:
         super().__init__(generator)
         self._preferences = preferences
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
-        """Actions ``[N]``."""
         preferences = self._preferences(stack)
         explore = self._generator.random(len(stack)) < epsilon
         best = preferences == preferences.max(1, keepdims=True)
@@ -34,11 +33,11 @@ class EpsilonGreedy(WithGenerator):
 
 
 class Softmax(WithGenerator):
-    """Each action with the chance ``exp(preference) / sum of all``, or any with probability
-    epsilon.
+    """Each action with probability ``exp(preference) / sum``, or, with probability epsilon, any
+    allowed action.
 
-    The greatest sum of a preference and Gumbel noise is such a draw (Gumbel 1954; Maddison et al.
-    2014, arXiv 1411.0030, section 2).
+    Samples with the Gumbel-max trick (Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030,
+    section 2).
     """
 
     def __init__(self, preferences: Preferences, generator: np.random.Generator) -> None:
@@ -46,10 +45,9 @@ class Softmax(WithGenerator):
         self._preferences = preferences
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
-        """Actions ``[N]``."""
         preferences = self._preferences(stack)
         explore = self._generator.random(len(stack)) < epsilon
-        even = np.where(preferences > -np.inf, 0, -np.inf)
+        uniform = np.where(preferences > -np.inf, 0, -np.inf)
         noise = self._generator.gumbel(size=preferences.shape)
-        action: I64 = (np.where(explore[:, None], even, preferences) + noise).argmax(1)
+        action: I64 = (np.where(explore[:, None], uniform, preferences) + noise).argmax(1)
         return action
