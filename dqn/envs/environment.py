@@ -176,8 +176,8 @@ class ActionLog:
 
 
 def _push(stack: Array, first: Bool, frame: Array) -> Array:
-    """A new stack ``[N, S, *frame]``: without the oldest frame, with ``frame [N, *frame]`` appended,
-    and blank before it where an episode is ``first [N]``."""
+    """A new stack ``[N, S, *frame]``: the oldest frame dropped, ``frame [N, *frame]`` appended, and
+    all others blank where ``first [N]`` starts an episode."""
     pushed = np.empty_like(stack)
     pushed[:, :-1] = stack[:, 1:]
     pushed[first, :-1] = 0

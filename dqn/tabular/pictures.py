@@ -21,8 +21,8 @@ _CORNERS = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
 
 
 def draw_table(folder: Path, entries: F64, allowed: Bool, what: str) -> None:
-    """Draw ``entries [S, A]`` into ``table.png``, unless all are 0: the four directions in each cell
-    of the maze; for other states the greatest entry and its action. ``what`` names an entry.
+    """Draw ``entries [S, A]`` into ``table.png``, unless all are 0: the four directions in each
+    cell of the maze; for other states the greatest entry and its action. ``what`` names an entry.
 
     Raises:
         OSError: it cannot be written; an older picture is kept.

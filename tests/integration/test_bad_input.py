@@ -52,7 +52,7 @@ COMMAND_LINES = {
     "no game at all like it": (["--game=xyzzyxyzzy"], "unknown game 'xyzzyxyzzy'"),
     "line break in a game": (["--game=a\nb"], "unknown game"),
     "old id": (["--game=PongNoFrameskip-v4"], "try --game Pong"),
-    "continuous actions": (["--game=Pendulum-v1"], "every method here needs a discrete one"),
+    "continuous actions": (["--game=Pendulum-v1"], "a discrete one is needed"),
     "a table's rate beyond 1": (
         ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--optimizer.learning-rate=5"],
         "learning_rate of 5 moves a table beyond what was seen",
@@ -77,13 +77,13 @@ COMMAND_LINES = {
             "--tabular.limits=[1,1,1,1]",
             "--tabular.bins=60",
         ],
-        "tabular.bins of 60 for each of 4 numbers are 12,960,000 states, more than 10,000,000",
+        "tabular.bins of 60 in each of 4 dimensions are 12,960,000 states, more than 10,000,000",
     ),
     "a number beyond a table": (
         ["--game=CartPole-v1", "--method=sarsa", "--device=cpu"],
-        "tabular.limits must be 4, one for each number that CartPole-v1 shows, not []",
+        "tabular.limits must have 4 entries, one for each number that CartPole-v1 observes, not []",
     ),
-    "a table of pixels": (["--method=sarsa", "--device=cpu"], "no table has a row for each of"),
+    "a table of pixels": (["--method=sarsa", "--device=cpu"], "too many for a table"),
     "a table on a GPU": (["--method=sarsa"], "method sarsa works on the CPU; set device to cpu"),
     "no such method": (["--method=ppo"], "--method must be dqn, random, q_learning, sarsa, poli"),
     "another method's field": (
@@ -107,11 +107,11 @@ COMMAND_LINES = {
     ),
     "the screen's joystick": (
         ["--game=CartPole-v1", "--env.full-action-set"],
-        "env.full_action_set is for Atari games, and CartPole-v1 is none",
+        "env.full_action_set is for Atari games only; remove it for CartPole-v1",
     ),
     "a policy of stacks": (
         ["--method=reinforce", "--device=cpu", "--num-envs=1", *NO_CHANCE],
-        "method reinforce looks at one frame at a time",
+        "method reinforce takes single frames",
     ),
     "a policy that is not played": (
         ["--game=CartPole-v1", "--method=reinforce", "--device=cpu", "--num-envs=1"],
@@ -126,9 +126,9 @@ COMMAND_LINES = {
             *NO_CHANCE,
             "--tabular.limits=[1,1,1,1]",
         ],
-        "takes every end for the goal, which those of CartPole-v1 are not",
+        "which is wrong for CartPole-v1; use --method reinforce",
     ),
-    "another kind of time limit": (["--env.max-episode-steps=9"], "Atari's is env.max_episode_fr"),
+    "another kind of time limit": (["--env.max-episode-steps=9"], "use env.max_episode_fr"),
     "game without a name": (["Pong"], "unknown command 'Pong'"),
     "misspelt command": (["evalute", "x"], "there are train, evaluate, play"),
     "a word too many": (["--game=Pong", "extra"], "unexpected 'extra'"),

@@ -1,4 +1,4 @@
-"""Time and chance: cadences against a counting loop, and generators that share nothing."""
+"""Schedules, checked against a counting loop and by hand; and independent generators."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def test_due_of_large_numbers_is_exact() -> None:
 
 
 @pytest.mark.parametrize("wrong", [(-1, 5, 1), (5, 4, 1), (0, 5, 0)])
-def test_due_refuses_what_makes_no_sense(wrong: tuple[int, int, int]) -> None:
+def test_due_rejects_invalid_arguments(wrong: tuple[int, int, int]) -> None:
     with pytest.raises(AssertionError):
         due(*wrong)
 
@@ -57,12 +57,12 @@ def test_linear_by_hand(step: int, expected: float) -> None:
     assert value == pytest.approx(expected, rel=1e-12)
 
 
-def test_linear_of_no_duration_is_a_jump() -> None:
+def test_linear_with_no_duration_jumps() -> None:
     assert [linear(step, 1.0, 0.1, begin=5, duration=0) for step in (4, 5, 6)] == [1.0, 0.1, 0.1]
 
 
 def test_spread_epsilon_by_hand() -> None:
-    """Ape-X: .4 to the powers 1, 2, .. 8 in 8 environments; one environment has it as it is."""
+    """Ape-X: .4 to the powers 1, 2, .. 8 in 8 environments; unchanged in a single one."""
     np.testing.assert_allclose(spread_epsilon(0.4, 8, 7.0), [0.4**i for i in range(1, 9)])
     assert spread_epsilon(0.4, 1, 7.0).tolist() == [0.4]
     assert spread_epsilon(0.1, 3, 0.0).tolist() == [0.1] * 3
@@ -96,17 +96,17 @@ SCHEDULED = Config(
     ],
 )
 def test_a_configs_schedules_by_hand(step: int, rate: float, probability: float) -> None:
-    """Both fall from the step on from which it learns."""
+    """Both start to fall when learning starts."""
     assert learning_rate(SCHEDULED, step) == pytest.approx(rate)
     assert epsilon(SCHEDULED, step) == pytest.approx(probability)
     np.testing.assert_allclose(epsilons(SCHEDULED, step), [probability, probability**2])
 
 
-def test_a_rate_without_an_end_stays() -> None:
+def test_a_learning_rate_without_an_end_is_constant() -> None:
     assert learning_rate(Config(), 10**9) == Config().optimizer.learning_rate
 
 
-def test_linear_rises_too() -> None:
+def test_linear_may_rise() -> None:
     assert [linear(step, 0.4, 1.0, 0, 10) for step in (0, 5, 10)] == pytest.approx([0.4, 0.7, 1])
 
 
@@ -123,8 +123,8 @@ def torch_draws(seed: int, owner: str, *numbers: int) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("draw", [draws, torch_draws])
-def test_same_seed_and_owner_same_draws_and_no_two_owners_share_any(draw: object) -> None:
-    """Over neighbouring seeds, owners and instances; not one number appears twice."""
+def test_only_the_same_seed_and_owner_give_the_same_draws(draw: object) -> None:
+    """For neighbouring seeds, owners and instances; not one number appears twice."""
     assert callable(draw)
     keys = [
         (seed, owner, *numbers)
@@ -132,12 +132,12 @@ def test_same_seed_and_owner_same_draws_and_no_two_owners_share_any(draw: object
         for owner in OWNERS
         for numbers in ((), (0,), (1,), (250_000,), (1, 0), (0, 1))
     ]
-    seen = [number for key in keys for number in draw(*key)]
-    assert len(set(seen)) == len(seen) == 4 * len(keys)
-    assert seen == [number for key in keys for number in draw(*key)]
+    drawn = [number for key in keys for number in draw(*key)]
+    assert len(set(drawn)) == len(drawn) == 4 * len(keys)
+    assert drawn == [number for key in keys for number in draw(*key)]
 
 
-def test_a_generator_does_not_depend_on_who_drew_before() -> None:
+def test_a_generator_does_not_depend_on_earlier_draws() -> None:
     alone = draws(1, "actor")
     numpy_generator(1, "replay").random(1000)
     np.random.default_rng(5).random(10)
@@ -145,11 +145,11 @@ def test_a_generator_does_not_depend_on_who_drew_before() -> None:
 
 
 def test_streams_are_those_of_the_first_release() -> None:
-    """These numbers decide every run's bits: a change here makes all older runs irreproducible."""
+    """A change here makes all older runs irreproducible."""
     assert seed_sequence(1, "actor", 7).generate_state(2).tolist() == [2013365708, 634442016]
 
 
-def test_the_global_generators_are_left_alone() -> None:
+def test_global_generators_are_not_touched() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     torch_draws(1, "x")
     draws(1, "x")
@@ -157,7 +157,7 @@ def test_the_global_generators_are_left_alone() -> None:
     assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
 
 
-def test_environment_seeds_are_in_range_and_all_different() -> None:
+def test_environment_seeds_are_in_range_and_distinct() -> None:
     n = np.arange(64)
     seeds = np.concatenate(
         [

@@ -3,8 +3,9 @@
 import gymnasium
 import numpy as np
 import pytest
+from support.streams import play
 
-from dqn.config import Config
+from dqn.config import Config, EnvConfig
 from dqn.envs import ScreenEnvironment, make
 from dqn.envs.maze import ACTIONS, GOAL, MAX_STEPS, MOVES, START, Maze, allowed, walls
 
@@ -12,7 +13,7 @@ BEST = ["right", "right", "down", "left", "down", "right"]
 
 
 def walk(maze: Maze, *names: str) -> list[int]:
-    """The cells that moves lead to."""
+    """The cell after each move."""
     cells = []
     for name in names:
         cell, reward, *_ = maze.step(list(ACTIONS).index(name))
@@ -21,7 +22,7 @@ def walk(maze: Maze, *names: str) -> list[int]:
     return cells
 
 
-def test_every_move_of_the_table_and_no_other() -> None:
+def test_exactly_the_moves_of_the_table_are_possible() -> None:
     for cell in range(GOAL):
         for name, change in ACTIONS.items():
             maze = Maze()
@@ -30,8 +31,8 @@ def test_every_move_of_the_table_and_no_other() -> None:
             assert walk(maze, name) == [cell + change if name in MOVES[cell] else cell]
 
 
-def test_the_walls_are_drawn_where_they_are_felt() -> None:
-    """One may go back wherever one came from, out of the goal aside."""
+def test_the_walls_drawn_are_those_that_block() -> None:
+    """Every move can be reversed, except from the goal."""
     for cell, names in enumerate(MOVES):
         for name in names:
             back = {"up": "down", "down": "up", "left": "right", "right": "left"}[name]
@@ -54,44 +55,37 @@ def test_the_best_path() -> None:
     assert terminated and not truncated
 
 
-def test_a_walk_without_end_is_cut_and_not_terminal() -> None:
+def test_the_time_limit_truncates() -> None:
     environment = make(Config(game="Maze-v0"), 1)
     environment.reset(1, "test")
-    for _ in range(MAX_STEPS):
-        environment.send(np.array([0]))
-        timestep = environment.receive()
+    timestep = play(environment, [np.array([0])] * MAX_STEPS)[-1]
     assert timestep.last[0] and not timestep.terminal[0]
     environment.close()
 
 
-def test_what_is_allowed() -> None:
+def test_allowed_actions() -> None:
     table = allowed()
     assert table.shape == (9, 4) and table.any(1).all()
     assert [list(ACTIONS)[action] for action in np.flatnonzero(table[7])] == ["up", "right", "left"]
 
 
-def test_its_picture_shows_where_one_is() -> None:
+def test_the_picture_shows_the_agent() -> None:
     environment = ScreenEnvironment(Config(game="Maze-v0"))
     environment.reset(1, "test")
     before = environment.screen()
     environment.step(np.array([list(ACTIONS).index("right")]))
     after = environment.screen()
     height, width, _ = before.shape
-    assert height % 2 == width % 2 == 0, "films want even sides"
+    assert height % 2 == width % 2 == 0, "video encoders require even sides"
     changed = np.argwhere((before != after).any(2))
     assert changed[:, 0].max() < height / 3 and changed[:, 1].max() < 2 * width / 3
     environment.close()
 
 
 @pytest.mark.parametrize("limit", [7, 20])
-def test_a_time_limit_of_ones_own(limit: int) -> None:
-    config = Config(game="Maze-v0")
-    config = Config(game="Maze-v0", env=type(config.env)(max_episode_steps=limit))
-    environment = make(config, 1)
+def test_the_time_limit_can_be_set(limit: int) -> None:
+    environment = make(Config(game="Maze-v0", env=EnvConfig(max_episode_steps=limit)), 1)
     environment.reset(1, "test")
-    lasts = []
-    for _ in range(limit):
-        environment.send(np.array([0]))
-        lasts.append(bool(environment.receive().last[0]))
+    lasts = [bool(step.last[0]) for step in play(environment, [np.array([0])] * limit)]
     assert lasts == [False] * (limit - 1) + [True]
     environment.close()

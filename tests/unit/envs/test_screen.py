@@ -1,8 +1,9 @@
-"""The environment with a screen shows the very game that the vector environment plays."""
+"""ScreenEnvironment shows exactly the game that the vector environment plays."""
 
 import gymnasium
 import numpy as np
 import pytest
+from support.streams import assert_same_step, random_actions
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs import ScreenEnvironment
@@ -11,34 +12,30 @@ from dqn.envs.environment import Environment
 
 
 @pytest.mark.parametrize("protocol", ["classic", "machado"])
-@pytest.mark.parametrize(("game", "rom"), [("Pong", "pong"), ("Breakout", "breakout")])
-def test_equals_the_vector_environment(game, rom, protocol):
-    """Every field of every TimeStep, through game overs, lost lives, time-outs and new seeds."""
+@pytest.mark.parametrize("game", ["Pong", "Breakout"])
+def test_equals_the_vector_environment(game, protocol):
+    """Every field of every TimeStep, through game overs, lost lives, time limits and reseeding."""
     size = 48 if game == "Pong" else 84
     env = EnvConfig(
         protocol=protocol, max_episode_frames=802, reseed_steps=300, frame_size=size
     )  # fmt: skip
-    engine = AtariEngine(rom, game, 1, env, noop_max=0)
+    engine = AtariEngine(game.lower(), game, 1, env, noop_max=0)
     vector = Environment(engine, protocol == "classic", env.reseed_steps)
     single = ScreenEnvironment(Config(game=game, env=env), noop_max=0)
     assert single.spec == vector.spec
     ours, theirs = single.reset(3, "test"), vector.reset(3, "test")
-    generator = np.random.default_rng(0)
     ends = deaths = 0
-    for step in range(700):
-        for name, mine, other in zip(ours._fields, ours, theirs, strict=True):
-            assert mine.dtype == other.dtype and mine.shape == other.shape, (step, name)
-            np.testing.assert_array_equal(mine, other, err_msg=f"{name} at step {step}")
+    for step, action in enumerate(random_actions(single, 700)):
+        assert_same_step(ours, theirs, f"step {step}")
         ends += int(ours.last[0])
         deaths += int(ours.terminal[0] & ~ours.last[0])
-        action = generator.integers(single.spec.num_actions, size=1)
         vector.send(action)
         ours, theirs = single.step(action), vector.receive()
     assert ends >= 3
     assert (deaths > 0) == (game == "Breakout" and protocol == "classic")
 
 
-def test_same_seed_same_game_other_owner_another():
+def test_only_the_same_seed_and_owner_give_the_same_game():
     environment = ScreenEnvironment(Config(game="Pong", env=EnvConfig(protocol="machado")))
 
     def play(seed, owner):
@@ -51,14 +48,16 @@ def test_same_seed_same_game_other_owner_another():
     np.testing.assert_array_equal(play(1, "render"), first)
 
 
-def test_screen_of_atari_is_the_emulators():
+def test_the_screen_of_atari_is_the_emulators_own():
     environment = ScreenEnvironment(Config(game="Pong"))
     environment.reset(1, "test")
     for _ in range(30):
         environment.step(np.zeros(1, np.int64))
     screen = environment.screen()
     assert screen.shape == (210, 160, 3) and screen.dtype == np.uint8
-    assert (screen[100, 80] == (144, 72, 17)).all(), "the court of Pong is brown: red comes first"
+    assert (screen[100, 80] == (144, 72, 17)).all(), (
+        "the court of Pong is brown: the channels are RGB"
+    )
     assert environment.decisions_per_second == 15
 
 
@@ -75,13 +74,13 @@ def test_other_environments_have_a_screen_too():
     environment.close()
 
 
-class _Unseen(gymnasium.Env):
+class _Headless(gymnasium.Env):
     metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium's own form
     action_space = gymnasium.spaces.Discrete(2)
     observation_space = gymnasium.spaces.Box(0, 1, (3,))
 
 
-class _Unpainted(_Unseen):
+class _NoPainter(_Headless):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
     def __init__(self, render_mode=None):
@@ -95,13 +94,14 @@ class _Unpainted(_Unseen):
 
 
 @pytest.mark.parametrize(
-    ("environment", "why"), [(_Unseen, "no rgb_array"), (_Unpainted, "painter is not installed")]
+    "environment, why",
+    [(_Headless, "rgb_array is not among"), (_NoPainter, "painter is not installed")],
 )
-def test_what_cannot_be_drawn_is_refused(environment, why):
+def test_a_game_that_cannot_be_rendered_is_refused(environment, why):
     name = f"{environment.__name__.strip('_')}-v0"
     gymnasium.register(name, environment)
     try:
-        with pytest.raises(ConfigError, match=f"{name} cannot be drawn: .*{why}"):
+        with pytest.raises(ConfigError, match=f"{name} cannot be rendered: .*{why}"):
             ScreenEnvironment(Config(game=name))
     finally:
         del gymnasium.registry[name]

@@ -313,7 +313,7 @@ def test_a_game_that_cannot_be_drawn_is_one_warning(tmp_path, caplog, monkeypatc
     assert render(tmp_path, game="CartPole-v1") is None
     assert names(tmp_path) == []
     (line,) = log_lines(caplog)
-    assert line.startswith("Cannot record eval_001: CartPole-v1 cannot be drawn")
+    assert line.startswith("Cannot record eval_001: CartPole-v1 cannot be rendered")
 
 
 def hide(package, monkeypatch):

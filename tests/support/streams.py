@@ -1,0 +1,43 @@
+"""Playing environments in tests: random actions, streams of time steps, comparisons."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from dqn.envs import Environment
+from dqn.types import I64, TimeStep
+
+NEVER = 10**9
+"""``reseed_steps`` that no test reaches."""
+
+
+def random_actions(environment: Environment, steps: int, seed: int = 0) -> Iterator[I64]:
+    generator = np.random.default_rng(seed)
+    for _ in range(steps):
+        yield generator.integers(0, environment.spec.num_actions, environment.num_envs)
+
+
+def play(environment: Environment, actions: Iterable[I64]) -> list[TimeStep]:
+    stream = []
+    for action in actions:
+        environment.send(action)
+        stream.append(environment.receive())
+    return stream
+
+
+def play_from_reset(environment: Environment, steps: int) -> list[TimeStep]:
+    """The stream of a new environment with random actions, which is closed at the end."""
+    stream = [environment.reset(1, "x"), *play(environment, random_actions(environment, steps))]
+    environment.close()
+    return stream
+
+
+def assert_same_step(ours: TimeStep, theirs: TimeStep, where: str) -> None:
+    for name, mine, other in zip(TimeStep._fields, ours, theirs, strict=True):
+        assert mine.dtype == other.dtype, (where, name)
+        np.testing.assert_array_equal(mine, other, err_msg=f"{where}: {name}")
+
+
+def assert_same_stream(ours: list[TimeStep], theirs: list[TimeStep]) -> None:
+    for t, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        assert_same_step(mine, other, f"step {t}")

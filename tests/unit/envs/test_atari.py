@@ -1,0 +1,212 @@
+"""Atari: bit for bit as Gymnasium's own preprocessing, and the rules of the protocols."""
+
+from typing import Any, Literal
+
+import ale_py
+import gymnasium
+import numpy as np
+import pytest
+from ale_py import roms
+from gymnasium.wrappers import AtariPreprocessing
+from support.streams import (
+    NEVER,
+    assert_same_step,
+    assert_same_stream,
+    play,
+    play_from_reset,
+    random_actions,
+)
+
+from dqn.config import Config, EnvConfig
+from dqn.envs import Environment, display_name, make
+from dqn.envs.atari import AtariEngine
+from dqn.seeds import environment_seeds
+from dqn.types import TimeStep
+
+Protocol = Literal["classic", "machado"]
+
+
+class Reference:
+    """Gymnasium's single environment, stacked and flagged by hand, as a stream of TimeSteps."""
+
+    def __init__(self, rom: str, config: EnvConfig, seed: int) -> None:
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+        emulator = gymnasium.make(
+            f"ALE/{display_name(rom)}-v5",
+            frameskip=1,
+            repeat_action_probability={"classic": 0.0, "machado": 0.25}[config.protocol],
+            full_action_space=config.full_action_set,
+            max_num_frames_per_episode=config.max_episode_frames,
+        )
+        self._env = AtariPreprocessing(
+            emulator, noop_max=0, frame_skip=4, screen_size=config.frame_size
+        )
+        # Gymnasium hashes a seed before it reaches the emulator; here it must be the very same.
+        emulator.unwrapped.ale.setInt("random_seed", seed)  # type: ignore[attr-defined]
+        emulator.unwrapped.ale.loadROM(roms.get_rom_path(rom))  # type: ignore[attr-defined]
+        self._classic = config.protocol == "classic"
+        self.num_actions = int(emulator.action_space.n)  # type: ignore[attr-defined]
+        self.lives = 0
+        self.life_losses = 0
+
+    def reset(self) -> TimeStep:
+        frame, info = self._env.reset()
+        self._frames, self.lives = [frame], info["lives"]
+        return self._timestep(0.0, True, False, False)
+
+    def step(self, action: int) -> TimeStep:
+        frame, reward, terminated, truncated, info = self._env.step(action)
+        self._frames.append(frame)
+        lost, self.lives = info["lives"] < self.lives, info["lives"]
+        self.life_losses += lost
+        return self._timestep(
+            reward, False, terminated or truncated, terminated or (self._classic and lost)
+        )
+
+    def _timestep(self, reward: Any, first: bool, last: bool, terminal: bool) -> TimeStep:
+        blank = [np.zeros_like(self._frames[0])] * 4
+        return TimeStep(
+            stack=np.stack((blank + self._frames)[-4:])[None],
+            reward=np.array([reward], np.float32),
+            first=np.array([first]),
+            last=np.array([last]),
+            terminal=np.array([terminal]),
+        )
+
+
+BOTH: tuple[Protocol, ...] = ("classic", "machado")
+GAMES = [
+    # game, settings, steps, protocols; at least so many lost lives, game overs and time limits
+    ("breakout", {}, 500, BOTH, (5, 1, 0)),
+    ("pong", {}, 1000, ("machado",), (0, 1, 0)),
+    ("space_invaders", {}, 400, BOTH, (1, 0, 0)),
+    ("ms_pacman", {}, 600, BOTH, (3, 1, 0)),
+    ("freeway", {}, 200, ("classic",), (0, 0, 0)),
+    ("adventure", {}, 200, ("machado",), (0, 0, 0)),
+    # 200 frames are 50 steps; a limit of 201, 202 or 203 falls inside the frame skip
+    ("breakout", {"max_episode_frames": 200}, 200, BOTH, (1, 0, 3)),
+    ("pong", {"max_episode_frames": 201}, 200, ("classic",), (0, 0, 3)),
+    ("space_invaders", {"max_episode_frames": 202}, 200, ("machado",), (0, 0, 3)),
+    ("seaquest", {"max_episode_frames": 203}, 200, ("classic",), (0, 0, 3)),
+    ("breakout", {"full_action_set": True}, 400, ("machado",), (1, 0, 0)),
+    ("breakout", {"frame_size": 12}, 150, ("classic",), (2, 0, 0)),
+    ("breakout", {"frame_size": 48}, 150, ("classic",), (2, 0, 0)),
+    ("breakout", {"frame_size": 99}, 150, ("classic",), (2, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(
+    "protocol, rom, settings, steps, expected",
+    [(p, rom, *rest, expected) for rom, *rest, ps, expected in GAMES for p in ps],
+)
+def test_bit_for_bit_with_gymnasium(
+    protocol: Protocol, rom: str, settings: Any, steps: int, expected: tuple[int, int, int]
+) -> None:
+    config = EnvConfig(protocol=protocol, threads=1, **settings)
+    engine = AtariEngine(rom, rom, 1, config, noop_max=0)
+    ours = Environment(engine, protocol == "classic", NEVER)
+    seed = int(environment_seeds(1, "x", np.arange(1), np.zeros(1, np.int64))[0])
+    theirs = Reference(rom, config, seed)
+    assert ours.spec.num_actions == theirs.num_actions
+    timestep = theirs.reset()
+    assert_same_step(ours.reset(1, "x"), timestep, "reset")
+    overs = timeouts = 0
+    for t, action in enumerate(random_actions(ours, steps), 1):
+        timestep = theirs.reset() if timestep.last[0] else theirs.step(int(action[0]))
+        ours.send(action)
+        assert_same_step(ours.receive(), timestep, f"{rom}, step {t}")
+        assert ours.state_dict()["lives"][0] == theirs.lives, t
+        if timestep.last[0]:
+            over = timestep.terminal[0]
+            overs, timeouts = overs + over, timeouts + (not over)
+    ours.close()
+    happened = (theirs.life_losses, overs, timeouts)
+    assert all(h >= e for h, e in zip(happened, expected, strict=True)), (happened, expected)
+
+
+def pong_frames(protocol: Protocol, seed: int) -> Any:
+    config = EnvConfig(protocol=protocol, threads=1)
+    environment = Environment(AtariEngine("pong", "Pong", 1, config, noop_max=0), True, NEVER)
+    environment.reset(seed, "x")
+    stream = play(environment, random_actions(environment, 60))
+    environment.close()
+    return np.stack([timestep.stack[0, -1] for timestep in stream])
+
+
+def test_only_machado_has_sticky_actions() -> None:
+    # Without no-ops and sticky actions nothing is random: any seed gives the same game.
+    assert np.array_equal(pong_frames("classic", 1), pong_frames("classic", 2))
+    assert not np.array_equal(pong_frames("machado", 1), pong_frames("machado", 2))
+    assert not np.array_equal(pong_frames("machado", 1), pong_frames("classic", 1))
+
+
+@pytest.mark.parametrize("full, count", [(False, 4), (True, 18)])
+def test_full_action_set(full: bool, count: int) -> None:
+    environment = make(Config(game="Breakout", env=EnvConfig(full_action_set=full, threads=1)), 1)
+    environment.reset(1, "x")
+    assert environment.spec.num_actions == count
+    play(environment, [np.array([count - 1])])
+    with pytest.raises(AssertionError):
+        environment.send(np.array([count]))
+    environment.close()
+
+
+def test_an_episode_starts_with_up_to_30_no_ops() -> None:
+    engine = AtariEngine("pong", "Pong", 2, EnvConfig(max_episode_frames=4, threads=2))
+    engine.reset(np.arange(2))
+    drawn: set[int] = set()
+    for t in range(220):  # every other step starts an episode
+        engine._env.send(np.zeros(2, np.int64))
+        *_, info = engine._env.recv()
+        if t % 2:
+            drawn |= set(info["episode_frame_number"].tolist())
+    engine.close()
+    assert drawn == set(range(31))
+
+
+@pytest.mark.parametrize("limit", [100, 101, 102, 103])
+def test_the_time_limit_counts_frames_after_the_no_ops(limit: int) -> None:
+    """The limit is in emulator frames, whole frame skips or not, plus the no-ops (at most 30).
+
+    The frame on which an episode ends is never read. If it is the first, second or third of the
+    frame skip, nothing new is read at all; if it is the fourth, the third is combined with the
+    previous observation. Gymnasium's preprocessing does the same.
+    """
+    environment = make(Config(game="pong", env=EnvConfig(max_episode_frames=limit, threads=1)), 2)
+    steps = -(-limit // 4)
+    stream = play_from_reset(environment, 2 * steps + 1)
+    ends = [t for t, timestep in enumerate(stream) if timestep.last.any()]
+    assert ends == [steps, 2 * steps + 1]  # one more: the step that starts an episode
+    for end in ends:
+        timestep = stream[end]
+        assert timestep.last.all() and not timestep.terminal.any()
+        if limit % 4:
+            np.testing.assert_array_equal(timestep.stack[:, 3], timestep.stack[:, 2])
+
+
+def test_the_default_time_limit_is_half_an_hour() -> None:
+    assert EnvConfig().max_episode_frames == 60 * 60 * 30
+
+
+@pytest.mark.parametrize("reseed_steps", [1, NEVER])
+def test_the_action_after_an_end_is_ignored(reseed_steps: int) -> None:
+    env = EnvConfig(max_episode_frames=120, reseed_steps=reseed_steps, protocol="machado")
+    streams = []
+    for other in (0, 3):
+        environment = make(Config(game="breakout", env=env), 1)
+        stream = [environment.reset(1, "x")]
+        for action in random_actions(environment, 70):
+            stream += play(environment, [np.full(1, other) if stream[-1].last[0] else action])
+        environment.close()
+        streams.append(stream)
+    assert sum(timestep.last[0] for timestep in streams[0]) >= 2
+    assert_same_stream(*streams)
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    streams = []
+    for threads in (1, 2, 4):
+        env = EnvConfig("machado", max_episode_frames=202, reseed_steps=60, threads=threads)
+        streams.append(play_from_reset(make(Config(game="seaquest", env=env), 3), 130))
+    assert_same_stream(streams[0], streams[1])
+    assert_same_stream(streams[0], streams[2])

@@ -1,0 +1,182 @@
+"""The state of an environment: restored bit for bit, bounded, and refused if it is not true."""
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import pytest
+from support.streams import (
+    assert_same_step,
+    assert_same_stream,
+    play,
+    play_from_reset,
+    random_actions,
+)
+
+from dqn.config import Config, EnvConfig
+from dqn.envs import make
+from dqn.envs.environment import ActionLog
+from dqn.types import State, TimeStep
+
+
+def no_progress(loop: Iterable[int]) -> Iterable[int]:
+    return loop
+
+
+def critical_steps(stream: list[TimeStep], states: list[State]) -> list[int]:
+    """The beginning; before any reseeding; an end followed by one, and either side of it; when some
+    environments were reseeded and others never; the end."""
+    reseedings = [t for t, state in enumerate(states) if t > 1 and (state["age"] == 1).any()]
+    assert len(reseedings) >= 2, reseedings
+    assert all(stream[t].first.any() and stream[t - 1].last.any() for t in reseedings)
+    begin, late = reseedings[0], reseedings[-1]
+    return sorted({0, begin - 3, begin + 7, late - 2, late - 1, late, len(states) - 1})
+
+
+def check_restoring(
+    config: Config, num_envs: int, steps: int, later: int, chosen: Iterable[int]
+) -> None:
+    environment = make(config, num_envs)
+    stream, states = [environment.reset(5, "train")], [environment.state_dict()]
+    actions = list(random_actions(environment, steps + later))
+    for action in actions[:steps]:
+        stream += play(environment, [action])
+        states.append(environment.state_dict())
+    stream += play(environment, actions[steps:])
+    environment.close()
+    at = critical_steps(stream, states)
+    for t in [at[i] for i in chosen]:
+        restored = make(config, num_envs)
+        now = restored.load_state_dict(states[t], 5, "train", no_progress)
+        assert_same_stream(
+            [now, *play(restored, actions[t : t + later])], stream[t : t + later + 1]
+        )
+        restored.close()
+
+
+@pytest.mark.parametrize(
+    "protocol, game, num_envs, limit, reseed_steps, steps, chosen",
+    [  # chosen: which of the critical steps, to save time
+        ("classic", "breakout", 1, 108_000, 100, 400, (0, 2, 5)),
+        ("machado", "breakout", 1, 108_000, 100, 340, (3, 4, 6)),
+        # Episodes that end by themselves, in each environment at another time
+        ("classic", "breakout", 4, 108_000, 100, 240, (2,)),
+        ("machado", "breakout", 4, 108_000, 100, 240, (5,)),
+        # Time limits, also inside the frame skip
+        ("classic", "space_invaders", 2, 301, 120, 320, (1, 5)),
+        ("machado", "ms_pacman", 2, 302, 70, 200, (4,)),
+        ("machado", "pong", 2, 204, 50, 150, (3,)),
+    ],
+)
+def test_atari_is_restored_bit_for_bit(
+    protocol: Literal["classic", "machado"],
+    game: str,
+    num_envs: int,
+    limit: int,
+    reseed_steps: int,
+    steps: int,
+    chosen: tuple[int, ...],
+) -> None:
+    env = EnvConfig(protocol, max_episode_frames=limit, reseed_steps=reseed_steps, threads=2)
+    check_restoring(Config(game=game, env=env), num_envs, steps, 60, chosen)
+
+
+@pytest.mark.parametrize("num_envs", [1, 6])
+def test_cartpole_is_restored_bit_for_bit(num_envs: int) -> None:
+    config = Config(game="CartPole-v1", env=EnvConfig(reseed_steps=60))
+    check_restoring(config, num_envs, 400, 300, range(7))
+
+
+def test_later_steps_do_not_change_a_state() -> None:
+    config = Config(game="CartPole-v1", env=EnvConfig(reseed_steps=30))
+    environment, other = make(config, 3), make(config, 3)
+    play_from_reset(environment, 75)
+    state = environment.state_dict()
+    kept = copy.deepcopy(state)
+    play(environment, random_actions(environment, 200))
+    other.load_state_dict(state, 1, "x", no_progress)
+    play(other, random_actions(other, 200))
+    assert_same_step(TimeStep(**state.pop("timestep")), TimeStep(**kept.pop("timestep")), "now")
+    for name, value in kept.items():
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
+
+
+def test_saving_changes_nothing() -> None:
+    config = Config(game="breakout", env=EnvConfig(max_episode_frames=160, reseed_steps=50))
+    environment = make(config, 2)
+    stream = [environment.reset(1, "x")]
+    for action in random_actions(environment, 150):
+        stream += play(environment, [action])
+        environment.state_dict()
+    environment.close()
+    assert_same_stream(stream, play_from_reset(make(config, 2), 150))
+
+
+def test_neighbouring_seeds_and_other_owners_give_other_games() -> None:
+    # Only with sticky actions do all games differ: in classic there are just 31 openings.
+    config = Config(game="breakout", env=EnvConfig("machado", threads=2))
+    tape = np.random.default_rng(0).integers(0, 4, 60)  # the same actions in all of them
+    games = []
+    for seed, owner in ((1, "train"), (2, "train"), (1, "evaluate")):
+        environment = make(config, 4)
+        environment.reset(seed, owner)
+        seeds = environment.state_dict()["seed"].tolist()
+        stream = play(environment, [np.full(4, action) for action in tape])
+        environment.close()
+        for i in range(4):
+            frames = np.stack([timestep.stack[i, -1] for timestep in stream])
+            games.append((seeds[i], frames.tobytes()))
+    assert len({seed for seed, _ in games}) == 12
+    for (_, mine), (_, theirs) in itertools.combinations(games, 2):
+        assert mine != theirs
+
+
+def test_the_action_log_stays_bounded() -> None:
+    environment = make(Config(game="CartPole-v1", env=EnvConfig(reseed_steps=50)), 4)
+    environment.reset(1, "x")
+    longest = 0
+    for action in random_actions(environment, 3000):
+        play(environment, [action])
+        state = environment.state_dict()
+        longest = max(longest, len(state["actions"]))
+        assert len(state["actions"]) == state["age"].max()
+        assert state["actions"].dtype == np.uint8
+    assert 50 <= longest < 50 + 130  # random play never keeps the pole up for longer
+    assert state["count"].min() > 10
+
+
+def test_the_action_log_uses_memory_in_proportion_to_its_length() -> None:
+    log = ActionLog(np.empty((0, 2), np.uint8))
+    for t in range(20_000):
+        log.append(np.array([t % 256, 7]))
+        log.keep_last(min(t + 1, 100))
+    assert log.rows()[:, 0].tolist() == [t % 256 for t in range(19_900, 20_000)]
+    assert len(log._rows) <= 2 * 100 + 1024 + 2
+
+
+@pytest.mark.parametrize(
+    "game, what",
+    [("breakout", "actions"), ("breakout", "seed")]
+    + [("CartPole-v1", what) for what in ("actions", "seed", "lives", "reward", "last")],
+)
+def test_a_state_that_replays_differently_is_refused(game: str, what: str) -> None:
+    env = EnvConfig(reseed_steps=60)
+    if game == "breakout":
+        env = dataclasses.replace(env, protocol="machado", max_episode_frames=200)
+    config = Config(game=game, env=env)
+    environment, restored = make(config, 2), make(config, 2)
+    play_from_reset(environment, 120)
+    state = copy.deepcopy(environment.state_dict())
+    if what in ("reward", "last"):
+        value = state["timestep"][what]
+        state["timestep"][what] = value + 1 if what == "reward" else ~value
+    elif what == "actions":
+        state["actions"] = (state["actions"] + 1) % environment.spec.num_actions
+    else:
+        state[what] = state[what] + 1
+    with pytest.raises(ValueError, match="seeds" if what == "seed" else "did not return"):
+        restored.load_state_dict(state, 1, "x", no_progress)
+    restored.close()
