@@ -55,9 +55,7 @@ def test_the_screen_of_atari_is_the_emulators_own():
         environment.step(np.zeros(1, np.int64))
     screen = environment.screen()
     assert screen.shape == (210, 160, 3) and screen.dtype == np.uint8
-    assert (screen[100, 80] == (144, 72, 17)).all(), (
-        "the court of Pong is brown: the channels are RGB"
-    )
+    assert (screen[100, 80] == (144, 72, 17)).all(), "Pong is brown: the channels are RGB"
     assert environment.decisions_per_second == 15
 
 
