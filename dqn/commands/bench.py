@@ -210,12 +210,10 @@ def random_player(config: Config, agent: Agent[Learner]) -> Callable[[], object]
 
 
 def act(agent: Agent[Learner]) -> None:
-    """Greedy actions of every environment. CudaGraphed, they see what the replay memory is sent, so
-    that belongs to it."""
+    """Add the present time step to the replay memory and act on it, as the loop does."""
     timestep = agent.environment.timestep
-    action = agent.actor.act(timestep.stack, 0.0)
-    if isinstance(agent.learn, CudaGraphed):
-        agent.replay.add(timestep, action)
+    agent.replay.add_timestep(timestep)
+    agent.replay.add_action(agent.actor.act(timestep.stack, 0.0))
 
 
 def fill(agent: Agent[Learner], rows: int, seed: int) -> None:

@@ -10,7 +10,7 @@ from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.recorders import PngFolder, Recorder
 from dqn.evaluation.video import Video
-from dqn.learning.actor import MakePolicy
+from dqn.learning.interfaces import MakePolicy
 from dqn.seeds import numpy_generator
 from dqn.types import I64, Array
 

@@ -16,8 +16,7 @@ from dqn import envs
 from dqn.config import Config
 from dqn.envs.protocol import protocol_name
 from dqn.evaluation import scores
-from dqn.learning.actor import MakePolicy
-from dqn.learning.interfaces import QValues
+from dqn.learning.interfaces import MakePolicy, QValues
 from dqn.seeds import numpy_generator
 from dqn.types import Array
 

@@ -1,19 +1,22 @@
-"""Choosing actions: epsilon-greedy on the network's q-values."""
+"""Acting with a Q-network: epsilon-greedy on its q-values."""
 
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from dqn.learning.interfaces import QValues
+from dqn.learning.values import ValueDistribution
+from dqn.networks.q_network import QNetwork
 from dqn.types import F64, I64, Array, State
 
 Greedy = Callable[[Array], I64]
-"""``stack [N, S, *frame]`` -> the best actions ``[N]``."""
+"""``stack [N, S, *frame]`` -> greedy actions ``[N]``."""
 
 
-def greedy_by(q_values: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Greedy:
-    """The actions of the greatest q-values, the first where there are several."""
+def make_greedy(q_values: QValues, device: torch.device) -> Greedy:
+    """The argmax of the q-values, the first one if there are ties."""
 
     def greedy(stack: Array) -> I64:
         state = torch.from_numpy(stack).to(device)
@@ -24,29 +27,8 @@ def greedy_by(q_values: Callable[[torch.Tensor], torch.Tensor], device: torch.de
     return greedy
 
 
-class Policy(Protocol):
-    """Whoever chooses actions, by whichever method."""
-
-    def act(self, stack: Array, epsilon: float | F64) -> I64:
-        """Actions ``[N]`` on ``stack [N, S, *frame]``, each random with probability ``epsilon``,
-        one for all or ``[N]``."""
-        ...
-
-    def state_dict(self) -> State:
-        """What the next choice depends on, beside what is learned."""
-        ...
-
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
-        ...
-
-
-MakePolicy = Callable[[np.random.Generator], Policy]
-"""Makes somebody who plays by what is learned at that moment, with such a generator."""
-
-
-class WithGenerator:
-    """What a player remembers: a generator of its own."""
+class StochasticPolicy:
+    """Base of the policies: a random generator, which is all their state."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
@@ -56,12 +38,12 @@ class WithGenerator:
         return {"generator": self._generator.bit_generator.state}
 
     def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
+        """Restore a ``state_dict``."""
         self._generator.bit_generator.state = state["generator"]
 
 
-class Actor(WithGenerator):
-    """Epsilon-greedy in N environments at once."""
+class Actor(StochasticPolicy):
+    """Epsilon-greedy policy for N environments."""
 
     def __init__(self, greedy: Greedy, num_actions: int, generator: np.random.Generator) -> None:
         super().__init__(generator)
@@ -69,14 +51,40 @@ class Actor(WithGenerator):
         self._num_actions = num_actions
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
-        """Actions ``[N]`` on ``stack [N, S, *frame]``, each random with probability ``epsilon``,
-        one for all or ``[N]``.
-
-        The draws do not depend on the network, and no network runs where all are random.
-        """
+        """Actions ``[N]``. The random draws do not depend on the network, which is not evaluated
+        if every action is random."""
         n = len(stack)
         explore = self._generator.random(n) < epsilon
         action = self._generator.integers(self._num_actions, size=n)
         if not explore.all():
             action = np.where(explore, action, self._greedy(stack))
         return action
+
+
+class QModel:
+    """The ``Model`` of method dqn: a Q-network on its device and its return distribution."""
+
+    def __init__(
+        self, network: QNetwork, values: ValueDistribution, num_actions: int, device: torch.device
+    ) -> None:
+        self._network = network
+        self._values = values
+        self._num_actions = num_actions
+        self._device = device
+
+    def q_values(self, state: torch.Tensor) -> torch.Tensor:
+        """``[B, A]``, without noise."""
+        return self._values.q(self._network(state))
+
+    def make_policy(self, generator: np.random.Generator) -> Actor:
+        greedy = make_greedy(self.q_values, self._device)
+        return Actor(greedy, self._num_actions, generator)
+
+    def draw(self, folder: Path) -> None:
+        """No picture is drawn of a network."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return dict(self._network.state_dict())
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self._network.load_state_dict(state)

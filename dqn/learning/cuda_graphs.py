@@ -1,93 +1,87 @@
-"""What the loop repeats, launched at once: on a GPU acting, remembering and updates as CUDA graphs.
+"""CUDA graphs for what the training loop repeats: acting, writing time steps, and updates.
 
-An update is some hundred kernels of a few microseconds, and asking for each from Python takes
-longer than running it. A captured graph is the same kernels in the same order on the same memory,
-asked for once; so the numbers stay the same too. What is captured must therefore do all it does on
-the device: no waiting, no choice that hangs on a number, nothing counted in Python.
+An update is about a hundred kernels of a few microseconds each; launching them from Python takes
+longer than running them. A captured graph launches the same kernels on the same memory in one call,
+so results do not change. Captured code must do everything on the device: no waiting, no
+data-dependent control flow, nothing counted in Python.
 """
 
 from collections.abc import Callable, Sequence
 
 import torch
 
+from dqn.learning.interfaces import QValues
 from dqn.replay.buffer import Replay
-from dqn.types import I64, Array, TimeStep
+from dqn.types import I64, Array
 
 Work = Callable[[], None]
-"""What is repeated: it reads and writes tensors that stay where they are."""
+"""Reads and writes tensors whose addresses never change."""
 
 Generators = Sequence[torch.Generator]
-"""Those on the device that the work draws from."""
+"""The device's generators that the work draws from."""
 
 WARM_UPS = 3
-"""Calls made as they are before one is captured, as libraries set themselves up at first use."""
+"""Eager calls before the first capture; libraries initialise themselves at first use."""
 
 
 class Eager:
-    """A piece of work, any number of times, asked for one after the other."""
+    """Runs a piece of work a number of times."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
 
     def __call__(self, times: int) -> None:
-        """Do it so many times."""
+        """Run the work ``times`` times."""
         for _ in range(times):
             self._work()
 
 
 class CudaGraphed:
-    """The same, all times at once: a CUDA graph for each number of times that is asked for."""
+    """As ``Eager``, with one CUDA graph for each number of times it is called with."""
 
     def __init__(self, work: Work, generators: Generators) -> None:
-        self._plain = Eager(work)
+        self._eager = Eager(work)
         self._generators = generators
         self._calls = 0
         self._launch: dict[int, Work] = {}
 
     def __call__(self, times: int) -> None:
-        """Do it so many times; the device may still be at it afterwards."""
+        """Run the work ``times`` times; returns without waiting for the device."""
         if not times:
             return
         self._calls += 1
         if self._calls <= WARM_UPS:
-            on_side_stream(lambda: self._plain(times))
+            on_side_stream(lambda: self._eager(times))
             return
         if times not in self._launch:
-            self._launch[times] = capture(lambda: self._plain(times), self._generators)
+            self._launch[times] = capture(lambda: self._eager(times), self._generators)
         self._launch[times]()
 
 
 class CudaGraphedGreedy:
-    """The greedy actions of N environments, by a captured graph, on the stacks that the replay
-    memory holds: so each frame is sent to the device once."""
+    """``Greedy`` as a CUDA graph. It reads the stacks from the replay memory on the device, where
+    the pending time step has been added, so that each frame is uploaded once."""
 
-    def __init__(
-        self,
-        q_values: Callable[[torch.Tensor], torch.Tensor],
-        replay: Replay,
-        present: Callable[[], TimeStep],
-        generators: Generators,
-    ) -> None:
-        """``present`` hands over what the environments show at this moment."""
+    def __init__(self, q_values: QValues, replay: Replay, generators: Generators) -> None:
         self._q_values = q_values
         self._replay = replay
-        self._present = present
-        self._action = torch.zeros(replay.num_envs, dtype=torch.int64, device=replay.device)
-        self._leaving = torch.zeros(
-            replay.num_envs, dtype=torch.int64, pin_memory=self._action.is_cuda
-        )
+        n, device = replay.num_envs, replay.device
+        self._action = torch.zeros(n, dtype=torch.int64, device=device)
+        self._on_host = torch.zeros(n, dtype=torch.int64, pin_memory=device.type == "cuda")
         self._choose = CudaGraphed(self._work, generators)
 
     def __call__(self, stack: Array) -> I64:
-        """Actions ``[N]`` on the present ``stack [N, S, *frame]``: here the loop waits for the
-        device."""
-        timestep = self._present()
-        assert stack is timestep.stack, "stacks of another moment"
-        self._replay.show(timestep)
+        """Greedy actions ``[N]`` for the replay's pending time step, whose ``stack`` this must be;
+        waits for the device."""
+        pending = self._replay.pending
+        assert pending is not None and stack is pending.stack, (
+            "not the replay memory's pending time step"
+        )
         self._choose(1)
-        self._leaving.copy_(self._action, non_blocking=True)
-        wait_for(self._action.device)
-        return self._leaving.numpy().copy()
+        self._on_host.copy_(self._action, non_blocking=True)
+        if self._action.is_cuda:
+            torch.cuda.current_stream(self._action.device).synchronize()
+        return self._on_host.numpy().copy()
 
     @torch.no_grad()
     def _work(self) -> None:
@@ -95,26 +89,20 @@ class CudaGraphedGreedy:
 
 
 def on_side_stream(work: Work) -> None:
-    """Do it on a stream of its own, as all before a capture has to be, in turn with the others."""
-    stream, present = torch.cuda.Stream(), torch.cuda.current_stream()
-    stream.wait_stream(present)
-    with torch.cuda.stream(stream):
+    """Run ``work`` on a side stream, in order with the current one, as warm-ups must be."""
+    side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
         work()
-    present.wait_stream(stream)
+    current.wait_stream(side)
 
 
 def capture(work: Work, generators: Generators) -> Work:
-    """What launches the kernels of ``work``, which is recorded here and not done. The generators
-    move on with each launch as they would have without."""
+    """Record the kernels of ``work`` without running them; returns the function that launches them.
+    Every launch advances the generators as running ``work`` would."""
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
     with torch.cuda.graph(graph):
         work()
     return graph.replay
-
-
-def wait_for(device: torch.device) -> None:
-    """Until a GPU has done what it was asked."""
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()

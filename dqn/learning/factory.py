@@ -1,10 +1,9 @@
-"""From a config to DQN's parts that do the work, each with a random generator of its own."""
+"""From a config to DQN's parts, each with a random generator of its own."""
 
 import functools
 import logging
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,57 +12,59 @@ import torch
 from dqn import envs
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device
-from dqn.learning.actor import Actor, greedy_by
+from dqn.learning.actor import Actor, QModel, make_greedy
 from dqn.learning.cuda_graphs import CudaGraphed, CudaGraphedGreedy, Eager
 from dqn.learning.interfaces import Agent
 from dqn.learning.learner import Learner
 from dqn.learning.values import ValueDistribution, make_values
 from dqn.networks.q_network import QNetwork, make_network
-from dqn.replay.buffer import Replay, ShapedReplay
+from dqn.replay.buffer import Replay
 from dqn.seeds import numpy_generator, torch_generator
+from dqn.types import F32, TimeStep
 
 log = logging.getLogger("dqn")
 
 
-class QModel:
-    """A Q-network on its device, and what its numbers mean."""
+def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
+    """Every part of a run of method dqn, freshly initialised.
 
-    def __init__(
-        self, network: QNetwork, values: ValueDistribution, num_actions: int, device: torch.device
-    ) -> None:
-        self._network = network
-        self._values = values
-        self._num_actions = num_actions
-        self._device = device
+    Raises:
+        ConfigError: the game or a device does not exist, or there is not enough memory.
+    """
+    environment = envs.make(config, config.num_envs)
+    spec = environment.spec
+    network, values = make_q_network(config, spec)
+    learner_rng = torch_generator(config.seed, "learner", device=device)
+    learner = Learner(network, values, config.optimizer, config.learner, learner_rng)
+    replay_device = _replay_device(config, device)
+    replay_rng = torch_generator(config.seed, "replay", device=replay_device)
+    replay = make_replay(config, spec, replay_rng)
+    update = functools.partial(learn_once, replay, learner, config.learner.batch_size)
+    learn: Callable[[int], None] = Eager(update)
+    greedy = make_greedy(learner.acting_q_values, device)
+    if _use_cuda_graphs(config, device, replay_device):
+        learn = CudaGraphed(update, [learner_rng, replay_rng])
+        replay.wrap_write(lambda write: functools.partial(CudaGraphed(write, []), 1))
+        greedy = CudaGraphedGreedy(learner.acting_q_values, replay, [learner_rng])
+    actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
+    model = QModel(network, values, spec.num_actions, device)
+    return Agent(environment, replay, model, learner, actor, learn)
 
-    def q_values(self, state: torch.Tensor) -> torch.Tensor:
-        """``[B, A]`` without noise."""
-        return self._values.q(self._network(state))
 
-    def make_policy(self, generator: np.random.Generator) -> Actor:
-        """Epsilon-greedy on the q-values."""
-        return Actor(greedy_by(self.q_values, self._device), self._num_actions, generator)
-
-    def draw(self, folder: Path) -> None:
-        """Millions of weights are no picture."""
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights."""
-        return dict(self._network.state_dict())
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """The counterpart of ``state_dict``."""
-        self._network.load_state_dict(state)
+def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:
+    """Sample a batch, update, and write its new priorities back."""
+    batch = replay.sample(batch_size)
+    replay.update_priorities(batch.index, learner.update(batch))
 
 
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> QModel:
-    """The model of a config for a game, before anything was learned."""
+    """The untrained model of a config and game."""
     network, values = make_q_network(config, spec)
     return QModel(network.place(device), values, spec.num_actions, device)
 
 
 def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ValueDistribution]:
-    """The network of a config for a game, freshly initialised, and what its numbers mean."""
+    """The untrained network of a config and game, on the CPU, and its return distribution."""
     values = make_values(config.values, config.learner)
     network = make_network(
         config.network,
@@ -76,87 +77,66 @@ def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ValueDist
     return network, values
 
 
-def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
-    """Every part of a config, at the beginning of a run."""
-    environment = envs.make(config, config.num_envs)
-    spec = environment.spec
-    network, values = make_q_network(config, spec)
-    draws = torch_generator(config.seed, "learner", device=device)
-    learner = Learner(network, values, config.optimizer, config.learner, draws)
-    replay_device = device_of_replay(config, device)
-    replay_draws = torch_generator(config.seed, "replay", device=replay_device)
-    replay = make_replay(config, spec, replay_draws)
-    once = functools.partial(learn_once, replay, learner, config.learner.batch_size)
-    learn: Callable[[int], None] = Eager(once)
-    q_values = learner.acting_q_values
-    greedy = greedy_by(q_values, device)
-    if _captures(config, device, replay_device):
-        learn = CudaGraphed(once, [draws, replay_draws])
-        replay.wrap_write(lambda work: functools.partial(CudaGraphed(work, []), 1))
-        greedy = CudaGraphedGreedy(q_values, replay, lambda: environment.timestep, [draws])
-    actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
-    model = QModel(network, values, spec.num_actions, device)
-    return Agent(environment, replay, model, learner, actor, learn)
-
-
-def device_of_replay(config: Config, device: torch.device) -> torch.device:
-    """Where the rows live; ``device`` is the learner's.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    where = config.replay.device
-    if where == "auto" and config.replay.storage == "compressed":
-        where = "cpu"
-    return device if where == "auto" else resolve_device(where, "replay.device")
-
-
 def make_replay(config: Config, spec: envs.Spec, generator: torch.Generator) -> Replay:
-    """The replay memory of a config for a game; ``generator`` draws the batches, where it lives.
+    """The empty replay memory of a config and game, on the device of ``generator``.
 
     Raises:
-        ConfigError: there is not so much memory, or the shape of its rewards is another game's.
+        ConfigError: there is not enough memory, or the shaped reward is for another game.
     """
-    clip = config.replay.clip_reward
-    kind = Replay
-    if config.replay.shape_reward == "cartpole":
-        envs.check_cartpole(spec)
-        kind = ShapedReplay
-    row = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
+    rows, device = config.replay.capacity, generator.device
+    row_bytes = math.prod(spec.frame_shape) * np.dtype(spec.frame_dtype).itemsize
+    size = rows * row_bytes
     try:
-        replay = kind(
+        replay = Replay(
             config.replay,
             config.num_envs,
             frame_shape=spec.frame_shape,
             frame_dtype=spec.frame_dtype,
             stack=spec.stack,
             num_actions=spec.num_actions,
-            clip_reward=spec.atari if clip == "auto" else clip,
+            reward=_make_reward(config, spec),
             generator=generator,
         )
-    except (RuntimeError, MemoryError) as error:  # torch has no error of its own for it on the CPU
+    except (RuntimeError, MemoryError) as error:  # torch raises a plain RuntimeError on the CPU
         raise ConfigError(
-            f"replay.capacity of {config.replay.capacity:,} rows needs "
-            f"{config.replay.capacity * row / 1e9:,.1f} GB, more than {generator.device} can give; "
-            "name fewer rows"
+            f"replay.capacity of {rows:,} rows needs {size / 1e9:,.1f} GB, more than "
+            f"{device} can give; name fewer rows"
         ) from error
-    if config.replay.storage == "plain":
-        _warn_of_memory(config.replay.capacity, row, generator.device)
+    # Memory is allocated as the replay fills: one that is too large would fail hours later.
+    free = psutil.virtual_memory().available
+    if config.replay.storage == "plain" and device.type == "cpu" and size > free:
+        log.warning(
+            "The replay memory will take %s MB when it is full, and %s MB are free: "
+            "--replay.capacity %s would fit.",
+            f"{size / 1e6:,.1f}", f"{free / 1e6:,.1f}", f"{int(0.8 * free / row_bytes):_}",
+        )  # fmt: skip
     return replay
 
 
-def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:
-    """Draw a batch, learn from it, tell the replay memory the new priorities."""
-    batch = replay.sample(batch_size)
-    replay.update_priorities(batch.index, learner.update(batch))
+def _make_reward(config: Config, spec: envs.Spec) -> Callable[[TimeStep], F32]:
+    """The reward that the replay memory stores: shaped, then clipped, as the config says."""
+    clip = config.replay.clip_reward
+    clip = spec.atari if clip == "auto" else clip
+    shaped = config.replay.shape_reward == "cartpole"
+    if shaped:
+        envs.check_cartpole(spec)
+
+    def reward(timestep: TimeStep) -> F32:
+        value = envs.shape_cartpole(timestep).reward if shaped else timestep.reward
+        return value.clip(-1, 1) if clip else value
+
+    return reward
 
 
-def _captures(config: Config, device: torch.device, replay_device: torch.device) -> bool:
-    """Whether acting, remembering and updates become CUDA graphs.
+def _replay_device(config: Config, device: torch.device) -> torch.device:
+    """Where the replay memory is stored; ``device`` is the learner's."""
+    name = config.replay.device
+    if name == "auto" and config.replay.storage == "compressed":
+        name = "cpu"
+    return device if name == "auto" else resolve_device(name, "replay.device")
 
-    Raises:
-        ConfigError: they shall, and cannot.
-    """
+
+def _use_cuda_graphs(config: Config, device: torch.device, replay_device: torch.device) -> bool:
     possible = device.type == replay_device.type == "cuda"
     if config.cuda_graphs is True and not possible:
         raise ConfigError(
@@ -164,14 +144,3 @@ def _captures(config: Config, device: torch.device, replay_device: torch.device)
             f"{device.type} and {replay_device.type}"
         )
     return possible and config.cuda_graphs is not False
-
-
-def _warn_of_memory(rows: int, row_bytes: int, device: torch.device) -> None:
-    """Memory is taken as the replay fills, so a replay too large ends the process hours later."""
-    full, there = rows * row_bytes, psutil.virtual_memory().available
-    if device.type == "cpu" and full > there:
-        log.warning(
-            "The replay memory will take %s MB when it is full, and %s MB are free: "
-            "--replay.capacity %s would fit.",
-            f"{full / 1e6:,.1f}", f"{there / 1e6:,.1f}", f"{int(0.8 * there / row_bytes):_}",
-        )  # fmt: skip

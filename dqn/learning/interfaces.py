@@ -1,7 +1,7 @@
-"""What a run asks of its method, whichever it is.
+"""What a run requires of a method's parts, DQN's or a tabular method's.
 
-DQN's own parts are made in agent.py, those of the methods it grew out of in ``tabular/``. Loop,
-session, metrics, checkpoints and evaluation know no more of either than what stands here.
+The training loop, sessions, metrics, checkpoints and evaluation use nothing else of them.
+``factory`` makes DQN's parts, ``tabular.agent`` those of the other methods.
 """
 
 from collections.abc import Callable
@@ -14,29 +14,49 @@ import torch
 
 from dqn import envs
 from dqn.config import Config
-from dqn.learning.actor import Policy
 from dqn.learning.nonfinite import NonFiniteGuard
 from dqn.replay.buffer import Replay
-from dqn.types import State
+from dqn.types import F64, I64, Array, State
 
 QValues = Callable[[torch.Tensor], torch.Tensor]
-"""``[B, S, *frame]`` -> ``[B, A]``."""
+"""``state [B, S, *frame]`` -> ``[B, A]``."""
+
+
+class Policy(Protocol):
+    """Chooses actions."""
+
+    def act(self, stack: Array, epsilon: float | F64) -> I64:
+        """Actions ``[N]`` for ``stack [N, S, *frame]``; each is random with probability
+        ``epsilon``, a number or ``[N]``."""
+        ...
+
+    def state_dict(self) -> State:
+        """What later actions depend on besides the model."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore a ``state_dict``."""
+        ...
+
+
+MakePolicy = Callable[[np.random.Generator], Policy]
+"""Makes a policy that follows the current model and draws from the generator."""
 
 
 class Model(Protocol):
-    """What a run learns, saves and plays by: a network, or a table."""
+    """What is learned, saved and evaluated: a network or a table."""
 
     @property
     def q_values(self) -> QValues | None:
-        """Its action values; None if it holds preferences instead."""
+        """Its action values; None if it has preferences instead."""
         ...
 
     def make_policy(self, generator: np.random.Generator) -> Policy:
-        """Somebody who plays as well as it knows."""
+        """The policy to evaluate."""
         ...
 
     def draw(self, folder: Path) -> None:
-        """Leave a picture of it in a run's folder, if it is one that can be looked at.
+        """Write a picture of the model into a run's folder, if it can be drawn.
 
         Raises:
             OSError: it cannot be written.
@@ -44,11 +64,11 @@ class Model(Protocol):
         ...
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What ``model.safetensors`` holds."""
+        """The tensors of ``model.safetensors``."""
         ...
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """The counterpart of ``state_dict``; shapes and types must be those that it gives."""
+        """Restore a ``state_dict``; shapes and dtypes must be the same."""
         ...
 
 
@@ -56,43 +76,43 @@ MakeModel = Callable[[Config, envs.Spec, torch.device], Model]
 
 
 class LearnerProtocol(Protocol):
-    """What a run asks of a learner beside learning, which is ``Agent.learn``."""
+    """A learner; its updates are made by ``Agent.learn``."""
 
     learning_rate: float
     nonfinite: NonFiniteGuard
 
     @property
     def updates(self) -> int:
-        """How many there have been."""
+        """Updates made so far."""
         ...
 
     @property
     def converged(self) -> bool:
-        """Whether more learning would change nothing: then the run ends."""
+        """Whether further learning would change nothing, which ends the run."""
         ...
 
     def sync_target(self) -> None:
-        """Move the target network, if there is one."""
+        """Update the target network, if there is one."""
         ...
 
     def center_on(self, states: torch.Tensor) -> None:
-        """Subtract the mean of ``states [M, S, *frame]``; asked with ``network.center`` alone."""
+        """Subtract the mean of ``states [M, S, *frame]`` from every input (``network.center``)."""
         ...
 
     def pop_means(self) -> dict[str, float | None]:
-        """Mean of each measure over the updates since the last call; ``loss`` is one of them."""
+        """Mean of each metric, ``loss`` among them, over the updates since the last call."""
         ...
 
     def finite(self) -> bool:
-        """Whether all was a number so far."""
+        """Whether all losses, gradients and weights have been finite."""
         ...
 
     def state_dict(self) -> State:
-        """What it remembers, the model under ``online``."""
+        """Everything learned, with the model under ``online``."""
         ...
 
     def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
+        """Restore a ``state_dict``."""
         ...
 
 
@@ -101,7 +121,7 @@ Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
 
 @dataclass(frozen=True)
 class Agent(Generic[Learner_co]):
-    """What acts, remembers and learns."""
+    """Every part of a run."""
 
     environment: envs.Environment
     replay: Replay
@@ -109,4 +129,4 @@ class Agent(Generic[Learner_co]):
     learner: Learner_co
     actor: Policy
     learn: Callable[[int], None]
-    """Make so many updates."""
+    """Makes the given number of updates."""

@@ -1,10 +1,10 @@
-"""The optimisers: Adam by torch's fused kernel, RMSProp as Nature had it; their state by name.
+"""Optimizers: Adam by torch's fused kernel, and RMSProp as DeepMind's Nature DQN had it.
 
-Not ``torch.optim``'s classes: those import torch's compiler, two seconds at each start, and take
-half a millisecond an update for what they might have been asked beside the step.
+Not ``torch.optim``: importing it loads torch's compiler, two seconds at every start, and each of
+its steps spends half a millisecond on options that are not used here.
 """
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
@@ -13,53 +13,69 @@ from dqn.config import OptimizerConfig
 from dqn.types import State
 
 
-class Optimizer(Protocol):
-    """What a learner asks of its optimiser."""
+class Optimizer(ABC):
+    """The parameters of a network, and running averages (moments) of their gradients."""
 
+    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+        self._named = parameters
+        self._parameters: list[torch.Tensor] = list(parameters.values())
+        self._state: State = {}
+
+    @abstractmethod
     def step(self, rate: torch.Tensor) -> None:
-        """One update of every parameter by its gradient, which each must have; ``rate []`` is the
-        step size, on the parameters' device."""
-        ...
+        """Update every parameter by its gradient; ``rate []`` is the learning rate, on the
+        parameters' device."""
 
     def state_dict(self) -> State:
-        """What is remembered, by the parameter's name."""
-        ...
+        """Moments by parameter name."""
+        return dict(self._state)
 
     def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``.
+        """Restore a ``state_dict``.
 
         Raises:
-            ValueError: it is another optimiser's.
+            ValueError: it belongs to another kind of optimizer.
         """
-        ...
+        if state.keys() != self._state.keys():
+            raise ValueError(
+                f"an optimizer's state has {sorted(self._state)}, not {sorted(state.keys())}"
+            )
+        for key, own in self._state.items():
+            if isinstance(own, torch.Tensor):
+                own.copy_(state[key])
+            else:
+                for name, moment in own.items():
+                    moment.copy_(state[key][name])
+
+    def _add_moment(self, key: str) -> list[torch.Tensor]:
+        """Zeros like each parameter, memory layout included, saved under ``key``."""
+        moment = {name: torch.zeros_like(p.detach()) for name, p in self._named.items()}
+        self._state[key] = moment
+        return list(moment.values())
+
+    def _gradients(self) -> list[torch.Tensor]:
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        assert len(gradients) == len(self._parameters), "a parameter has no gradient"
+        return gradients
 
 
-def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
-    """The optimiser a config describes."""
-    parameters = dict(network.named_parameters())
-    if config.name == "rmsprop":
-        return NatureRMSprop(parameters, config.decay, config.epsilon)
-    return Adam(parameters, config.epsilon)
-
-
-class Adam:
-    """Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with its betas of .9 and .999."""
+class Adam(Optimizer):
+    """Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with betas of .9 and .999."""
 
     def __init__(self, parameters: dict[str, nn.Parameter], epsilon: float) -> None:
+        super().__init__(parameters)
         self._epsilon = epsilon
-        self._parameters: list[torch.Tensor] = list(parameters.values())
-        self._steps = torch.zeros((), device=self._parameters[0].device)
-        self._mean, self._square = Moments(parameters), Moments(parameters)
+        self._steps = self._state["step"] = torch.zeros((), device=self._parameters[0].device)
+        self._mean, self._square = self._add_moment("exp_avg"), self._add_moment("exp_avg_sq")
 
     @torch.no_grad()
     def step(self, rate: torch.Tensor) -> None:
-        """One update of every parameter by its gradient; each must have one."""
         self._steps += 1
         torch._fused_adam_(
             self._parameters,
-            _gradients(self._parameters),
-            self._mean.values,
-            self._square.values,
+            self._gradients(),
+            self._mean,
+            self._square,
             [],
             [self._steps] * len(self._parameters),
             lr=rate,
@@ -71,95 +87,36 @@ class Adam:
             maximize=False,
         )
 
-    def state_dict(self) -> State:
-        """The count of steps, and both moments by the parameter's name."""
-        return {
-            "step": self._steps,
-            "exp_avg": self._mean.state_dict(),
-            "exp_avg_sq": self._square.state_dict(),
-        }
 
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``.
-
-        Raises:
-            ValueError: it is another optimiser's.
-        """
-        _check_keys(state, self.state_dict())
-        self._steps.copy_(state["step"])
-        self._mean.load_state_dict(state["exp_avg"])
-        self._square.load_state_dict(state["exp_avg_sq"])
-
-
-class NatureRMSprop:
+class NatureRMSprop(Optimizer):
     """Centered RMSProp with epsilon inside the root, as in DeepMind's Lua code of 2015 and
-    Graves 2013 (arXiv 1308.0850, equations 38 to 41, without the momentum).
+    Graves 2013 (arXiv 1308.0850, equations 38 to 41, without momentum).
 
-    ``step = lr * g / sqrt(E[g^2] - E[g]^2 + epsilon)``. torch's own RMSprop adds epsilon outside
-    the root, which is another algorithm when epsilon is as large as Nature's.
+    ``step = lr * g / sqrt(E[g^2] - E[g]^2 + epsilon)``. ``torch.optim.RMSprop`` adds epsilon
+    outside the root, which is another algorithm when epsilon is as large as Nature's.
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter], decay: float, epsilon: float) -> None:
+        super().__init__(parameters)
         self._decay, self._epsilon = decay, epsilon
-        self._parameters: list[torch.Tensor] = list(parameters.values())
-        self._mean, self._square = Moments(parameters), Moments(parameters)
+        self._mean, self._square = self._add_moment("mean"), self._add_moment("mean_square")
 
     @torch.no_grad()
     def step(self, rate: torch.Tensor) -> None:
-        """One update of every parameter by its gradient; each must have one."""
         for parameter, gradient, mean, square in zip(
-            self._parameters,
-            _gradients(self._parameters),
-            self._mean.values,
-            self._square.values,
-            strict=True,
+            self._parameters, self._gradients(), self._mean, self._square, strict=True
         ):
             mean.lerp_(gradient, 1 - self._decay)
             square.mul_(self._decay).addcmul_(gradient, gradient, value=1 - self._decay)
-            # of a gradient that never changes the variance is 0, give or take rounding
+            # clamped: rounding makes the variance of a constant gradient slightly negative
             variance = square.addcmul(mean, mean, value=-1).clamp_(min=0)
             root = variance.add_(self._epsilon).sqrt_()
             parameter.addcdiv_(gradient * rate, root, value=-1)
 
-    def state_dict(self) -> State:
-        """Both moments by the parameter's name."""
-        return {"mean": self._mean.state_dict(), "mean_square": self._square.state_dict()}
 
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``.
-
-        Raises:
-            ValueError: it is another optimiser's.
-        """
-        _check_keys(state, self.state_dict())
-        self._mean.load_state_dict(state["mean"])
-        self._square.load_state_dict(state["mean_square"])
-
-
-class Moments:
-    """A running mean for each parameter, 0 at first, laid out in memory as the parameter is."""
-
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
-        self._names = list(parameters)
-        self.values = [torch.zeros_like(parameter.detach()) for parameter in parameters.values()]
-        """In the parameters' order."""
-
-    def state_dict(self) -> State:
-        """By the parameter's name."""
-        return dict(zip(self._names, self.values, strict=True))
-
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``."""
-        for name, value in zip(self._names, self.values, strict=True):
-            value.copy_(state[name])
-
-
-def _gradients(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    assert len(gradients) == len(parameters), "a parameter took no part in the loss"
-    return gradients
-
-
-def _check_keys(theirs: State, ours: State) -> None:
-    if theirs.keys() != ours.keys():
-        raise ValueError("the optimiser's state is another optimiser's")
+def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
+    """The optimizer described by a config, for the parameters of ``network``."""
+    parameters = dict(network.named_parameters())
+    if config.name == "rmsprop":
+        return NatureRMSprop(parameters, config.decay, config.epsilon)
+    return Adam(parameters, config.epsilon)

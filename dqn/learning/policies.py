@@ -1,6 +1,6 @@
-"""The policy that weighs the next actions in a target, and what it adds to reward and values.
+"""The policy in the bootstrap target: which next actions it weighs, and what it adds to rewards.
 
-Pure functions of q-values ``[B, A]``; they know nothing of what a network's numbers mean.
+Pure functions of q-values ``[B, A]``, whatever distribution they come from.
 """
 
 from typing import NamedTuple
@@ -9,9 +9,9 @@ import torch
 
 
 def greedy(q: torch.Tensor) -> torch.Tensor:
-    """All weight ``[B, A]`` on the greatest of ``q [B, A]``, the first where there are several.
+    """Probability 1 on the argmax of ``q [B, A]``, the first one if there are ties: ``[B, A]``.
 
-    Of the target network's q-values: DQN, Mnih et al. 2015; of the online network's: Double DQN,
+    With q of the target network: DQN, Mnih et al. 2015; with q of the online network: Double DQN,
     van Hasselt et al. 2016 (arXiv 1509.06461), equation 4.
     """
     return torch.zeros_like(q).scatter_(1, q.argmax(1, keepdim=True), 1.0)
@@ -21,21 +21,21 @@ class Munchausen(NamedTuple):
     """Munchausen DQN, Vieillard et al. 2020 (arXiv 2007.14430), equation 1."""
 
     alpha: float
-    """How much of the log-policy is added to the reward."""
+    """Weight of the log-policy in the reward."""
     temperature: float
-    """Of the softmax policy, in units of the return; the paper's tau."""
-    low: float
-    """The least that temperature times log-policy counts for; the paper's l0."""
+    """Softmax temperature, in units of the return; the paper's tau."""
+    clip_min: float
+    """Lower bound of temperature * log-policy; the paper's l0."""
 
     def reward(self, q: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """Added to the reward ``[B]``: alpha times the clipped log-policy of ``action [B]`` under
+        """Bonus ``[B]`` to the reward: alpha times the clipped log-policy of ``action [B]`` under
         ``q [B, A]`` of the same state."""
         assert q.ndim == 2 and action.shape == q.shape[:1], (q.shape, action.shape)
         log_policy = self._log_policy(q).gather(1, action[:, None]).squeeze(1)
-        return self.alpha * (self.temperature * log_policy).clamp(self.low, 0)
+        return self.alpha * (self.temperature * log_policy).clamp(self.clip_min, 0)
 
     def policy(self, next_q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Policy ``[B, A]`` and entropy bonus ``[B, A]`` on the next state."""
+        """Policy ``[B, A]`` and entropy bonus ``[B, A]`` at the next state."""
         log_policy = self._log_policy(next_q)
         return log_policy.exp(), -self.temperature * log_policy
 

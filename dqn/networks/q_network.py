@@ -1,6 +1,7 @@
-"""From a stack of frames to K numbers per action: a torso that sees and a head that judges.
+"""The Q-network: preprocessing, a torso that extracts features, and a head.
 
-No layer draws from a global generator: it is made without values, then filled from a named one.
+No layer draws from a global generator: layers are made on the meta device, then initialised from a
+given one.
 """
 
 import functools
@@ -16,58 +17,51 @@ from dqn.networks.torsos import Torso, make_torso, torso_name
 
 
 class QNetwork(nn.Module):
-    """Stack of frames -> ``z [B, A, K]``."""
+    """Stacks of frames ``[B, S, *frame]`` -> ``z [B, A, K]``."""
 
     def __init__(
-        self,
-        torso: Torso,
-        head: Head | ImplicitQuantileHead,
-        center: torch.Tensor | None,
+        self, torso: Torso, head: Head | ImplicitQuantileHead, center: torch.Tensor | None
     ) -> None:
-        """``center``: zeros ``[S, *frame]``, if something is to be subtracted."""
+        """``center``: zeros ``[S, *frame]`` if inputs will be centered, else None."""
         super().__init__()
-        self._arrange = torso.preprocess
+        self._preprocess = torso.preprocess
         self.torso = torso.layers
         self.center: torch.Tensor | None
         self.register_buffer("center", center)  # saved with the weights
         self.head = head
-        self.noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
-        """The layers with noise."""
+        self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
 
     def forward(self, state: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        """``judge`` on ``state [B, S, *frame]``."""
-        return self.forward_features(self.preprocess(state), noise)
+        """``z [B, A, K]`` of ``state [B, S, *frame]``."""
+        return self.forward_preprocessed(self.preprocess(state), noise)
 
     def preprocess(self, state: torch.Tensor) -> torch.Tensor:
-        """Stack of frames -> what ``judge`` works on, made once for all networks that look at it;
-        uint8 is divided by 255 here."""
-        seen: torch.Tensor = self._arrange(state)
-        return seen if self.center is None else seen.sub_(self._arrange(self.center[None]))
+        """Stacks of frames in the layout and dtype of the torso; uint8 is divided by 255 here. Two
+        networks of the same config can share the result."""
+        inputs: torch.Tensor = self._preprocess(state)
+        return inputs if self.center is None else inputs.sub_(self._preprocess(self.center[None]))
 
-    def center_on(self, states: torch.Tensor) -> None:
-        """From now on subtract the mean of ``states [M, S, *frame]``; once, before any learning."""
-        assert self.center is not None
-        self.center.copy_(to_float(states).mean(0).view_as(self.center))
-
-    def forward_features(
+    def forward_preprocessed(
         self,
-        seen: torch.Tensor,
+        inputs: torch.Tensor,
         noise: torch.Generator | None = None,
         taus: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``z [B, A, K]`` of what was ``seen``: of a head for taus at ``taus [B, K]``,
-        or, without any, at those it chooses actions by. Without ``noise`` there is none."""
-        for layer in self.noisy:
+        """``z [B, A, K]`` of preprocessed ``inputs``; of IQN at ``taus [B, K]``, by default its
+        policy taus. ``noise`` draws the noise of noisy layers; None switches it off."""
+        for layer in self._noisy:
             layer.noise = noise
-        features = self.torso(seen)  # [B, features]
-        if taus is None:
-            z: torch.Tensor = self.head(features)
-        else:
-            z = self.head(features, taus)
+        features = self.torso(inputs)  # [B, features]
+        z: torch.Tensor = self.head(features) if taus is None else self.head(features, taus)
         return z
 
+    def center_on(self, states: torch.Tensor) -> None:
+        """Subtract the mean of ``states [M, S, *frame]`` from all inputs from now on."""
+        assert self.center is not None
+        self.center.copy_(to_float(states).mean(0).view_as(self.center))
+
     def place(self, device: torch.device) -> "QNetwork":
-        """Move to a device, with the channels innermost: the faster layout on both kinds."""
+        """Move to a device in channels-last layout, the faster one on CPUs and GPUs."""
         self.to(device)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
@@ -81,25 +75,25 @@ def make_network(
     num_outputs: int,
     generator: torch.Generator,
 ) -> QNetwork:
-    """The network a config describes, for stacks ``[S, *frame]``, on the CPU.
+    """The network described by a config, for stacks ``[S, *frame]``, initialised, on the CPU.
 
     Raises:
-        ConfigError: a torso for pictures was asked for on frames that it cannot see.
+        ConfigError: the torso cannot process frames of this shape.
     """
     activation: Activation = functools.partial(nn.ReLU, inplace=True)
     if config.layer_norm:
         activation = LayerNormReLU
     torso = make_torso(config, stack_shape, activation)
     linear: LinearLayer = functools.partial(Linear, device="meta")
-    in_head: LinearLayer = linear
+    head_linear: LinearLayer = linear
     if config.noisy:
-        in_head = functools.partial(NoisyLinear, sigma=config.noisy_sigma)
+        head_linear = functools.partial(NoisyLinear, sigma=config.noisy_sigma)
     hidden = config.hidden_units
     if torso_name(config, stack_shape) == "mlp":
         hidden = config.mlp_units[-1] if config.mlp_units else 0
     head: Head | ImplicitQuantileHead
     head = Head(
-        torso.features, hidden, num_actions, num_outputs, config.dueling, in_head, activation
+        torso.features, hidden, num_actions, num_outputs, config.dueling, head_linear, activation
     )
     if values.kind == "implicit_quantile":
         head = ImplicitQuantileHead(
@@ -107,13 +101,13 @@ def make_network(
         )
     center = torch.zeros(stack_shape) if config.center else None
     network = QNetwork(torso, head, center)
-    _give_memory(network)
+    _to_empty(network)
     _initialise(network, generator)
     return network
 
 
-def _give_memory(network: QNetwork) -> None:
-    """As ``nn.Module.to_empty``, which imports a symbolic algebra to make an empty tensor."""
+def _to_empty(network: QNetwork) -> None:
+    """``network.to_empty(device="cpu")``, which would import sympy."""
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
@@ -122,12 +116,12 @@ def _give_memory(network: QNetwork) -> None:
 
 
 def _initialise(network: QNetwork, generator: torch.Generator) -> None:
-    """He et al. 2015: uniform, variance 2 / inputs before a ReLU and 1 / inputs before none."""
-    rows = [list(module) for module in network.modules() if isinstance(module, nn.Sequential)]
-    last = {id(row[-1]) for row in rows if row}
+    """He et al. 2015: uniform, with variance 2 / inputs before a ReLU, else 1 / inputs."""
+    stacks = [list(module) for module in network.modules() if isinstance(module, nn.Sequential)]
+    last = {id(layers[-1]) for layers in stacks if layers}  # not followed by a ReLU
     for layer in network.modules():
         if isinstance(layer, NoisyLinear):
-            layer.draw(generator)
+            layer.reset_parameters(generator)
         elif isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(
                 layer.weight,
@@ -137,4 +131,4 @@ def _initialise(network: QNetwork, generator: torch.Generator) -> None:
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
         if isinstance(layer, SpectralConvolution):
-            layer.draw(generator)
+            layer.reset_power_iteration(generator)

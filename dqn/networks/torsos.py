@@ -1,7 +1,4 @@
-"""From a stack of frames to features: the part of a network that sees.
-
-Layers are made without values; ``networks`` fills them from a named generator.
-"""
+"""Torsos: from a stack of frames to features. Layers are made on the meta device."""
 
 import math
 from typing import NamedTuple
@@ -21,26 +18,27 @@ from dqn.networks.cpu_layout import (
 from dqn.networks.layers import Activation, Linear, SpectralConvolution
 
 MIN_SIDE = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
-"""Side of the smallest pictures of which each torso makes anything."""
+"""Smallest height and width, in pixels, from which each torso computes any features."""
 
 
 class Torso(NamedTuple):
-    """What a maker of torsos makes."""
+    """Preprocessing and layers of a torso."""
 
     preprocess: nn.Module
-    """Stack of frames ``[B, S, *frame]`` -> what the layers work on; nothing in it is learned."""
+    """Stacks of frames ``[B, S, *frame]`` -> the inputs of ``layers``; has no parameters."""
     layers: nn.Sequential
-    """-> ``[B, features]``."""
+    """Inputs -> ``[B, features]``."""
     features: int
+    """Number of features."""
 
 
 def make_torso(
     config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
 ) -> Torso:
-    """The torso a config describes, for stacks ``[S, *frame]``, with such ReLUs.
+    """The torso described by a config, for stacks ``[S, *frame]``.
 
     Raises:
-        ConfigError: a torso for pictures was asked for on other frames, or on smaller ones.
+        ConfigError: the torso cannot process frames of this shape.
     """
     name = torso_name(config, stack_shape)
     if name == "mlp":
@@ -57,7 +55,7 @@ def make_torso(
 
 
 def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
-    """Which torso a config means for stacks ``[S, *frame]``."""
+    """The torso's name; ``auto`` is resolved for stacks ``[S, *frame]``."""
     if config.torso != "auto":
         return config.torso
     pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
@@ -65,7 +63,7 @@ def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
 
 
 def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
-    """Three convolutions; Mnih et al. 2015, Methods.
+    """Three convolutions: Mnih et al. 2015, Methods.
 
     ``[B, S, 84, 84]`` -> 32 of 20x20 -> 64 of 9x9 -> 64 of 7x7 -> ``[B, 3136]``.
     """
@@ -78,16 +76,13 @@ def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
         activation(),
         nn.Flatten(),
     )
-    return Torso(
-        SpaceToDepth(stack_shape, 4),
-        layers,
-        64 * conv_output_cells(stack_shape, (8, 4), (4, 2), (3, 1)),
-    )
+    features = 64 * conv_output_cells(stack_shape, (8, 4), (4, 2), (3, 1))
+    return Torso(SpaceToDepth(stack_shape, 4), layers, features)
 
 
 def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
-    """Nature's forerunner, a third of its arithmetic; Mnih et al. 2013 (arXiv 1312.5602), section
-    4.1, with 256 hidden units behind it.
+    """Two convolutions, a third of Nature's arithmetic: Mnih et al. 2013 (arXiv 1312.5602), section
+    4.1, where 256 hidden units follow.
 
     ``[B, S, 84, 84]`` -> 16 of 20x20 -> 32 of 9x9 -> ``[B, 2592]``.
     """
@@ -98,41 +93,26 @@ def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
         activation(),
         nn.Flatten(),
     )
-    return Torso(
-        SpaceToDepth(stack_shape, 4), layers, 32 * conv_output_cells(stack_shape, (8, 4), (4, 2))
-    )
+    features = 32 * conv_output_cells(stack_shape, (8, 4), (4, 2))
+    return Torso(SpaceToDepth(stack_shape, 4), layers, features)
 
 
 def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
-    """Two wide strides; van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
+    """Two convolutions with large strides: van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
 
-    ``[B, S, 84, 84]`` -> 32 of 15x15 (the 16th lead nowhere) -> 64 of 3x3 -> ``[B, 576]``.
+    ``[B, S, 84, 84]`` -> 32 of 15x15 (the 16th row and column are unused) -> 64 of 3x3 ->
+    ``[B, 576]``.
     """
-    return two_layers_of_patches(stack_shape, (5, 5), activation)
+    return _two_patch_layers(stack_shape, (5, 5), activation)
 
 
 def patches(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
-    """The cheapest: two layers whose patches do not overlap. Ours, for 48x48 pictures, of which it
-    sees every pixel.
+    """Two convolutions without overlap, the cheapest torso; ours, for 48x48 frames, where it uses
+    every pixel.
 
     ``[B, S, 48, 48]`` -> 32 of 12x12 -> 64 of 4x4 -> ``[B, 1024]``.
     """
-    return two_layers_of_patches(stack_shape, (4, 3), activation)
-
-
-def two_layers_of_patches(
-    stack_shape: tuple[int, ...], sides: tuple[int, int], activation: Activation
-) -> Torso:
-    """32 channels of each patch of pixels, 64 of each patch of those; ``sides`` of the patches."""
-    see = Patches(stack_shape, *sides)
-    layers = nn.Sequential(
-        PatchConvolution(stack_shape[0], 32, sides[0], of_frames=True, device="meta"),
-        activation(),
-        PatchConvolution(32, 64, sides[1], of_frames=False, device="meta"),
-        activation(),
-        ChannelsFirst(64),
-    )
-    return Torso(see, layers, 64 * see.rows * see.columns)
+    return _two_patch_layers(stack_shape, (4, 3), activation)
 
 
 def impala(
@@ -142,11 +122,11 @@ def impala(
     spectral_norm: bool,
     activation: Activation,
 ) -> Torso:
-    """Three blocks of a convolution, a pooling and two residual pairs; Espeholt et al. 2018
+    """Three blocks of a convolution, max pooling and two residual blocks: Espeholt et al. 2018
     (arXiv 1802.01561), figure 3, right.
 
-    ``[B, S, 84, 84]`` -> 16, 32, 32 (times ``width``) of 42x42, 21x21, 11x11 -> ``pool`` x ``pool``
-    maxima if ``pool`` is not 0 -> ``[B, features]``.
+    ``[B, S, 84, 84]`` -> 16, 32, 32 (times ``width``) of 42x42, 21x21, 11x11 -> adaptive max
+    pooling to ``pool`` x ``pool`` if not 0 -> ``[B, features]``.
     """
     layers: list[nn.Module] = []
     inputs = 0
@@ -161,7 +141,7 @@ def impala(
         ]
         inputs = channels
     layers.append(activation())
-    rows, columns = (-(-side // 8) for side in stack_shape[1:])  # each pooling halves, rounded up
+    rows, columns = (-(-side // 8) for side in stack_shape[1:])  # each pooling halves and rounds up
     if pool:
         layers.append(nn.AdaptiveMaxPool2d(pool))
         rows = columns = pool
@@ -170,7 +150,7 @@ def impala(
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a short cut."""
+    """Two convolutions and a skip connection."""
 
     def __init__(self, channels: int, spectral_norm: bool) -> None:
         super().__init__()
@@ -181,8 +161,8 @@ class Residual(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """``[B, C, H, W]`` -> the same shape."""
         inner = self.first(torch.relu(features))
-        change: torch.Tensor = self.second(inner.relu_())
-        return features + change
+        residual: torch.Tensor = self.second(inner.relu_())
+        return features + residual
 
 
 def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
@@ -195,7 +175,7 @@ def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
 
 
 def conv_output_cells(stack_shape: tuple[int, ...], *layers: tuple[int, int]) -> int:
-    """What convolutions of these (kernel, stride) leave of a picture's places."""
+    """Height times width after convolutions of the given (kernel, stride)."""
     height, width = stack_shape[1:]
     for kernel, stride in layers:
         height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
@@ -212,3 +192,18 @@ def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int, padding: int = 0
 ) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, device="meta")
+
+
+def _two_patch_layers(
+    stack_shape: tuple[int, ...], sides: tuple[int, int], activation: Activation
+) -> Torso:
+    """32 channels per patch of pixels, then 64 per patch of those; ``sides`` of the patches."""
+    preprocess = Patches(stack_shape, *sides)
+    layers = nn.Sequential(
+        PatchConvolution(stack_shape[0], 32, sides[0], of_frames=True, device="meta"),
+        activation(),
+        PatchConvolution(32, 64, sides[1], of_frames=False, device="meta"),
+        activation(),
+        ChannelsFirst(64),
+    )
+    return Torso(preprocess, layers, 64 * preprocess.rows * preprocess.columns)

@@ -1,13 +1,12 @@
-"""Which rows to draw. A sampler knows masses, the replay memory knows frames; neither the other's.
+"""Which rows to draw: uniformly, or in proportion to priorities.
 
-Every row has a mass, 0 while it may not start a transition, and a draw takes a row in proportion
-to its mass: there is no searching for a valid row, and no row is left out. BlockSums are whole
-numbers, so their sums are exact in whatever order they are taken. Sums are kept per block of some
-hundred rows and taken anew whenever a row of the block is touched: no tree, and no drift. A draw
-looks for its block among the block sums, then for its row inside the block.
+Every row has a mass, its unnormalised probability, which is 0 while the row cannot start a
+transition; so every draw is valid. Masses are integers and their sums exact in any order. Sums are
+kept per block of about a hundred rows and recomputed whenever a row of the block changes: no tree,
+and no drift. A draw finds its block in the block sums, then its row inside the block.
 """
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 
@@ -16,53 +15,11 @@ from dqn.replay.transfer import AnyArray, numpy_view_or_tensor, searchsorted, to
 from dqn.schedule import linear
 from dqn.types import State
 
-_BLOCK_ROWS = 128  # of a million rows 8,000 sums: to look among them costs as much as in 32 blocks
-
-
-class Sampler(Protocol):
-    """What a replay memory asks of whoever draws for it."""
-
-    def enable(self, slots: AnyArray, opened: AnyArray) -> None:
-        """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
-        ...
-
-    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
-        """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
-        ...
-
-    def set_beta(self, step: int) -> None:
-        """From now on weigh as after ``step`` rows, all counted that ever were."""
-        ...
-
-    def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
-        """Rows ``[B]`` (time slot * N + environment), at hand, and their weights ``[B]``."""
-        ...
-
-    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
-        """Hear what the learner made of the rows ``index [B]``: ``priority [B]``, 0 or more."""
-        ...
-
-    def state_dict(self) -> State:
-        """BlockSums and the generator's state."""
-        ...
-
-    def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``; a ValueError if these are no masses of these rows."""
-        ...
-
-
-def make_sampler(
-    config: ReplayConfig, time_rows: int, num_envs: int, generator: torch.Generator
-) -> Sampler:
-    """The sampler a config describes."""
-    if config.sampler == "uniform":
-        return UniformSampler(time_rows, num_envs, generator)
-    beta = config.beta_start, config.beta_end, config.beta_steps
-    return PrioritizedSampler(time_rows, num_envs, generator, config.alpha, beta)
+_BLOCK_ROWS = 128  # 8,000 sums for a million rows: searching them costs as much as 32 blocks
 
 
 class BlockSums:
-    """Whole numbers ``[T, N]``, their sums, and the row at any place along their total."""
+    """Integer masses ``[T, N]``, and their sums per block of rows."""
 
     def __init__(
         self, time_rows: int, num_envs: int, dtype: torch.dtype, device: torch.device
@@ -71,7 +28,7 @@ class BlockSums:
         blocks = -(-time_rows // self._times_per_block)
         padded = blocks * self._times_per_block
         mass = torch.zeros(padded, num_envs, dtype=dtype, device=device)
-        self.mass = mass[:time_rows]  # [T, N]; behind it the last block is filled up
+        self.mass = mass[:time_rows]  # [T, N], without the padding of the last block
         self.flat = mass.flatten()
         self._by_block = mass.view(blocks, self._times_per_block * num_envs)
         self._sums = torch.zeros(blocks, dtype=torch.int64, device=device)
@@ -80,109 +37,132 @@ class BlockSums:
         )
 
     def find(self, uniform: torch.Tensor) -> AnyArray:
-        """The rows ``[B]``, at hand, at fractions ``uniform [B]`` (float64, below 1) of the total.
-
-        Float64 tells apart all of a total below 2^53.
-        """
+        """Rows ``[B]`` at the fractions ``uniform [B]`` (float64, below 1) of the cumulative mass;
+        exact for totals below 2^53."""
         cumulative = self._sums_view.cumsum(0)
         total = cumulative[-1]
-        place = to_int64(numpy_view_or_tensor(uniform) * total)
-        place = place - place // total  # a stratum's fraction just below 1 may round to 1
-        block = searchsorted(cumulative, place)
-        place = place - cumulative[block] + self._sums_view[block]
+        position = to_int64(numpy_view_or_tensor(uniform) * total)
+        position = position - position // total  # a fraction just below 1 may round up to the total
+        block = searchsorted(cumulative, position)
+        position = position - cumulative[block] + self._sums_view[block]
         inside = self._blocks_view[block].cumsum(1)  # [B, rows of a block]
-        column = (inside <= place[:, None]).sum(1)
+        column = (inside <= position[:, None]).sum(1)
         return block * self._by_block.shape[1] + column
 
-    def enable(self, slots: AnyArray, opened: AnyArray, mass: AnyArray) -> None:
-        """Give the rows ``opened [L, N]`` (bool) of the slots ``[L]``, all different, this mass."""
-        self._view[slots] = self._view[slots] * ~opened + opened * mass
-        self._recount(slots // self._times_per_block)
+    def enable(self, slots: AnyArray, rows: AnyArray, mass: AnyArray) -> None:
+        """Set the mass of the ``rows [L, N]`` (bool) in the distinct time ``slots [L]``."""
+        self._view[slots] = self._view[slots] * ~rows + rows * mass
+        self._update_sums(slots // self._times_per_block)
 
-    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
-        """Give the rows not ``kept [L, N]`` (bool) of the slots ``[L]``, all different, mass 0."""
-        self._view[slots] *= kept
-        self._recount(slots // self._times_per_block)
+    def disable(self, slots: AnyArray, keep: AnyArray) -> None:
+        """Set the mass of the rows not in ``keep [L, N]`` (bool) of distinct ``slots [L]`` to 0."""
+        self._view[slots] *= keep
+        self._update_sums(slots // self._times_per_block)
 
     def replace(self, index: torch.Tensor, mass: torch.Tensor) -> None:
-        """Give the rows ``index [B]`` other masses ``[B]``, those apart that have none."""
+        """Set the masses ``[B]`` of the rows ``index [B]``; masses of 0 stay 0."""
         mass = mass * (self.flat[index] > 0)
-        # the greatest, should one row be there twice: the same, whatever the order
+        # amax: the result for a row drawn twice does not depend on the order
         self.flat.scatter_reduce_(0, index, mass, "amax", include_self=False)
-        self._recount(numpy_view_or_tensor(index) // self._by_block.shape[1])
+        self._update_sums(numpy_view_or_tensor(index) // self._by_block.shape[1])
 
-    def load(self, mass: torch.Tensor, greatest: int) -> None:
-        """Take over masses.
+    def load(self, mass: torch.Tensor, maximum: int) -> None:
+        """Restore the masses.
 
         Raises:
-            ValueError: these are no masses of so many rows.
+            ValueError: wrong shape or dtype, or a mass outside ``0 .. maximum``.
         """
         if (
             mass.shape != self.mass.shape
             or mass.dtype != self.mass.dtype
             or (mass < 0).any()
-            or (mass > greatest).any()
+            or (mass > maximum).any()
         ):
-            raise ValueError("the masses are not these rows'")
+            raise ValueError("the sampler's masses do not fit this replay memory")
         self.mass.copy_(mass)
         self._sums.copy_(self._by_block.sum(1))
 
-    def _recount(self, block: AnyArray) -> None:
-        # a block that is named twice has the same sum twice
+    def _update_sums(self, block: AnyArray) -> None:
         self._sums_view[block] = self._blocks_view[block].sum(1)
 
 
-class UniformSampler:
-    """Mass 1 for every row that may start a transition."""
+class Sampler(ABC):
+    """Draws rows in proportion to their masses."""
 
-    def __init__(self, time_rows: int, num_envs: int, generator: torch.Generator) -> None:
-        self._generator = generator
-        self._priorities = BlockSums(time_rows, num_envs, torch.uint8, generator.device)
-        self._one = numpy_view_or_tensor(torch.ones((), dtype=torch.uint8, device=generator.device))
+    def __init__(
+        self, time_rows: int, num_envs: int, dtype: torch.dtype, mass: int, gen: torch.Generator
+    ) -> None:
+        """``mass`` is that of a new row."""
+        self._generator = gen
+        self._masses = BlockSums(time_rows, num_envs, dtype, gen.device)
+        self._new_mass = torch.full((), mass, dtype=dtype, device=gen.device)
+        self._new_mass_view = numpy_view_or_tensor(self._new_mass)
 
-    def enable(self, slots: AnyArray, opened: AnyArray) -> None:
-        """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
-        self._priorities.enable(slots, opened, self._one)
+    def enable(self, slots: AnyArray, rows: AnyArray) -> None:
+        """Let the ``rows [L, N]`` (bool) in the time ``slots [L]`` be drawn."""
+        self._masses.enable(slots, rows, self._new_mass_view)
 
-    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
-        """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
-        self._priorities.disable(slots, kept)
+    def disable(self, slots: AnyArray, keep: AnyArray) -> None:
+        """Let no row in the time ``slots [L]`` be drawn except those in ``keep [L, N]`` (bool)."""
+        self._masses.disable(slots, keep)
 
+    @abstractmethod
     def set_beta(self, step: int) -> None:
-        """There is nothing to weigh."""
+        """Set the importance-sampling exponent to its value at ``step``."""
 
+    @abstractmethod
     def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
-        """Rows ``[B]``, independent, each with weight 1."""
-        uniform = _uniform(batch_size, self._generator)
-        return self._priorities.find(uniform), torch.ones(batch_size, device=uniform.device)
+        """Rows ``[B]`` (time slot * N + environment) and importance weights ``[B]``."""
 
+    @abstractmethod
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
-        """Uniform draws heed no priority."""
+        """Set the priorities ``[B]``, at least 0, of the rows ``index [B]``."""
 
     def state_dict(self) -> State:
-        """BlockSums and the generator's state."""
-        return {"mass": self._priorities.mass, "generator": self._generator.get_state()}
+        """Masses and generator state."""
+        return {"mass": self._masses.mass, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``.
+        """Restore a ``state_dict``.
 
         Raises:
-            ValueError: these are no masses of so many rows.
+            ValueError: the masses do not fit this replay memory.
         """
-        self._priorities.load(state["mass"], greatest=1)
+        self._masses.load(state["mass"], maximum=int(self._new_mass))
         self._generator.set_state(state["generator"])
 
+    def _uniform(self, count: int) -> torch.Tensor:
+        device = self._generator.device
+        return torch.rand(count, dtype=torch.float64, device=device, generator=self._generator)
 
-class PrioritizedSampler:
-    """Proportional prioritisation, Schaul et al. 2016 (arXiv 1511.05952), sections 3.3 and 3.4.
 
-    A row's mass is its priority to the power of ``alpha``, in units of 2^-20 and at least one of
-    them. A new row has the greatest mass there has been. The batch is drawn in equal strata of the
-    total (appendix B.2.1), and weighs ``(N * P(row))^-beta``, divided by the batch's greatest.
+class UniformSampler(Sampler):
+    """Mass 1 for every valid row: independent uniform draws of weight 1."""
+
+    def __init__(self, time_rows: int, num_envs: int, generator: torch.Generator) -> None:
+        super().__init__(time_rows, num_envs, torch.uint8, 1, generator)
+
+    def set_beta(self, step: int) -> None:
+        pass
+
+    def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
+        uniform = self._uniform(batch_size)
+        return self._masses.find(uniform), torch.ones(batch_size, device=uniform.device)
+
+    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
+        pass
+
+
+class PrioritizedSampler(Sampler):
+    """Proportional prioritization, Schaul et al. 2016 (arXiv 1511.05952), sections 3.3 and 3.4.
+
+    A row's mass is ``priority ** alpha`` in units of 2^-20, at least one unit. A new row gets the
+    largest mass so far. A batch has one row from each of B equal strata of the total mass (appendix
+    B.2.1), weighted by ``(N * P(row)) ** -beta`` over the largest weight of the batch.
     """
 
     UNIT = 2**20
-    GREATEST = 2**31 - 1
+    MAX_MASS = 2**31 - 1
 
     def __init__(
         self,
@@ -192,66 +172,46 @@ class PrioritizedSampler:
         alpha: float,
         beta: tuple[float, float, int],
     ) -> None:
-        """``beta``: where it begins and ends, and how many steps lie between."""
-        self._generator = generator
+        """``beta``: its first value, its last, and the number of steps between them."""
+        super().__init__(time_rows, num_envs, torch.int32, self.UNIT, generator)
         self._alpha = alpha
         self._schedule = beta
-        # On the device, where a captured draw finds it.
+        # a tensor on the device, so that a captured draw sees its changes
         self._beta = torch.full((), beta[0], dtype=torch.float64, device=generator.device)
-        self._priorities = BlockSums(time_rows, num_envs, torch.int32, generator.device)
-        self._max_priority = torch.full((), self.UNIT, dtype=torch.int32, device=generator.device)
-        self._max_priority_view = numpy_view_or_tensor(self._max_priority)
-
-    def enable(self, slots: AnyArray, opened: AnyArray) -> None:
-        """From now on the rows ``opened [L, N]`` (bool) of the slots ``[L]`` may be drawn."""
-        self._priorities.enable(slots, opened, self._max_priority_view)
-
-    def disable(self, slots: AnyArray, kept: AnyArray) -> None:
-        """From now on the rows not ``kept [L, N]`` (bool) of the slots ``[L]`` may not be drawn."""
-        self._priorities.disable(slots, kept)
 
     def set_beta(self, step: int) -> None:
-        """From now on weigh as after ``step`` rows."""
         start, end, steps = self._schedule
         self._beta.fill_(linear(step, start, end, begin=0, duration=steps))
 
     def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
-        """Rows ``[B]``, one from each of B equal parts of the total, and weights ``[B]``, the
-        greatest of them 1."""
-        uniform = _uniform(batch_size, self._generator)
+        uniform = self._uniform(batch_size)
         strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
-        index = self._priorities.find((strata + uniform) / batch_size)
-        mass = self._priorities.flat[torch.as_tensor(index)].double()
+        index = self._masses.find((strata + uniform) / batch_size)
+        mass = self._masses.flat[torch.as_tensor(index)].double()
         return index, (mass.min() / mass).pow(self._beta).float()
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
-        """Give the rows ``index [B]`` new masses; one that was closed meanwhile stays closed."""
-        mass = priority.to(self._max_priority.device, torch.float64).pow(self._alpha).mul(self.UNIT)
-        mass = mass.round().nan_to_num(1).clamp(1, self.GREATEST).int()
-        torch.maximum(self._max_priority, mass.amax(), out=self._max_priority)
-        self._priorities.replace(index, mass)
+        mass = priority.to(self._new_mass.device, torch.float64).pow(self._alpha).mul(self.UNIT)
+        mass = mass.round().nan_to_num(1).clamp(1, self.MAX_MASS).int()
+        torch.maximum(self._new_mass, mass.amax(), out=self._new_mass)
+        self._masses.replace(index, mass)
 
     def state_dict(self) -> State:
-        """BlockSums, a new row's mass, and the generator's state."""
-        return {
-            "mass": self._priorities.mass,
-            "max_priority": self._max_priority,
-            "generator": self._generator.get_state(),
-        }
+        return super().state_dict() | {"max_priority": self._new_mass}
 
     def load_state_dict(self, state: State) -> None:
-        """The counterpart of ``state_dict``.
-
-        Raises:
-            ValueError: these are no masses of so many rows.
-        """
-        newest = state["max_priority"]
-        if newest.shape != () or newest.dtype != torch.int32 or newest < self.UNIT:
-            raise ValueError("the mass of a new row is none")
-        self._priorities.load(state["mass"], greatest=int(newest))
-        self._max_priority.copy_(newest)
-        self._generator.set_state(state["generator"])
+        maximum = state["max_priority"]
+        if maximum.shape != () or maximum.dtype != torch.int32 or maximum < self.UNIT:
+            raise ValueError("invalid maximum priority")
+        self._new_mass.copy_(maximum)
+        super().load_state_dict(state)
 
 
-def _uniform(count: int, generator: torch.Generator) -> torch.Tensor:
-    return torch.rand(count, dtype=torch.float64, device=generator.device, generator=generator)
+def make_sampler(
+    config: ReplayConfig, time_rows: int, num_envs: int, generator: torch.Generator
+) -> Sampler:
+    """The sampler described by a config, for ``time_rows`` rows of N environments."""
+    if config.sampler == "uniform":
+        return UniformSampler(time_rows, num_envs, generator)
+    beta = config.beta_start, config.beta_end, config.beta_steps
+    return PrioritizedSampler(time_rows, num_envs, generator, config.alpha, beta)

@@ -1,7 +1,7 @@
-"""Code that numpy and torch share, and the transfer from the host to the device.
+"""Array code shared by numpy and torch, and batched transfers from the host to a device.
 
-Where numpy and torch spell an operation alike, ``buffer`` and ``sampler`` write it once; it runs on
-whichever ``numpy_view_or_tensor`` returns. The type checker cannot follow; tests run both.
+``buffer`` and ``sampler`` use operations that numpy and torch spell alike; they run on whichever
+``numpy_view_or_tensor`` returns. The type checker cannot follow that; the tests run both.
 """
 
 import itertools
@@ -14,45 +14,47 @@ import torch
 from dqn.types import Array
 
 AnyArray = Any
-"""What numpy and torch index, write and add up in the same words."""
+"""A numpy array or a torch tensor."""
 
-_NUMPY = {"cpu"}  # devices whose memory numpy sees; a set, so that tests can rehearse a GPU
-_ALIGNMENT = 16  # bytes; enough for every type that travels
+_NUMPY = {"cpu"}  # device types whose memory numpy can view; tests empty it to rehearse a GPU
+_ALIGNMENT = 16  # bytes; enough for every dtype used
 
 
 def numpy_view_or_tensor(tensor: torch.Tensor) -> AnyArray:
-    """On the CPU numpy's view of the same memory, as torch takes ten times as long for a few
-    numbers; elsewhere the tensor itself."""
-    return tensor.numpy() if _numpy_sees(tensor.device) else tensor
+    """On the CPU a numpy view of the same memory, ten times as fast as torch for a few numbers;
+    on other devices the tensor itself."""
+    return tensor.numpy() if _is_numpy(tensor.device) else tensor
 
 
-def to_int64(numbers: AnyArray) -> AnyArray:
-    """Rounded towards 0, as int64."""
-    return numbers.astype(np.int64) if isinstance(numbers, np.ndarray) else numbers.long()
+def to_int64(values: AnyArray) -> AnyArray:
+    """Truncate to int64."""
+    return values.astype(np.int64) if isinstance(values, np.ndarray) else values.long()
 
 
 def searchsorted(ascending: AnyArray, values: AnyArray) -> AnyArray:
-    """For each of ``values [B]`` how many of ``ascending [L]`` are not greater."""
+    """``searchsorted(..., side="right")`` of numpy or torch."""
     if isinstance(ascending, np.ndarray):
         return ascending.searchsorted(values, side="right")
     return torch.searchsorted(ascending, values, right=True)
 
 
 class StagingBuffer:
-    """Named arrays that go to a device together, in one copy, which nobody waits for."""
+    """Named host arrays that are copied to a device together, asynchronously and in one transfer.
+
+    On the CPU the host and device arrays are the same memory.
+    """
 
     def __init__(
         self, layout: dict[str, tuple[torch.dtype, tuple[int, ...]]], device: torch.device
     ) -> None:
-        """``layout``: type and shape by name."""
+        """``layout``: dtype and shape by name."""
         sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in layout.values()]
-        rounded = (-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)
-        *begins, end = itertools.accumulate(rounded, initial=0)
-        host_bytes = device_bytes = torch.zeros(end, dtype=torch.uint8, device=device)
-        if not _numpy_sees(device):  # pinned: a GPU fetches it by itself
-            host_bytes = torch.zeros(end, dtype=torch.uint8, pin_memory=device_bytes.is_cuda)
-        self._host, self._device = host_bytes, device_bytes
-        self._left = torch.cuda.Event() if device_bytes.is_cuda else None
+        aligned = (-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)
+        *begins, end = itertools.accumulate(aligned, initial=0)
+        self._host = self._device = torch.zeros(end, dtype=torch.uint8, device=device)
+        if not _is_numpy(device):  # pinned, for an asynchronous copy
+            self._host = torch.zeros(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
         def parts(memory: torch.Tensor) -> dict[str, torch.Tensor]:
             return {
@@ -62,27 +64,25 @@ class StagingBuffer:
                 )
             }
 
-        self._arrays: dict[str, Array] = {
-            name: part.numpy() for name, part in parts(host_bytes).items()
-        }
+        self._arrays = {name: part.numpy() for name, part in parts(self._host).items()}
         self.device: dict[str, AnyArray] = {
-            name: numpy_view_or_tensor(part) for name, part in parts(device_bytes).items()
+            name: numpy_view_or_tensor(part) for name, part in parts(self._device).items()
         }
-        """What has arrived; on the CPU the arrays themselves. It stays where it is."""
+        """The uploaded arrays; their addresses never change."""
 
     def host(self) -> dict[str, Array]:
-        """The arrays, to be written; waits until what was sent before has left."""
-        if self._left:
-            self._left.synchronize()
+        """The host arrays, to be filled; waits until the previous upload has been read."""
+        if self._copied:
+            self._copied.synchronize()
         return self._arrays
 
     def upload(self) -> None:
         """Copy the host arrays to the device without waiting."""
         if self._host is not self._device:
             self._device.copy_(self._host, non_blocking=True)
-        if self._left:
-            self._left.record()
+        if self._copied:
+            self._copied.record()
 
 
-def _numpy_sees(device: torch.device) -> bool:
+def _is_numpy(device: torch.device) -> bool:
     return device.type in _NUMPY

@@ -23,25 +23,20 @@ log = logging.getLogger("dqn")
 
 
 def loop(session: Session) -> None:
-    """Act, send, add, learn, receive, until the run is long enough or told to stop.
+    """Add the time step, act on it, send, learn, receive, until the run ends or is stopped.
 
-    The emulators' threads run between send and receive, while the replay memory takes the present
-    moment in and the learner learns. An update never sees a row that arrived while it ran:
-    overlapped, and yet deterministic.
+    The emulators' threads run between send and receive, while the learner learns. No update sees a
+    row that arrived while it ran, so the overlap is deterministic.
     """
     config, agent, metrics = session.config, session.agent, session.metrics
-    environment, replay, learner, actor = (
-        agent.environment,
-        agent.replay,
-        agent.learner,
-        agent.actor,
-    )
+    environment, replay, learner = agent.environment, agent.replay, agent.learner
     timestep = environment.timestep
     while session.before_step():
         before, after = session.step, session.step + config.num_envs
-        action = actor.act(timestep.stack, epsilons(config, before))
+        replay.add_timestep(timestep)
+        action = agent.actor.act(timestep.stack, epsilons(config, before))
         environment.send(action)
-        replay.add(timestep, action)
+        replay.add_action(action)
         learner.learning_rate = learning_rate(config, before)
         agent.learn(updates_due(config, before, after))
         timestep = environment.receive()

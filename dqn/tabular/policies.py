@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dqn.learning.actor import WithGenerator
+from dqn.learning.actor import StochasticPolicy
 from dqn.types import F64, I64, Array
 
 Preferences = Callable[[Array], F64]
 """``stack [N, S, *frame]`` -> ``[N, A]``."""
 
 
-class EpsilonGreedy(WithGenerator):
+class EpsilonGreedy(StochasticPolicy):
     """The action with the greatest preference, ties broken at random; with probability epsilon any
     allowed action: Sutton and Barto 2018, section 2.2."""
 
@@ -32,7 +32,7 @@ class EpsilonGreedy(WithGenerator):
         return action
 
 
-class Softmax(WithGenerator):
+class Softmax(StochasticPolicy):
     """Each action with probability ``exp(preference) / sum``, or, with probability epsilon, any
     allowed action.
 

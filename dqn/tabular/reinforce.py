@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dqn.config import OptimizerConfig
-from dqn.learning.actor import Policy
+from dqn.learning.interfaces import Policy
 from dqn.learning.optimizers import make_optimizer
 from dqn.networks.q_network import QNetwork
 from dqn.replay.buffer import Replay

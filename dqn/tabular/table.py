@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dqn.learning.actor import Policy
+from dqn.learning.interfaces import Policy
 from dqn.tabular.pictures import draw_table
 from dqn.tabular.policies import EpsilonGreedy
 from dqn.tabular.states import States

@@ -157,7 +157,7 @@ def make_replay(shape: Shape, seed: int = 0) -> Replay:
         frame_dtype="float32" if shape.float_frames else "uint8",
         stack=shape.stack,
         num_actions=5,
-        clip_reward=shape.clip,
+        reward=lambda step: step.reward.clip(-1, 1) if shape.clip else step.reward,
         generator=torch.Generator().manual_seed(seed),
     )
     assert replay.length == shape.length
@@ -171,7 +171,7 @@ def make_replay(shape: Shape, seed: int = 0) -> Replay:
 
 def moment(replay: Replay, tape: Tape, t: int) -> TimeStep:
     """Row ``t`` of a tape as the environments would show it."""
-    rows, stack = tape[t], replay._stack
+    rows, stack = tape[t], len(replay._ago)
     return TimeStep(
         stack=np.stack([seen_at(tape, t, e, stack) for e in range(len(rows))]),
         reward=np.array([row.reward for row in rows], np.float32),
@@ -189,7 +189,7 @@ def add(replay: Replay, tape: Tape, t: int) -> None:
 
 def drawable(replay: Replay) -> set[int]:
     """Rows with a mass, as ``slot * N + environment``."""
-    return set(replay._sampler._priorities.flat.nonzero().flatten().tolist())
+    return set(replay._sampler._masses.flat.nonzero().flatten().tolist())
 
 
 def draw(replay: Replay, index: list[int]) -> Batch:

@@ -127,7 +127,7 @@ FAMILY = {
 def on_a_gpu(captured: bool) -> Iterator[None]:
     """If so: what is sent lies in memory of its own, where numpy has no hands."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dqn.learning.factory._captures", lambda *_: captured)
+        patch.setattr("dqn.learning.factory._use_cuda_graphs", lambda *_: captured)
         if captured:
             patch.setattr("dqn.replay.transfer._NUMPY", set())
         yield
@@ -136,7 +136,7 @@ def on_a_gpu(captured: bool) -> Iterator[None]:
 def agent_of(config: Config, captured: bool) -> Agent:
     with on_a_gpu(captured):
         agent = make_agent(config, CPU)
-    agent.learner.nonfinite._ask = False  # as on a GPU
+    agent.learner.nonfinite._read = False  # as on a GPU
     agent.environment.reset(1, "training")
     return agent
 
@@ -146,9 +146,10 @@ def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
     chosen, environment = [], agent.environment
     with on_a_gpu(isinstance(agent.learn, CudaGraphed)):
         for step in range(steps):
+            agent.replay.add_timestep(environment.timestep)
             action = agent.actor.act(environment.timestep.stack, 0.2)
             environment.send(action)
-            agent.replay.add(environment.timestep, action)
+            agent.replay.add_action(action)
             agent.learner.learning_rate = 1e-2 / (1 + step)
             agent.learn(updates[step % len(updates)] if step > 10 else 0)
             environment.receive()
@@ -224,14 +225,17 @@ def test_greedy_actions_are_the_callers_own() -> None:
         with torch.no_grad():  # another action is the best one
             for parameter in agent.learner.online.head.parameters():
                 parameter.neg_()
+        agent.replay.add_timestep(environment.timestep)
         action = agent.actor._greedy(environment.timestep.stack)
+        with pytest.raises(AssertionError, match="not the replay memory's pending"):
+            agent.actor._greedy(environment.timestep.stack.copy())
         chosen.append(action)
         copies.append(action.copy())
         environment.send(np.array([0, 1, 0, 1]))
-        agent.replay.add(environment.timestep, action)
+        agent.replay.add_action(action)
         environment.receive()
-    with pytest.raises(AssertionError, match="another moment"):
-        agent.actor._greedy(environment.timestep.stack.copy())
+    with pytest.raises(AssertionError, match="not the replay memory's pending"):
+        agent.actor._greedy(environment.timestep.stack)
     environment.close()
     assert np.array_equal(chosen, copies)
     assert len(set(map(tuple, chosen))) > 1

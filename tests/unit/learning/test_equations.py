@@ -195,7 +195,7 @@ def test_nature_rmsprop_survives_a_gradient_that_never_changes() -> None:
 
 def test_every_parameter_has_a_gradient() -> None:
     parameter = nn.Parameter(torch.ones(2))
-    with pytest.raises(AssertionError, match="took no part"):
+    with pytest.raises(AssertionError, match="has no gradient"):
         rmsprop(parameter, decay=0.9, epsilon=1.0).step(torch.tensor(1.0))
 
 
@@ -569,7 +569,7 @@ def plain_nature(network: QNetwork) -> QNetwork:
     plain = copy.deepcopy(network)
     assert isinstance(plain.torso[0], BlockConvolution)
     assert isinstance(plain.head.advantage[0], Linear)
-    plain._arrange, plain.torso[0] = nn.Identity(), PlainConvolution(4, 32, 8, 4)
+    plain._preprocess, plain.torso[0] = nn.Identity(), PlainConvolution(4, 32, 8, 4)
     plain.head.advantage[0] = nn.Linear(3136, 512)
     plain.load_state_dict(network.state_dict())
     return plain

@@ -16,7 +16,7 @@ from dqn.config import (
     OptimizerConfig,
     ValuesConfig,
 )
-from dqn.learning.factory import QModel
+from dqn.learning.actor import QModel
 from dqn.learning.learner import Learner
 from dqn.learning.policies import Munchausen, greedy
 from dqn.learning.values import BootstrapInputs, Categorical, Expected, Quantile, make_values
@@ -302,10 +302,11 @@ def test_which_network_says_what_of_a_target(policy: str, kind: str, noisy: bool
         if kind == "implicit_quantile":
             middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(16, 4)
             taus = torch.cat([torch.rand(16, 5, generator=again), middles], 1)
-        z = learner.target.forward_features(batch.next_state.flatten(1), again, taus)
+        z = learner.target.forward_preprocessed(batch.next_state.flatten(1), again, taus)
         q, reward, bonus = q_restated(kind, z), batch.reward, torch.zeros(16, 3)
         if policy == "munchausen":
-            now = q_restated(kind, learner.target.forward_features(batch.state.flatten(1), again))
+            z_now = learner.target.forward_preprocessed(batch.state.flatten(1), again)
+            now = q_restated(kind, z_now)
             log_now = 0.5 * (now / 0.5).log_softmax(1)[torch.arange(16), batch.action]
             reward = reward + 0.9 * log_now.clamp(-1, 0)
             weight = (q / 0.5).softmax(1)
@@ -313,7 +314,7 @@ def test_which_network_says_what_of_a_target(policy: str, kind: str, noisy: bool
         else:
             chosen = q
             if policy == "double":
-                online = learner.online.forward_features(batch.next_state.flatten(1), again)
+                online = learner.online.forward_preprocessed(batch.next_state.flatten(1), again)
                 chosen = q_restated(kind, online)
                 assert (chosen.argmax(1) != q.argmax(1)).any()
             weight = nn.functional.one_hot(chosen.argmax(1), 3).float()
@@ -345,7 +346,7 @@ def test_the_losss_fractions_are_those_the_online_network_was_asked_for() -> Non
     learner.update(batch)
     ((z, taus, action, target),) = heard
     assert taus.shape == (16, 5) and target.shape == (16, 5)
-    assert torch.equal(z, before.forward_features(batch.state.flatten(1), None, taus))
+    assert torch.equal(z, before.forward_preprocessed(batch.state.flatten(1), None, taus))
     assert torch.equal(action, batch.action)
 
 
@@ -391,7 +392,7 @@ def test_fractions_go_through_their_cosines() -> None:
     state = torch.randn(3, 1, 2, generator=generator())
     taus = make_values(values, LearnerConfig()).online_taus(3, generator(5))
     assert taus is not None and taus.shape == (3, 5) and len(taus.unique()) == 15
-    z = network.forward_features(network.preprocess(state), None, taus)
+    z = network.forward_preprocessed(network.preprocess(state), None, taus)
     assert z.shape == (3, 3, 5)
     head = network.head
     features = network.torso(network.preprocess(state))
@@ -404,14 +405,14 @@ def test_fractions_go_through_their_cosines() -> None:
             torch.testing.assert_close(z[b, :, k], expected)
     middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(3, 4)
     torch.testing.assert_close(
-        network(state), network.forward_features(network.preprocess(state), None, middles)
+        network(state), network.forward_preprocessed(network.preprocess(state), None, middles)
     )
 
 
 def test_noise_against_its_equation() -> None:
     """W x + b with noise of rank one on both, the same for the whole batch."""
     layer = NoisyLinear(4, 3, 0.5).to_empty(device="cpu")
-    layer.draw(generator(3))
+    layer.reset_parameters(generator(3))
     with torch.no_grad():
         layer.weight_sigma.uniform_(generator=generator(4))
         layer.bias_sigma.uniform_(generator=generator(5))
@@ -430,7 +431,7 @@ def test_noise_against_its_equation() -> None:
 
 def test_noise_begins_as_the_paper_says() -> None:
     layer = NoisyLinear(100, 50, 0.5).to_empty(device="cpu")
-    layer.draw(generator())
+    layer.reset_parameters(generator())
     for mean in (layer.weight, layer.bias):
         assert 0.05 < mean.detach().abs().max() <= 0.1
     for deviation in (layer.weight_sigma, layer.bias_sigma):
@@ -550,7 +551,7 @@ def test_center(torso: str) -> None:
     before = numbers.clone()
     torch.testing.assert_close(network.preprocess(numbers), seen)
     assert torch.equal(numbers, before), "what an environment showed stays as it was"
-    assert torch.equal(network(PIXELS), network.forward_features(seen))
+    assert torch.equal(network(PIXELS), network.forward_preprocessed(seen))
 
 
 @pytest.mark.parametrize(

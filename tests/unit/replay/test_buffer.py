@@ -141,7 +141,9 @@ def test_dtypes_and_shapes_of_a_batch() -> None:
 @pytest.mark.parametrize("num_actions, dtype", [(256, torch.uint8), (257, torch.int32)])
 def test_the_greatest_action_fits(num_actions: int, dtype: torch.dtype) -> None:
     generator = torch.Generator()
-    replay = Replay(ReplayConfig(capacity=20), 1, (1,), "uint8", 1, num_actions, False, generator)
+    replay = Replay(
+        ReplayConfig(capacity=20), 1, (1,), "uint8", 1, num_actions, lambda t: t.reward, generator
+    )
     flag = np.zeros(1, bool)
     step = TimeStep(np.zeros((1, 1, 1), np.uint8), np.zeros(1, np.float32), flag, flag, flag)
     for _ in range(3):
@@ -207,20 +209,22 @@ def test_draws_are_independent_of_the_batch_they_come_in() -> None:
 def test_the_newest_stacks_are_those_shown(
     numpy_view_or_tensor: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every moment, across wraps and ends; and a moment may be shown first and added later. In
-    torch's hands, as on a GPU, what is sent lies in memory of its own."""
+    """At every time step, across wraps and ends, before and after its action is added. With torch,
+    as on a GPU, uploads have memory of their own."""
     shape = Shape(12, 5, 2, 4, float_frames=float_frames)
     tape = make_tape(random_endings(3, 60, 5), float_frames)
     plain = make_replay(shape)
     if numpy_view_or_tensor == "torch":
         monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
     replay = make_replay(shape)
-    assert isinstance(replay._moment.device["slot"], torch.Tensor) == (
+    assert isinstance(replay._staged.device["slot"], torch.Tensor) == (
         numpy_view_or_tensor == "torch"
     )
     for t in range(60):
         step = moment(replay, tape, t)
-        replay.show(step)
+        with pytest.raises(AssertionError, match="no time step to act on"):
+            replay.add_action(np.zeros(5, np.int64))
+        replay.add_timestep(step)
         held = replay.current_stacks()
         assert held.numpy().dtype == step.stack.dtype and np.array_equal(held, step.stack)
         with pytest.raises(AssertionError, match="no action yet"):
@@ -228,9 +232,9 @@ def test_the_newest_stacks_are_those_shown(
         with pytest.raises(AssertionError, match="no action yet"):
             replay.rows(0, 0)
         with pytest.raises(AssertionError, match="no action yet"):
-            add(replay, tape, t)  # another moment
-        replay.show(step)  # again: nothing happens
-        replay.add(step, np.array([row.action for row in tape[t]]))
+            replay.add_timestep(step)
+        replay.add_action(np.array([row.action for row in tape[t]]))
+        assert np.array_equal(replay.current_stacks(), step.stack)
         add(plain, tape, t)
         assert drawable(replay) == drawable(plain)
     index = sorted(drawable(plain))
@@ -245,7 +249,7 @@ def test_more_than_one_block(num_envs: int) -> None:
     shape = Shape(length, num_envs, 3, 4)
     tape = make_tape(random_endings(1, 40, num_envs))
     replay = make_replay(shape)
-    masses = replay._sampler._priorities
+    masses = replay._sampler._masses
     assert len(masses._sums) > 1
     for t in range(length + 40):
         add(replay, tape, t % 39)
@@ -281,7 +285,8 @@ def step():
 step()
 before = process.memory_info().rss
 generator = torch.Generator().manual_seed(1)
-replay = Replay(ReplayConfig(capacity=rows), n, (84, 84), "uint8", 4, 18, True, generator)
+config = ReplayConfig(capacity=rows)
+replay = Replay(config, n, (84, 84), "uint8", 4, 18, lambda t: t.reward, generator)
 empty = process.memory_info().rss
 for _ in range(replay.length):
     replay.add(step(), np.zeros(n, np.int64))

@@ -22,7 +22,7 @@ def sampler(rows: int, alpha: float = 0.5, beta: float = 1.0, seed: int = 1) -> 
 
 
 def masses(made: PrioritizedSampler) -> list[int]:
-    return made._priorities.flat.tolist()
+    return made._masses.flat.tolist()
 
 
 def test_the_config_chooses() -> None:
@@ -139,7 +139,7 @@ def test_beta_grows_with_the_rows() -> None:
 def test_sums_are_exact_after_a_thousand_changes(num_envs: int) -> None:
     shape = Shape(2500 // num_envs + 12, num_envs, 3, 4, sampler="prioritized")
     replay = filled(shape, shape.length + 20)
-    inner = replay._sampler._priorities
+    inner = replay._sampler._masses
     random = torch.Generator().manual_seed(2)
     for _ in range(1000):
         index = replay.sample(8).index
@@ -163,7 +163,7 @@ def test_a_state_makes_an_equal_sampler() -> None:
     other.load_state_dict(replay.state_dict())
     for ours, theirs in zip(replay.sample(32), other.sample(32), strict=True):
         assert torch.equal(ours, theirs)
-    assert torch.equal(replay._sampler._max_priority, other._sampler._max_priority)
+    assert torch.equal(replay._sampler._new_mass, other._sampler._new_mass)
 
 
 def test_compressed_frames_are_the_plain_ones_to_the_bit() -> None:

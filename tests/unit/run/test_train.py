@@ -31,7 +31,10 @@ class Tape:
                 timestep=a_timestep(config.num_envs, 0), send=self._send, receive=self._receive
             ),
             replay=SimpleNamespace(
-                add=self._add, sample=self._sample, update_priorities=self._priorities, fill=0.5
+                add_timestep=self._add_timestep,
+                add_action=self._add_action,
+                sample=self._sample,
+                update_priorities=self._priorities,
             ),
             learner=SimpleNamespace(update=self._update, sync_target=self._sync),
             actor=SimpleNamespace(act=self._act),
@@ -47,8 +50,11 @@ class Tape:
         self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * probabilities[-1])}")
         return np.full(self.config.num_envs, self._time)
 
-    def _add(self, timestep, action):
-        self.calls.append(f"add {timestep.stack[0, 0, 0]} with {action[0]}")
+    def _add_timestep(self, timestep):
+        self.calls.append(f"add time step {timestep.stack[0, 0, 0]}")
+
+    def _add_action(self, action):
+        self.calls.append(f"add action {action[0]}")
 
     def _send(self, action):
         self.calls.append(f"send {action[0]}")
@@ -99,9 +105,10 @@ def test_the_loop_of_one_environment_call_by_call():
     for t in range(6):
         expected += [
             f"go on? {t}",
+            f"add time step {t}",
             f"act on {t} at {1000 - max(t - 3, 0)}",
             f"send {t}",
-            f"add {t} with {t}",
+            f"add action {t}",
         ]
         expected += learn if t + 1 == 4 else []
         expected += [f"receive {t + 1}"]
@@ -115,9 +122,10 @@ def test_the_loop_of_eight_environments_call_by_call():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=16, report_period=5)
     learn = ["sample 7", "update", "priorities"]
     assert calls == [
-        *["go on? 0", "act on 0 at 1000", "send 0", "add 0 with 0"],
+        *["go on? 0", "add time step 0", "act on 0 at 1000", "send 0", "add action 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
-        *["go on? 8", "act on 1 at 1000", "send 1", "add 1 with 1", *learn, *learn],
+        *["go on? 8", "add time step 1", "act on 1 at 1000", "send 1", "add action 1"],
+        *[*learn, *learn],
         *["receive 2", "sync", "count 2 at 16", "report 16", "go on? 16"],
     ]
 
@@ -137,6 +145,8 @@ def test_no_update_sees_a_row_that_arrived_while_it_ran():
     calls = tape_of(num_envs=8, learning_starts=8, total_steps=80)
     for i, call in enumerate(calls):
         if call == "sample 7":
-            earlier = [c.split()[0] for c in calls[:i]]
-            received, added = earlier.count("receive"), earlier.count("add")
+            received, added = (
+                sum(call.startswith(what) for call in calls[:i])
+                for what in ("receive", "add action")
+            )
             assert added == received + 1, "the newest row sampled from is the one just acted on"

@@ -20,7 +20,14 @@ from dqn.types import TimeStep
 def make_replay(capacity: int = 40) -> Replay:
     """One environment whose frames are single numbers."""
     return Replay(
-        ReplayConfig(capacity=capacity), 1, (1,), "float32", 1, 2, False, torch.Generator()
+        ReplayConfig(capacity=capacity),
+        1,
+        frame_shape=(1,),
+        frame_dtype="float32",
+        stack=1,
+        num_actions=2,
+        reward=lambda timestep: timestep.reward,
+        generator=torch.Generator(),
     )
 
 
