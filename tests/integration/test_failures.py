@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 from support.faulty_disk import FaultyDisk
+from support.processes import command
 from support.runs import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_of, train
 
 from dqn.report.tensorboard import EventWriter
@@ -26,8 +27,6 @@ from dqn.storage.files import Journal
 from dqn.types import Batch
 from main import main
 
-ROOT = Path(__file__).parents[2]
-
 SHORT = [*CARTPOLE, "--total-steps=1600", "--evaluate-period=800"]
 
 
@@ -35,10 +34,6 @@ SHORT = [*CARTPOLE, "--total-steps=1600", "--evaluate-period=800"]
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run in peace."""
     return train(tmp_path_factory.mktemp("undisturbed"), SHORT, NEVER)
-
-
-def command(folder: Path, *more: str) -> list[str]:
-    return [sys.executable, str(ROOT / "main.py"), *SHORT, f"--checkpoints-dir={folder}", *more]
 
 
 # A number that is none.
@@ -90,7 +85,7 @@ def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -
     train(tmp_path, [*SHORT, "--total-steps=240", "--evaluate-period=10_000"], NEVER)
     run = run_of(tmp_path)
     ended = subprocess.run(
-        command(tmp_path, "--checkpoint-minutes=1e-9", "--evaluate-period=10_000"),
+        command(tmp_path, SHORT, "--checkpoint-minutes=1e-9", "--evaluate-period=10_000"),
         preexec_fn=limited(12_000), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     said = ended.stderr.splitlines()
@@ -206,7 +201,7 @@ def ended(run: Path, process: "subprocess.Popen[bytes]") -> None:
 
 
 def test_no_stderr_at_all(undisturbed: Path, tmp_path: Path) -> None:
-    shell = " ".join(map(shlex.quote, command(tmp_path, NEVER))) + " 2>&-"
+    shell = " ".join(map(shlex.quote, command(tmp_path, SHORT, NEVER))) + " 2>&-"
     assert subprocess.run(shell, shell=True, timeout=120, check=False).returncode == 0
     assert_same(run_of(tmp_path), undisturbed)
     assert "Done: 1,600 steps." in (run_of(tmp_path) / "train.log").read_text()
@@ -218,7 +213,7 @@ def test_the_line_at_which_the_terminal_vanishes_is_in_the_log(
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("dqn.run.folder.tqdm.write", gone)
+    monkeypatch.setattr("dqn.run.process.tqdm.write", gone)
     log = logging.getLogger("dqn")
     before = log.handlers[:]
     monkeypatch.setattr(log, "handlers", [])
@@ -233,7 +228,7 @@ def test_the_line_at_which_the_terminal_vanishes_is_in_the_log(
 
 
 def test_a_closed_pipe(undisturbed: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(tmp_path, SHORT), stderr=subprocess.PIPE)
     assert process.stderr and process.stderr.readline().startswith(b"Starting")
     process.stderr.close()
     run = tmp_path / "CartPole-v1" / "dqn-seed1"
@@ -252,7 +247,7 @@ def test_a_vanished_terminal(undisturbed: Path, tmp_path: Path) -> None:
     """As under nohup, where the hang-up itself is ignored."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", HANG_UP_IGNORED, *command(tmp_path)],
+        [sys.executable, "-c", HANG_UP_IGNORED, *command(tmp_path, SHORT)],
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
@@ -281,7 +276,11 @@ def test_a_vanished_terminal(undisturbed: Path, tmp_path: Path) -> None:
 )
 def test_another_place(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        command(tmp_path), env=os.environ | place, cwd=tmp_path, capture_output=True, check=False
+        command(tmp_path, SHORT),
+        env=os.environ | place,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert_same(run_of(tmp_path), undisturbed)

@@ -8,7 +8,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from support.processes import ForkedMain, start, wait_for
+from support.processes import ForkedMain, command, start, wait_for
 from support.runs import (
     CARTPOLE,
     NEVER,
@@ -36,8 +35,6 @@ from dqn.config.options import load_config, parse_training, training_parser
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import TAGS
 from main import main
-
-ROOT = Path(__file__).parents[2]
 
 PONG = [
     "--game=Pong", "--total-steps=600", "--num-envs=2", "--learning-starts=100", "--threads=1",
@@ -264,11 +261,9 @@ def test_without_a_terminal_there_are_plain_lines(
 def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 160))
-    command = [sys.executable, str(ROOT / "main.py"), *SHORT, "--total-steps=6000"]
     process = subprocess.Popen(
-        [*command, f"--checkpoints-dir={tmp_path}"], stdin=theirs, stdout=theirs, stderr=theirs,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        command(tmp_path, SHORT, "--total-steps=6000"), stdin=theirs, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
     shown = b""
     deadline = time.monotonic() + 120

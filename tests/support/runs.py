@@ -45,7 +45,7 @@ def train(folder: Path, options: list[str], *more: str) -> Path:
 
 def run_of(folder: Path) -> Path:
     """The one run in a checkpoints folder."""
-    (run,) = folder.glob("*/dqn-seed*")
+    (run,) = folder.glob("*/*-seed*")
     return run
 
 
