@@ -7,7 +7,10 @@ import pytest
 
 
 def slow_except(values: Iterable[Any], fast: Iterable[Any]) -> list[Any]:
-    """Parameters for ``parametrize``: those in ``fast``, and the others marked slow."""
+    """Parameters for ``parametrize``, all but those in ``fast`` marked slow. A tuple is one case with
+    several arguments."""
     fast, values = list(fast), list(values)
     assert all(value in values for value in fast), "a fast parameter that does not exist"
-    return [v if v in fast else pytest.param(v, marks=pytest.mark.slow) for v in values]
+    cases = [value if isinstance(value, tuple) else (value,) for value in values]
+    marks = [() if value in fast else pytest.mark.slow for value in values]
+    return [pytest.param(*case, marks=mark) for case, mark in zip(cases, marks, strict=True)]

@@ -16,6 +16,7 @@ from support.streams import (
     play_from_reset,
     random_actions,
 )
+from support.tiers import slow_except
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import Environment, display_name, make
@@ -95,10 +96,11 @@ GAMES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "protocol, rom, settings, steps, expected",
-    [(p, rom, *rest, expected) for rom, *rest, ps, expected in GAMES for p in ps],
-)
+CASES = [(p, rom, *rest, expected) for rom, *rest, ps, expected in GAMES for p in ps]
+SHORT = [case for case in CASES if case[3] <= 200 or case[:2] == ("classic", "breakout")]
+
+
+@pytest.mark.parametrize("protocol, rom, settings, steps, expected", slow_except(CASES, SHORT))
 def test_bit_for_bit_with_gymnasium(
     protocol: Protocol, rom: str, settings: Any, steps: int, expected: tuple[int, int, int]
 ) -> None:

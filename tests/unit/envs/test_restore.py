@@ -15,6 +15,7 @@ from support.streams import (
     play_from_reset,
     random_actions,
 )
+from support.tiers import slow_except
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import make
@@ -57,19 +58,22 @@ def check_restoring(
         restored.close()
 
 
+ATARI = [  # chosen: which of the critical steps, to save time
+    ("classic", "breakout", 1, 108_000, 100, 400, (0, 2, 5)),
+    ("machado", "breakout", 1, 108_000, 100, 340, (3, 4, 6)),
+    # Episodes that end by themselves, in each environment at another time
+    ("classic", "breakout", 4, 108_000, 100, 240, (2,)),
+    ("machado", "breakout", 4, 108_000, 100, 240, (5,)),
+    # Time limits, also inside the frame skip
+    ("classic", "space_invaders", 2, 301, 120, 320, (1, 5)),
+    ("machado", "ms_pacman", 2, 302, 70, 200, (4,)),
+    ("machado", "pong", 2, 204, 50, 150, (3,)),
+]
+
+
 @pytest.mark.parametrize(
     "protocol, game, num_envs, limit, reseed_steps, steps, chosen",
-    [  # chosen: which of the critical steps, to save time
-        ("classic", "breakout", 1, 108_000, 100, 400, (0, 2, 5)),
-        ("machado", "breakout", 1, 108_000, 100, 340, (3, 4, 6)),
-        # Episodes that end by themselves, in each environment at another time
-        ("classic", "breakout", 4, 108_000, 100, 240, (2,)),
-        ("machado", "breakout", 4, 108_000, 100, 240, (5,)),
-        # Time limits, also inside the frame skip
-        ("classic", "space_invaders", 2, 301, 120, 320, (1, 5)),
-        ("machado", "ms_pacman", 2, 302, 70, 200, (4,)),
-        ("machado", "pong", 2, 204, 50, 150, (3,)),
-    ],
+    slow_except(ATARI, [ATARI[0], ATARI[-1]]),
 )
 def test_atari_is_restored_bit_for_bit(
     protocol: Literal["classic", "machado"],
