@@ -100,7 +100,7 @@ def render_evaluation(
 
 
 class BestEffort(Recorder):
-    """Wraps a recorder that may fail: logs its first error, discards it and ignores the rest."""
+    """Wraps a recorder that may fail: its first error is logged, and later screens are ignored."""
 
     def __init__(self, name: str, make: Callable[[], Recorder]) -> None:
         self._name = name

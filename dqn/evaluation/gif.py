@@ -36,15 +36,10 @@ class Gif(Recorder):
         self._append(screen, 1000 * HELD_SECONDS)
 
     def close(self) -> None:
-        if self._previous is None:
-            return self.discard()
-        try:
+        if self._previous is not None:
             self._stream.write(b";")
             self._stream.close()
             self._file.commit()
-        except OSError:
-            self.discard()
-            raise
 
     def discard(self) -> None:
         with suppress(OSError):
@@ -57,9 +52,7 @@ class Gif(Recorder):
         if self._previous is not None:
             difference = ImageChops.difference(picture, self._previous)
             left, top, right, bottom = difference.getbbox() or (0, 0, 1, 1)
-        changed = picture.crop((left, top, right, bottom))
-        colors = changed.getcolors(256)  # None if there are more
-        frame = changed.quantize(len(colors) if colors else 256)
+        frame = picture.crop((left, top, right, bottom)).quantize(256)
         frame = frame.resize((SCALE * frame.width, SCALE * frame.height), Image.Resampling.NEAREST)
         blocks = getdata(
             frame, (SCALE * left, SCALE * top), duration=milliseconds, include_color_table=True

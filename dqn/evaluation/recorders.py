@@ -27,36 +27,36 @@ SCALE = 2
 
 
 class Recorder(ABC):
-    """Records the screens of one episode, ``[H, W, 3]`` uint8 RGB each.
+    """Records the screens of one episode, ``[H, W, 3]`` uint8 RGB each. Used as a context manager.
 
     Every method except ``discard`` may raise OSError (disk full, no permission, encoder missing or
-    failing). As a context manager it closes at a normal exit and discards on an exception.
+    failing); nothing is left on disk then.
     """
 
     @abstractmethod
     def add(self, screen: Array) -> None:
         """Record the next screen."""
 
-    @abstractmethod
     def end(self, screen: Array) -> None:
         """Record the episode's final screen, on which no decision is made."""
+        self.add(screen)
 
     @abstractmethod
     def close(self) -> None:
-        """Finish the recording and move it to its final name. Nothing is left if that fails or if
-        no screen was recorded."""
+        """Finish the recording and give it its final name, unless it has no screens."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Delete the unfinished recording. Raises nothing."""
+        """Delete an unfinished recording and free the recorder's resources. Raises nothing."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        finally:
             self.discard()
 
 
@@ -96,8 +96,6 @@ class PngFolder(Recorder):
     def close(self) -> None:
         if self._count:
             self._folder.commit()
-        else:
-            self.discard()
 
     def discard(self) -> None:
         self._folder.discard()
@@ -153,14 +151,10 @@ class Window(Recorder):
             self._closed |= escape or event.type == pygame.QUIT
         self._clock.tick(self._frames_per_second)
 
-    def end(self, screen: Array) -> None:
-        self.add(screen)
-
-    def close(self) -> None:
-        self._pygame.display.quit()
+    def close(self) -> None: ...
 
     def discard(self) -> None:
-        self.close()
+        self._pygame.display.quit()
 
 
 def enlarge(picture: Array) -> Array:

@@ -59,22 +59,16 @@ class Video(Recorder):
             self.add(screen)
 
     def close(self) -> None:
-        if self._container is None:
-            return self.discard()
-        try:
+        if self._container is not None:
             with _as_oserror():
                 self._encode(None)
                 self._container.close()
             self._file.commit()
-        except OSError:
-            self.discard()
-            raise
 
     def discard(self) -> None:
         if self._container is not None:
             with suppress(OSError), _as_oserror():
                 self._container.close()  # writes the index, and the disk may still be full
-            self._container = None
         self._file.discard()
 
     def _open(self, width: int, height: int) -> None:

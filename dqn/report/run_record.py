@@ -45,12 +45,12 @@ def read_run(run: str) -> RunRecord:
     """
     folder = Path(run)
     config = run_config(folder)
-    evaluations = _checked_lines(folder / "evaluations.jsonl", EVALUATION_FIELDS)
-    training = _checked_lines(folder / "training.jsonl", REPORT_FIELDS)
     try:
+        evaluations = _checked_lines(folder / "evaluations.jsonl", EVALUATION_FIELDS)
+        training = _checked_lines(folder / "training.jsonl", REPORT_FIELDS)
         seconds = read_seconds(folder, ["evaluation/mean", "speed/steps_per_second"])
     except OSError as error:
-        raise ConfigError(f"cannot read TensorBoard's files in {run}: {error.strerror}") from None
+        raise ConfigError(f"cannot read the files of {run}: {error.strerror}") from None
     return RunRecord(
         str(folder),
         config,
@@ -63,12 +63,10 @@ def _checked_lines(file: Path, fields: dict[str, Any]) -> Lines:
     """The lines of a file, each of which has ``fields`` of the right types.
 
     Raises:
-        ConfigError: the file cannot be read or is damaged.
+        ConfigError: the file is damaged.
     """
     try:
         lines: list[Any] = read_lines(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{file} is damaged: {error}") from None
     for number, line in enumerate(lines, 1):

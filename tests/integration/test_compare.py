@@ -1,4 +1,4 @@
-"""Runs beside each other: the table by hand, real runs, the picture, what cannot be compared."""
+"""Comparing runs: the table by hand, real runs, the picture, what cannot be compared."""
 
 import json
 import re
@@ -22,29 +22,27 @@ class Watch:
 
     now = 1_000.0
 
-    def time(self) -> float:
+    def time(self):
         return self.now
 
 
 @pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+def watch(monkeypatch):
     monkeypatch.setattr(dqn.report.tensorboard, "time", Watch())
     return dqn.report.tensorboard.time
 
 
-def make_run(
-    folder: Path, watch: Watch, means: dict[int, float], pace: float, **more: object
-) -> str:
-    """A run of Pong whose evaluations, at these steps, come every ``pace`` minutes."""
+def make_run(folder, watch, means, pace=1, **more):
+    """A run of Pong with evaluations ``{step: mean}`` every ``pace`` minutes."""
     folder.mkdir(parents=True)
     name, _, seed = folder.name.partition("-seed")
     gamma = {"laptop": 0.98}.get(name, 0.99)
     (folder / "config.yaml").write_text(f"game: Pong\nseed: {seed}\nreplay: {{gamma: {gamma}}}\n")
-    board = EventWriter(folder, 0)
+    events = EventWriter(folder, 0)
     with open(folder / "evaluations.jsonl", "w") as file:
         for step, mean in means.items():
             watch.now += 60 * pace
-            board.scalar(EVALUATION, mean, step)
+            events.scalar(EVALUATION, mean, step)
             line = {
                 "game": "Pong", "step": step, "protocol": "classic", "epsilon": 0.05,
                 "returns": [mean - 1, mean + 1], "mean": mean,
@@ -53,46 +51,42 @@ def make_run(
     return str(folder)
 
 
-def cells(line: str) -> list[str]:
+def cells(line):
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
-def test_seconds_over_two_sessions_by_hand(tmp_path: Path, watch: Watch) -> None:
+def test_seconds_over_two_sessions_by_hand(tmp_path, watch):
     first = EventWriter(tmp_path, 0)
     for step in (10, 20, 30):
         watch.now += 30
         first.scalar(EVALUATION, 1.0, step)
     first.scalar(SPEED, 5.0, 30)
-    watch.now += 5_000  # killed; a checkpoint of step 10 is what is left
+    watch.now += 5_000  # killed; resumed at step 10
     second = EventWriter(tmp_path, 10)
     watch.now += 7
     second.scalar(EVALUATION, 1.0, 20)
-    watch.now -= 1_000  # somebody puts the clock back
+    watch.now -= 1_000  # the clock is set back
     second.scalar(EVALUATION, 1.0, 30)
     watch.now += 60
     second.scalar(EVALUATION, 1.0, 40)
     assert read_seconds(tmp_path, [EVALUATION, SPEED]) == {
         EVALUATION: {10: 30, 20: 97, 30: 97, 40: 157},
-        SPEED: {},  # what was lost and not made again
+        SPEED: {},  # lost and not repeated
     }
 
 
-def test_a_file_that_is_being_written_counts_to_its_last_whole_record(
-    tmp_path: Path, watch: Watch
-) -> None:
-    board = EventWriter(tmp_path, 0)
+def test_an_incomplete_last_record_is_ignored(tmp_path, watch):
+    events = EventWriter(tmp_path, 0)
     for step in (10, 20):
         watch.now += 30
-        board.scalar(EVALUATION, 1.0, step)
+        events.scalar(EVALUATION, 1.0, step)
     (file,) = tmp_path.glob("events*")
     file.write_bytes(file.read_bytes()[:-5])
     assert read_seconds(tmp_path, [EVALUATION]) == {EVALUATION: {10: 30}}
 
 
-def test_the_table_by_hand(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fast = make_run(tmp_path / "fast-seed1", watch, {100: -20, 200: 5, 300: 4}, pace=1)
+def test_the_table_by_hand(tmp_path, watch, capsys):
+    fast = make_run(tmp_path / "fast-seed1", watch, {100: -20, 200: 5, 300: 4})
     slow = make_run(tmp_path / "slow-seed1", watch, {100: -10, 250: 8}, pace=2)
     assert main(["compare", fast, slow]) == 0
     shown = capsys.readouterr()
@@ -101,30 +95,20 @@ def test_the_table_by_hand(
         "run", "steps", "minutes", "last", "best", "at step", "by 250 steps", "in 3.0 minutes",
     ]  # fmt: skip
     assert cells(rows[0]) == [
-        fast,
-        "300",
-        "3.0",
-        *["4.0 ± 1.0", "5.0 ± 1.0", "200"],
-        *["5.0 ± 1.0", "4.0 ± 1.0"],
-    ]
+        fast, "300", "3.0", "4.0 ± 1.0", "5.0 ± 1.0", "200", "5.0 ± 1.0", "4.0 ± 1.0",
+    ]  # fmt: skip
     assert cells(rows[1]) == [
-        slow,
-        "250",
-        "4.0",
-        *["8.0 ± 1.0", "8.0 ± 1.0", "250"],
-        *["8.0 ± 1.0", "-10.0 ± 1.0"],
-    ]
+        slow, "250", "4.0", "8.0 ± 1.0", "8.0 ± 1.0", "250", "8.0 ± 1.0", "-10.0 ± 1.0",
+    ]  # fmt: skip
     assert shown.err == ""
 
 
-def test_seeds_of_a_config_together(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_seeds_of_a_config_are_averaged(tmp_path, watch, capsys):
     runs = [
-        make_run(tmp_path / f"laptop-seed{seed}", watch, {100: score, 200: 20}, pace=1)
+        make_run(tmp_path / f"laptop-seed{seed}", watch, {100: score, 200: 20})
         for seed, score in ((1, 10), (2, 12), (3, 14))
     ]
-    lone = make_run(tmp_path / "dqn-seed1", watch, {100: 1}, pace=1)
+    lone = make_run(tmp_path / "dqn-seed1", watch, {100: 1})
     (Path(runs[2]) / "evaluations.jsonl").write_text(
         (Path(runs[2]) / "evaluations.jsonl").read_text().splitlines(keepends=True)[0]
     )
@@ -134,26 +118,17 @@ def test_seeds_of_a_config_together(
     assert line == f"{tmp_path}/laptop, 3 runs, by 100 steps: 12.0 (95% interval 7.0 to 17.0)"
 
 
-def test_published_scores_stand_below_with_their_protocols(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["compare", make_run(tmp_path / "dqn-seed1", watch, {100: 3}, pace=1)]) == 0
+def test_published_scores_are_listed_with_their_protocols(tmp_path, watch, capsys):
+    assert main(["compare", make_run(tmp_path / "dqn-seed1", watch, {100: 3})]) == 0
     shown = capsys.readouterr().out
     assert "by 100 steps" not in shown  # one run alone
     assert "-20.7  random player\n" in shown
     assert "18.9  DQN (Mnih et al. 2015), 200 million frames, no sticky actions" in shown
 
 
-def test_real_runs_of_two_seeds_and_their_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = [
-        *CARTPOLE,
-        NEVER,
-        "--total-steps=800",
-        "--evaluate-period=400",
-        "--report-period=100",
-    ]
+def test_real_runs_of_two_seeds_and_their_picture(tmp_path, capsys):
+    options = [*CARTPOLE, NEVER, "--total-steps=800", "--evaluate-period=400"]
+    options.append("--report-period=100")
     runs = [str(train(tmp_path / str(seed), options, f"--seed={seed}")) for seed in (1, 2)]
     picture = tmp_path / "compared.png"
     assert main(["compare", *runs, f"--picture={picture}"]) == 0
@@ -162,17 +137,12 @@ def test_real_runs_of_two_seeds_and_their_picture(
     assert "by 800 steps" in rows[0] and re.search(r"in 0\.\d minutes", rows[0])
     assert cv2.imread(str(picture)).shape == (320, 880, 3)
     for run in map(read_run, runs):
-        moments = [line["minutes"] for line in run.training + run.evaluations]
-        assert all(0 < moment < 2 for moment in moments)
+        assert all(0 < line["minutes"] < 2 for line in run.training + run.evaluations)
         assert run.training[-1]["minutes"] <= run.evaluations[-1]["minutes"]
 
 
-def test_without_the_clock_there_is_no_time(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = [
-        make_run(tmp_path / f"dqn-seed{seed}", watch, {100: 3, 200: 5}, pace=1) for seed in (1, 2)
-    ]
+def test_without_tensorboard_files_there_are_no_minutes(tmp_path, watch, capsys):
+    runs = [make_run(tmp_path / f"dqn-seed{seed}", watch, {100: 3, 200: 5}) for seed in (1, 2)]
     for file in Path(runs[1]).glob("events*"):
         file.unlink()
     assert main(["compare", *runs]) == 0
@@ -182,38 +152,31 @@ def test_without_the_clock_there_is_no_time(
     assert cv2.imread(str(tmp_path / "steps.png")).shape == (320, 440, 3)
 
 
-def test_other_protocols_are_warned_of(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one = make_run(tmp_path / "a-seed1", watch, {100: 3}, pace=1)
-    other = make_run(tmp_path / "b-seed1", watch, {100: 3}, pace=1, protocol="machado", epsilon=0)
+def test_different_protocols_are_a_warning(tmp_path, watch, capsys):
+    one = make_run(tmp_path / "a-seed1", watch, {100: 3})
+    other = make_run(tmp_path / "b-seed1", watch, {100: 3}, protocol="machado", epsilon=0)
     assert main(["compare", one, other]) == 0
     warning = capsys.readouterr().err
     assert warning.startswith("warning: these runs were evaluated under different protocols (")
     assert f"{one}: protocol classic, epsilon 0.05; {other}: protocol machado, epsilon 0" in warning
 
 
-def test_what_cannot_be_compared(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pong = make_run(tmp_path / "a-seed1", watch, {100: 3}, pace=1)
-    breakout = make_run(tmp_path / "b-seed1", watch, {100: 3}, pace=1, game="Breakout")
-    young = make_run(tmp_path / "c-seed1", watch, {}, pace=1)
-    broken = make_run(tmp_path / "d-seed1", watch, {100: 3}, pace=1)
+def test_what_cannot_be_compared(tmp_path, watch, capsys):
+    pong = make_run(tmp_path / "a-seed1", watch, {100: 3})
+    breakout = make_run(tmp_path / "b-seed1", watch, {100: 3}, game="Breakout")
+    young = make_run(tmp_path / "c-seed1", watch, {})
+    broken = make_run(tmp_path / "d-seed1", watch, {100: 3})
     (Path(broken) / "evaluations.jsonl").write_text("{not json}\n")
-    nothing = make_run(tmp_path / "f-seed1", watch, {100: 3}, pace=1, mean=None)
-    hidden = make_run(tmp_path / "g-seed1", watch, {100: 3}, pace=1)
+    untyped = make_run(tmp_path / "f-seed1", watch, {100: 3}, mean=None)
+    hidden = make_run(tmp_path / "g-seed1", watch, {100: 3})
     (tmp_path / "g-seed1/events.out.tfevents.0000000001.dqn").mkdir()
     (tmp_path / "folder.png").mkdir()
     for arguments, sentence in {
         (pong, breakout): "only runs of one game can be compared, not Breakout and Pong",
         (young,): "none of the runs has an evaluation to compare",
         (pong, broken): f"{broken}/evaluations.jsonl is damaged: ",
-        (
-            pong,
-            nothing,
-        ): f"{nothing}/evaluations.jsonl is damaged: line 1 has missing or invalid fields",
-        (pong, hidden): f"cannot read TensorBoard's files in {hidden}: ",
+        (pong, untyped): f"{untyped}/evaluations.jsonl is damaged: line 1 has missing or invalid",
+        (pong, hidden): f"cannot read the files of {hidden}: Is a directory",
         (pong, f"{tmp_path}/e"): f"{tmp_path}/e is no run's folder: it has no config.yaml",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
@@ -226,23 +189,21 @@ def test_what_cannot_be_compared(
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_half_a_line_is_left_for_later(tmp_path: Path, watch: Watch) -> None:
-    run = make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 5}, pace=1)
+def test_an_incomplete_last_line_is_ignored(tmp_path, watch):
+    run = make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 5})
     file = Path(run) / "evaluations.jsonl"
     file.write_text(file.read_text()[:-10])
     assert [line["step"] for line in read_run(run).evaluations] == [100]
 
 
-def test_a_run_twice_is_one_run_and_another_config_no_seed(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_runs_that_differ_in_the_seed_alone_are_averaged(tmp_path, watch, capsys):
     one, other, late = (
-        make_run(tmp_path / f"dqn-seed{seed}", watch, means, pace=1)
+        make_run(tmp_path / f"dqn-seed{seed}", watch, means)
         for seed, means in ((1, {100: 3, 200: 4}), (2, {100: 5}), (3, {300: 5}))
     )
     assert main(["compare", one, f"{one}/"]) == 0
     assert "runs, by" not in capsys.readouterr().out
-    assert main(["compare", one, late]) == 0  # which has nothing to show by step 200
+    assert main(["compare", one, late]) == 0  # no evaluation by step 200
     assert "runs, by" not in capsys.readouterr().out
     assert main(["compare", one, other]) == 0
     assert "dqn, 2 runs, by 100 steps: 4.0" in capsys.readouterr().out
@@ -251,11 +212,9 @@ def test_a_run_twice_is_one_run_and_another_config_no_seed(
     assert "runs, by" not in capsys.readouterr().out
 
 
-def test_two_configs_in_folders_of_one_name_stay_apart(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_configs_in_folders_of_one_name_stay_apart(tmp_path, watch, capsys):
     runs = [
-        make_run(tmp_path / f"dqn-seed{seed}", watch, {100: score}, pace=1)
+        make_run(tmp_path / f"dqn-seed{seed}", watch, {100: score})
         for seed, score in ((1, 3), (2, 5), (3, 10), (4, 12))
     ]
     for run in runs[2:]:
@@ -268,34 +227,28 @@ def test_two_configs_in_folders_of_one_name_stay_apart(
     assert "dqn, 2 runs, by 100 steps: 11.0" in shown
 
 
-def test_a_young_run_is_left_out(
-    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = make_run(tmp_path / "a-seed1", watch, {100: 3}, pace=1)
-    young = make_run(tmp_path / "b-seed1", watch, {}, pace=1)
+def test_a_run_without_evaluations_is_skipped(tmp_path, watch, capsys):
+    run = make_run(tmp_path / "a-seed1", watch, {100: 3})
+    young = make_run(tmp_path / "b-seed1", watch, {})
     assert main(["compare", young, run]) == 0
     shown = capsys.readouterr()
     assert shown.err == f"warning: {young} has no evaluations yet; skipping it\n"
     assert young not in shown.out
 
 
-def test_an_evaluation_that_is_being_written_waits_for_its_clock(
-    tmp_path: Path, watch: Watch
-) -> None:
+def test_an_evaluation_whose_time_is_not_yet_written_is_ignored(tmp_path, watch):
     """The line is written before the point."""
-    run = make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 4}, pace=1)
+    run = make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 4})
     file = Path(run) / "evaluations.jsonl"
     line = json.loads(file.read_text().splitlines()[-1]) | {"step": 300}
     file.write_text(f"{file.read_text()}{json.dumps(line)}\n")
-    assert [(line["step"], line["minutes"]) for line in read_run(run).evaluations] == [
-        (100, 1),
-        (200, 2),
-    ]
+    minutes = {line["step"]: line["minutes"] for line in read_run(run).evaluations}
+    assert minutes == {100: 1, 200: 2}
 
 
-def test_the_picture_has_a_color_for_each_config(tmp_path: Path, watch: Watch) -> None:
+def test_the_picture_has_a_color_for_each_config(tmp_path, watch):
     runs = [
-        make_run(tmp_path / name, watch, {100: score, 200: 5 - score}, pace=1)
+        make_run(tmp_path / name, watch, {100: score, 200: 5 - score})
         for name, score in (("a-seed1", -3), ("b-seed1", 8))
     ]
     (Path(runs[1]) / "config.yaml").write_text("game: Pong\nreplay: {gamma: 0.98}\n")
