@@ -1,4 +1,4 @@
-"""What every test file shares: one thread, no deadline, no GPU where there is none."""
+"""What every test shares: its tier's marker, one thread, no waiting for pictures or the disk."""
 
 import os
 import signal
@@ -44,8 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_curves() -> Iterator[None]:
-    """In this process nobody looks at curves.png and table.png, half a second each time, but
-    test_run_folder.py and a test of the lessons; processes that tests start draw them."""
+    """No curves.png or table.png, half a second each, in this process. Tests of the pictures put
+    the drawing back; processes that tests start draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dqn.run.session, "draw_curves", lambda *_: None)
         patch.setattr(dqn.tabular.table, "draw_table", lambda *_: None)
@@ -54,8 +54,8 @@ def _no_curves() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_syncing() -> Iterator[None]:
-    """In this process nobody waits for the disk, a sixth of the suite's time: no power is cut
-    here but test_faults.py's own, which counts what was synced. Processes that tests start sync."""
+    """No waiting for the disk in this process, a sixth of the suite's time. ``FaultyDisk`` counts
+    the calls; processes that tests start do sync."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield
@@ -72,20 +72,20 @@ def _one_core() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """A test that trains sets torch's threads and arithmetic; the next one begins as the first."""
+    """Undo what training sets: torch's number of threads, and its rounding of tiny numbers."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(False)
 
 
 @pytest.fixture(autouse=True)
-def _signals_are_heard() -> None:
-    """Children inherit what this process ignores: a shell's background job ctrl-C, one of nohup
-    SIGHUP, and a test that trained here until it was stopped, all of them."""
+def _default_signals() -> None:
+    """Undo ignored signals, which child processes would inherit: a shell's background job ignores
+    Ctrl-C, nohup SIGHUP, and a training that was stopped in this process all of them."""
     for number, handler in SIGNALS.items():
         signal.signal(number, handler)
 
 
 @pytest.fixture
 def root() -> Path:
-    """The repository."""
+    """The repository's folder."""
     return ROOT

@@ -1,5 +1,5 @@
-"""The disk fails, the process dies or the power goes, at every file operation in turn: the next
-start gives the undisturbed result."""
+"""The disk is full, the process is killed or the power is cut at every file operation in turn: the
+next start ends with the files of an undisturbed run."""
 
 import dataclasses
 import shutil
@@ -33,24 +33,24 @@ SAVED_AT = (64, 78)
 
 
 MEMORY = Path("/dev/shm")
-"""Where there is such a disk, these are its tests too: tens of thousands of files come and go."""
+"""A disk in memory where there is one: these tests write tens of thousands of files."""
 
 
 @pytest.fixture(scope="module")
 def folders() -> Iterator[Path]:
-    """A place for folders."""
+    """A folder for all of them."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         yield Path(folder)
 
 
 @pytest.fixture
 def tmp_path(folders: Path) -> Path:
-    """Each test's own, as pytest's."""
+    """A folder for each test."""
     return Path(tempfile.mkdtemp(dir=folders))
 
 
 class Bell:
-    """A clock that rings at SAVED_AT, in place of minutes."""
+    """A clock that is due at SAVED_AT, not after some minutes."""
 
     session: dqn.run.session.Session
     begun: int
@@ -66,7 +66,7 @@ CONFIGS: dict[bytes, Config] = {}
 
 
 def load_once(path: Path) -> Config:
-    """To read a config takes twice as long as these runs."""
+    """Reading a config takes twice as long as these runs."""
     text = path.read_bytes()
     if text not in CONFIGS:
         CONFIGS[text] = load_config(path)
@@ -74,7 +74,7 @@ def load_once(path: Path) -> Config:
 
 
 def quicken(patch: pytest.MonkeyPatch) -> None:
-    """Pieces of replay so small that checkpoints share some."""
+    """Small pieces of replay, so that checkpoints share some."""
     patch.setattr(dqn.storage.checkpoint, "PIECE_ROWS", 16)
     patch.setattr(dqn.run.train, "load_config", load_once)
 
@@ -124,7 +124,7 @@ def undisturbed(begun: Path, folders: Path) -> Path:
 
 
 def traced(begun: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every operation of the run that goes on from ``begun``."""
+    """Every operation of the run that resumes from ``begun``."""
     shutil.copytree(begun, folder)
     disk = FaultyDisk(folder)
     with monkeypatch.context() as patch:
@@ -136,7 +136,7 @@ def traced(begun: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[s
 def test_the_operations_are_found(
     begun: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each kind, for each of the checkpoints; and watching them changes nothing."""
+    """Each kind of operation, for each checkpoint; and counting them changes nothing."""
     operations = traced(begun, tmp_path / "run", monkeypatch)
     assert_same(run_of(tmp_path / "run"), undisturbed)
     for step in (*SAVED_AT, 90):
@@ -161,7 +161,7 @@ def test_every_operation_in_turn(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """``die``: as the process left it, and once more as the disk has it if the power goes too."""
+    """``die``: resumed from what the process left, and from what a power cut leaves of it."""
     operations = traced(begun, tmp_path / "traced", monkeypatch)
     assert operations
     hit = 0

@@ -1,5 +1,5 @@
-"""A run that was stopped, killed and continued in new processes ends with the bits of one that
-never was."""
+"""A run that is stopped, killed and resumed in new processes ends with the same bits as one that is
+left alone."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_extended(cartpole: Path, tmp_path: Path) -> None:
-    """A run made longer twice: what differs are the evaluations at the old ends, on top."""
+    """A run extended twice: only the evaluations at the former ends are added."""
     folder = tmp_path / "extended"
     for steps in (1237, 7821, 12000):  # the last step is a multiple of 8
         train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")
@@ -104,7 +104,7 @@ def test_cartpole(cartpole: Path, tmp_path: Path) -> None:
 
 
 def test_pieces_of_replay_are_written_once(tmp_path: Path) -> None:
-    """A full piece that a checkpoint shares with the one before is a second name of its file."""
+    """A full piece that two checkpoints share is one file with two names."""
     for steps in (10_000, 12_000):  # 1,250 and 1,500 rows of 8 environments; 1,024 in a piece
         run = train(tmp_path, [*CARTPOLE, "--replay.capacity=2e4"], NEVER, f"--total-steps={steps}")
     before, after = ({p.name: p.stat().st_ino for p in c.glob("rows_*")} for c in checkpoints(run))
@@ -135,7 +135,7 @@ def test_checkpoints_at_every_step_and_never(
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_emulator_threads(threads: int, one_thread: Path, tmp_path: Path) -> None:
-    """However many threads the emulators have, they give the same bits; and so does twice one."""
+    """The bits do not depend on the number of threads; with one, a second run has them too."""
     assert_same(train(tmp_path, [*SMALL, f"--env.threads={threads}"], NEVER), one_thread)
 
 
@@ -153,19 +153,19 @@ def one_thread(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def truncate(file: Path) -> None:
-    """The disk was full, and nobody noticed."""
+    """As a full disk leaves it."""
     os.truncate(file, file.stat().st_size // 2)
 
 
 def flip(file: Path) -> None:
-    """A bit turned over in the middle."""
+    """One bit in the middle."""
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
 
 
 def renumber(file: Path) -> None:
-    """Somebody was clever."""
+    """By hand."""
     file.write_text(file.read_text().replace('"step": 9000,', '"step": 9001,', 1))
 
 
@@ -189,7 +189,7 @@ def test_damaged_checkpoint(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """It is named, and the one before it leads to the same end."""
+    """It is named in the log, and the one before it leads to the same result."""
     shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
     run = run_of(tmp_path)
     assert [path.name for path in checkpoints(run)] == ["step_000006000", "step_000009000"]
@@ -205,10 +205,10 @@ def test_damaged_checkpoint(
     assert (run / "step_000009000.damaged").is_dir()
 
 
-def test_a_harmed_piece_that_both_checkpoints_share(
+def test_a_damaged_piece_that_both_checkpoints_share(
     stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Harm to one is harm to both; then nothing is started anew."""
+    """Both checkpoints are damaged then; the run is refused, not started anew."""
     shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
     run = train(tmp_path, CARTPOLE, NEVER, "--total-steps=9600")
     older, newer = checkpoints(run)
@@ -229,7 +229,7 @@ def test_a_harmed_piece_that_both_checkpoints_share(
 def test_without_its_checkpoints_a_run_is_not_started_anew(
     stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A best model is there from the first evaluation on, and never without a checkpoint."""
+    """A best model shows that there was a checkpoint."""
     shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
     run = run_of(tmp_path)
     for checkpoint in checkpoints(run):
@@ -240,7 +240,7 @@ def test_without_its_checkpoints_a_run_is_not_started_anew(
     assert (run / "rewards.txt").read_bytes() == rewards != b""
 
 
-def test_of_a_finished_run_only_the_step_is_read(
+def test_a_finished_run_is_recognised_by_its_step_alone(
     cartpole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(cartpole, tmp_path / "CartPole-v1/dqn-seed1")
@@ -252,7 +252,7 @@ def test_of_a_finished_run_only_the_step_is_read(
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run at step 9,000, with the checkpoint of step 6,000."""
+    """The same run at step 9,000, with the checkpoint of step 6,000 beside it."""
     folder = tmp_path_factory.mktemp("stopped")
     for steps in (6_000, 9_000):
         train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")

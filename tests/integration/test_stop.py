@@ -1,4 +1,4 @@
-"""Signals to a real training process, and the same command again."""
+"""Signals to a training process, and the same command again."""
 
 import signal
 import subprocess
@@ -93,10 +93,10 @@ def test_a_second_ctrl_c_ends_it_at_once() -> None:
     assert "what the last checkpoint holds is safe" in said
 
 
-def test_the_emulators_return_can_be_stopped_too(
+def test_a_signal_stops_the_restoring_of_the_emulators_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It may take two minutes; nothing is lost by ending it, and nothing is written."""
+    """It may take two minutes. Nothing is lost, and nothing is written."""
     run = train(tmp_path, CARTPOLE, NEVER, "--total-steps=800")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     before.pop(run / "train.log")

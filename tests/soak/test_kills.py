@@ -1,7 +1,8 @@
-"""A real training process, killed again and again at random instants, ends with the bits of one
-that never was.
+"""A training that is killed again and again at random instants ends with the same bits as one that
+is left alone.
 
-``make soak`` does it a hundred times. The instants are drawn afresh each time; the seed is printed.
+``make soak`` kills it a hundred times. The instants are new in each run of this test; their seed is
+printed.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ FREQUENT = "--checkpoint-minutes=0.006"  # 0.36 s
 
 
 def options(kills: int) -> list[str]:
-    """A run long enough to be killed so often."""
+    """A run long enough for so many kills."""
     steps = STEPS_PER_KILL * kills
     return [
         *BREAKOUT, "--num-envs=4", f"--total-steps={steps}",
@@ -41,8 +42,8 @@ def options(kills: int) -> list[str]:
 def test_killed_at_random_instants(
     request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A third of the instants lie anywhere in the process's life, a third soon after it began its
-    loop, and a third in the moments after a checkpoint's first file appears."""
+    """A third of the instants are anywhere in the process's life, a third soon after its loop
+    began, and a third just after a checkpoint's folder appeared."""
     kills: int = request.config.getoption("--kills")
     seed = random.SystemRandom().getrandbits(32)
     draw = random.Random(seed)
@@ -84,12 +85,12 @@ def test_killed_at_random_instants(
 
 
 def instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
-    """Any instant of the first seconds, imports and the emulators' return included."""
+    """Any instant of the first seconds: imports and the restoring of the emulators included."""
     time.sleep(draw.uniform(0.1, 5))
 
 
 def loop_begun(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
-    """Some reports after it has gone on, and not before there is a checkpoint to go on from."""
+    """Some reports after the loop began, when there is a checkpoint to resume from."""
     goal = reports(run) + draw.randint(1, 6)
     while (reports(run) < goal or not newest(run)) and process.poll() is None:
         time.sleep(0.002)
@@ -106,7 +107,7 @@ def write_begun(
 
 
 def parts(run: Path) -> set[tuple[str, int]]:
-    """Checkpoints half written, each with what tells it from an earlier one of the same name."""
+    """Unfinished checkpoints by name and inode: a later one may have the same name."""
     found = set()
     for path in run.glob(".step_*.part"):
         with contextlib.suppress(FileNotFoundError):  # it has just been completed

@@ -1,7 +1,7 @@
-"""A disk that fails, a process that dies or a power that goes at a chosen file operation.
+"""A full disk, a killed process or a power cut at a chosen file operation.
 
-Python's own file operations are wrapped, so every one in a folder is seen, whoever calls it: open
-to write, write, sync, truncate, rename, link, make and remove.
+Python's own file operations are wrapped: open for writing, write, sync, truncate, rename, link,
+make and remove. So every operation in a folder is counted, from wherever it is called.
 """
 
 import builtins
@@ -16,15 +16,15 @@ import pytest
 
 
 class Died(BaseException):
-    """The process is no more: nothing that catches errors may catch this."""
+    """The process was killed here. A BaseException: no handler of errors may catch it."""
 
 
 class FaultyDisk:
-    """Counts the operations in ``folder``; one of them goes wrong.
+    """Counts the operations in ``folder`` and makes one of them fail.
 
-    ``mode`` is ``trace`` (nothing goes wrong), ``fail`` (operation ``at`` raises OSError, a write
-    after half of its bytes; all others succeed), ``die`` (so does every later one: nothing is
-    cleaned up).
+    ``mode`` is ``trace`` (none fails), ``fail`` (operation ``at`` raises OSError, a write after
+    half of its bytes; the others succeed) or ``die`` (``at`` and every later one raise Died, so
+    nothing is cleaned up).
     """
 
     def __init__(self, folder: Path, mode: str = "trace", at: int = -1) -> None:
@@ -33,20 +33,20 @@ class FaultyDisk:
         self._open = builtins.open
         self._synced_bytes: dict[int, bytes] = {}
         self._synced_names: dict[int, dict[str, int]] = {}
-        self._held: dict[int, int] = {}  # inode -> descriptor: so that no number is used again
+        self._held: dict[int, int] = {}  # inode -> descriptor, so that no inode is used again
         for path in [folder, *folder.rglob("*")]:
             self._remember(path)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Wrap the operations until the test undoes it."""
+        """Wrap the operations until ``monkeypatch`` is undone."""
         monkeypatch.setattr(builtins, "open", self._opened)
         for name in ("rename", "replace", "link", "mkdir", "unlink", "remove", "rmdir", "truncate"):
             monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
         monkeypatch.setattr(os, "fsync", self._fsync(os.fsync))
 
     def lose_power(self, names_too: bool) -> None:
-        """Leave in the folder what had been synced: of a file its bytes and, if ``names_too``, of
-        a folder its names. (Disks may write names long after bytes, or long before.)"""
+        """Leave in the folder only what was synced: the bytes of files and, if ``names_too``, the
+        names in folders. (Disks may write names long after bytes, or long before.)"""
         if not names_too:
             for path in Path(self._folder).rglob("*"):
                 inode = path.stat().st_ino
@@ -59,7 +59,7 @@ class FaultyDisk:
         self._rebuild(Path(self._folder), root)
 
     def close(self) -> None:
-        """Let go of the files held."""
+        """Close the descriptors that kept inodes from being used again."""
         for descriptor in self._held.values():
             os.close(descriptor)
 
@@ -73,7 +73,7 @@ class FaultyDisk:
             self._rebuild(path / name, child)
 
     def _remember(self, path: Path) -> None:
-        """What the disk now has for certain."""
+        """Note what is now on the disk for certain."""
         inode = path.stat().st_ino
         if inode not in self._held:
             self._held[inode] = os.open(path, os.O_RDONLY)
@@ -89,7 +89,7 @@ class FaultyDisk:
                 self._synced_bytes[inode] = file.read()
 
     def _happens(self, what: str, path: str, half: Callable[[], Any] = lambda: None) -> None:
-        """Count an operation; raise if it is the one that goes wrong, or one after death."""
+        """Count an operation; raise if it is the one to fail, or comes after death."""
         number = len(self.operations)
         self.operations.append(f"{what} {path.removeprefix(self._folder)}")
         if number == self._at and self._mode in ("fail", "die"):
@@ -136,7 +136,7 @@ class FaultyDisk:
 
 
 class _File:
-    """A file open to write, without a buffer: what was written is written."""
+    """A file open for writing, without a buffer."""
 
     def __init__(self, disk: FaultyDisk, path: str, real: Any) -> None:
         self._disk, self._path, self._real = disk, path, real

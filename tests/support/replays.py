@@ -1,4 +1,4 @@
-"""Replay memories for tests: tapes of painted rows, and the row rule restated word by word."""
+"""Replay memories for tests: tapes of distinct rows, and the row rule restated in plain code."""
 
 import itertools
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ GAMMA = 0.9
 
 
 class Row(NamedTuple):
-    """One environment at one time, as the tape remembers it."""
+    """One environment at one time step."""
 
     frame: np.ndarray
     action: int
@@ -26,11 +26,11 @@ class Row(NamedTuple):
 
 
 Tape = list[list[Row]]
-"""``tape[t][environment]``: all that ever happened, nothing overwritten."""
+"""``tape[t][environment]``: everything that happened, nothing overwritten."""
 
 
 class Shape(NamedTuple):
-    """The sides of a memory under test."""
+    """The settings of a replay memory under test."""
 
     length: int
     num_envs: int
@@ -42,21 +42,12 @@ class Shape(NamedTuple):
     sampler: Literal["uniform", "prioritized"] = "uniform"
 
 
-PLAIN = (False, False)
-
-
-LIFE_LOST = (False, True)
-
-
-GAME_OVER = (True, True)
-
-
-TIME_OUT = (True, False)
+PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT = (False, False), (False, True), (True, True), (True, False)
 """(last, terminal) of a row."""
 
 
 def painted_frame(time: int, environment: int, float_frames: bool) -> np.ndarray:
-    """A frame that says where it comes from, never all zeros."""
+    """A frame from which time and environment can be read, never all zeros."""
     if float_frames:
         return np.array([time + 1, environment + 1, 0.5, -time - 1], np.float32)
     digits = [time % 250, time // 250, environment % 250, environment // 250]
@@ -64,10 +55,9 @@ def painted_frame(time: int, environment: int, float_frames: bool) -> np.ndarray
 
 
 def make_tape(endings: list[list[tuple[bool, bool]]], float_frames: bool = False) -> Tape:
-    """A stream whose rows end as told (``endings[t][environment]``), with distinct rewards.
+    """A stream with these endings (``endings[t][environment]``) and distinct rewards.
 
-    ``first`` follows from the row before, so an ending right after an ending is an episode of a
-    single row that is first and last.
+    ``first`` follows from the row before: an ending right after an ending is an episode of one row.
     """
     return [
         [
@@ -86,7 +76,7 @@ def make_tape(endings: list[list[tuple[bool, bool]]], float_frames: bool = False
 
 
 def seen_at(tape: Tape, t: int, e: int, size: int) -> np.ndarray:
-    """The stack an actor saw, from the tape alone: newest last, zeros before the episode began."""
+    """The stack that the actor saw: newest frame last, zeros before the episode began."""
     frames = [tape[t][e].frame]
     while len(frames) < size and not tape[t][e].first:
         t -= 1
@@ -96,7 +86,7 @@ def seen_at(tape: Tape, t: int, e: int, size: int) -> np.ndarray:
 
 
 def frames_needed(tape: Tape, t: int, e: int, size: int) -> int:
-    """How many rows the stack at ``t`` shows: it stops at the first row of the episode."""
+    """Rows that the stack at ``t`` shows, at most back to the first row of the episode."""
     shown = 1
     while shown < size and not tape[t - shown + 1][e].first:
         shown += 1
@@ -104,7 +94,7 @@ def frames_needed(tape: Tape, t: int, e: int, size: int) -> int:
 
 
 class Expectation(NamedTuple):
-    """What a draw of one row must bring."""
+    """The sample that a row must give."""
 
     state: np.ndarray
     action: int
@@ -114,7 +104,7 @@ class Expectation(NamedTuple):
 
 
 def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], Expectation]:
-    """Every start ``(time, environment)`` after ``written`` rows, and its sample, word by word."""
+    """Every start ``(time, environment)`` after ``written`` rows, and its sample."""
     starts = {}
     for t, e in itertools.product(range(written), range(shape.num_envs)):
         if tape[t][e].last:
@@ -142,7 +132,7 @@ def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], Ex
 
 
 def make_replay(shape: Shape, seed: int = 0) -> Replay:
-    """A memory of that shape, its unwritten rows full of what must never come out."""
+    """A replay memory of that shape; unwritten rows hold values that must never be sampled."""
     config = ReplayConfig(
         capacity=shape.length * shape.num_envs + shape.num_envs - 1,  # not a multiple of N
         n_step=shape.n_step,
@@ -170,7 +160,7 @@ def make_replay(shape: Shape, seed: int = 0) -> Replay:
 
 
 def moment(replay: Replay, tape: Tape, t: int) -> TimeStep:
-    """Row ``t`` of a tape as the environments would show it."""
+    """Row ``t`` of a tape, as the environments return it."""
     rows, stack = tape[t], len(replay._ago)
     return TimeStep(
         stack=np.stack([seen_at(tape, t, e, stack) for e in range(len(rows))]),
@@ -188,12 +178,12 @@ def add(replay: Replay, tape: Tape, t: int) -> None:
 
 
 def drawable(replay: Replay) -> set[int]:
-    """Rows with a mass, as ``slot * N + environment``."""
+    """Rows that can be drawn, as ``slot * N + environment``."""
     return set(replay._sampler._masses.flat.nonzero().flatten().tolist())
 
 
 def draw(replay: Replay, index: list[int]) -> Batch:
-    """The samples of chosen rows: ``sample`` with the draw taken out of its hands."""
+    """The samples of chosen rows: ``sample`` with the sampler's draw replaced."""
     chosen = np.array(index) if isinstance(replay._ago, np.ndarray) else torch.tensor(index)
     sampler = replay._sampler
     try:
@@ -204,7 +194,7 @@ def draw(replay: Replay, index: list[int]) -> Batch:
 
 
 def check(replay: Replay, tape: Tape, shape: Shape, written: int) -> int:
-    """Compare every row with the rule; returns how many starts there are."""
+    """Compare every row with the rule; returns the number of starts."""
     expected = {
         (t % shape.length) * shape.num_envs + e: expectation
         for (t, e), expectation in row_rule(tape, shape, written).items()
@@ -224,7 +214,7 @@ def check(replay: Replay, tape: Tape, shape: Shape, written: int) -> int:
 
 
 def random_endings(seed: int, rows: int, num_envs: int) -> list[list[tuple[bool, bool]]]:
-    """Endings of every kind, dense enough that stacks and returns meet several."""
+    """Endings of every kind, so dense that stacks and n-step returns meet several."""
     random = np.random.default_rng(seed)
     kinds = [PLAIN, LIFE_LOST, GAME_OVER, TIME_OUT]
     draws = random.choice(4, size=(rows, num_envs), p=[0.7, 0.1, 0.1, 0.1])
@@ -232,7 +222,7 @@ def random_endings(seed: int, rows: int, num_envs: int) -> list[list[tuple[bool,
 
 
 def follow_the_rule(shape: Shape) -> None:
-    """Four wraps, and after each moment every row there is."""
+    """Wrap around four times, checking every row after each step."""
     written = 4 * shape.length + 3
     endings = random_endings(sum(shape[:4]), written, shape.num_envs)
     tape = make_tape(endings, shape.float_frames)
@@ -245,7 +235,7 @@ def follow_the_rule(shape: Shape) -> None:
 
 
 def filled(shape: Shape, rows: int, seed: int = 0) -> Replay:
-    """A memory after ``rows`` rows of a random tape."""
+    """A replay memory after ``rows`` rows of a random tape."""
     tape = make_tape(random_endings(seed, rows, shape.num_envs), shape.float_frames)
     replay = make_replay(shape, seed)
     for t in range(rows):
@@ -254,7 +244,7 @@ def filled(shape: Shape, rows: int, seed: int = 0) -> Replay:
 
 
 def chi_square(counts: np.ndarray) -> float:
-    """Against equal chances, as a normal deviate (Wilson and Hilferty)."""
+    """Chi-square against equal counts, as a standard normal deviate (Wilson and Hilferty)."""
     freedom = len(counts) - 1
     statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
     spread = 2 / (9 * freedom)

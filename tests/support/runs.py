@@ -1,4 +1,4 @@
-"""Runs for tests: started, interrupted, finished and compared byte for byte."""
+"""Short trainings for tests: run, interrupted, finished and compared byte for byte."""
 
 import json
 import signal
@@ -19,9 +19,9 @@ BREAKOUT = [
     "--exploration.epsilon-end=.9", "--optimizer.learning-rate=1e-3",
     "--evaluation.episodes=1", "--evaluation.epsilon=.2", "--evaluation.held-out-states=1",
 ]  # fmt: skip
-"""Every mechanism that a run of millions of steps uses, in 4,000: the ring wraps, environments are
-seeded anew, episodes time out, the target moves, reports and evaluations fall due. Most actions
-are random: then no network runs to choose them."""
+"""Every mechanism of a run of millions of steps, in 4,000: the replay memory wraps, environments
+are reseeded, episodes time out, the target network is updated, reports and evaluations are due.
+Most actions are random, which saves the forward pass."""
 
 
 CARTPOLE = [
@@ -31,7 +31,7 @@ CARTPOLE = [
     "--learner.target-period=300", "--exploration.epsilon-decay-steps=1000",
     "--evaluation.episodes=2", "--evaluation.held-out-states=2",
 ]  # fmt: skip
-"""As much, in seconds; more than two pieces of replay, and a wrap."""
+"""The same in seconds, with more than two pieces of replay and a wrap."""
 
 
 NEVER = "--checkpoint-minutes=1e6"
@@ -50,30 +50,30 @@ def run_of(folder: Path) -> Path:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """Its checkpoints, the newest last."""
+    """The checkpoints of a run, newest last."""
     return sorted(run.glob("step_*[0-9]"))
 
 
 def newest(run: Path) -> int:
-    """The step of its newest checkpoint, or 0."""
+    """The step of the newest checkpoint, or 0."""
     return max((int(path.name[5:]) for path in checkpoints(run)), default=0)
 
 
 def reports(run: Path) -> int:
-    """How far a running run is: its lines in training.jsonl."""
+    """The number of lines in training.jsonl."""
     file = run / "training.jsonl"
     return file.read_text().count("\n") if file.exists() else 0
 
 
 def written(run: Path) -> int:
-    """When its config.yaml was last written: as each process begins its loop."""
+    """When config.yaml was written, which each process does before its loop; 0: never."""
     file = run / "config.yaml"
     return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def interrupt(folder: Path, options: list[str], number: signal.Signals, after: int) -> None:
-    """Train in a new process and send it the signal after so many more reports; before a SIGKILL
-    there is a checkpoint every 0.6 s."""
+    """Train in a new process and send it a signal after ``after`` more reports; a process that will
+    get SIGKILL saves every 0.6 s."""
     run = folder / options[0].removeprefix("--game=") / "dqn-seed1"
     before, step = written(run), newest(run)
     minutes = "--checkpoint-minutes=0.01" if number == signal.SIGKILL else NEVER
@@ -92,7 +92,7 @@ def interrupt(folder: Path, options: list[str], number: signal.Signals, after: i
 
 
 def finish(folder: Path, options: list[str], *more: str) -> str:
-    """Train to the end in a new process; returns what it said."""
+    """Train to the end in a new process; returns its stderr."""
     process = start(folder, options, NEVER, *more)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
@@ -100,8 +100,7 @@ def finish(folder: Path, options: list[str], *more: str) -> str:
 
 
 def content(checkpoint: Path) -> dict[str, bytes]:
-    """The bytes of its arrays, pieces of replay decompressed, by file; and what meta.json says of
-    the state."""
+    """The bytes of a checkpoint's files, replay decompressed, and the state in meta.json."""
     unpack = zstandard.ZstdDecompressor()
     files = {path.name: path.read_bytes() for path in sorted(checkpoint.iterdir())}
     meta = json.loads(files.pop("meta.json"))
@@ -117,7 +116,7 @@ TEXTS = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
 
 
 def assert_same(run: Path, undisturbed: Path) -> None:
-    """The last checkpoint, the text files and the best model are the same, byte for byte."""
+    """Two runs have the same last checkpoint, text files and best model, byte for byte."""
     assert newest(run) == newest(undisturbed) > 0
     ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(undisturbed)[-1])
     assert list(ours) == list(theirs)
