@@ -7,7 +7,7 @@ import pytest
 
 
 def slow_except(values: Iterable[Any], fast: Iterable[Any]) -> list[Any]:
-    """Parameters for ``parametrize``, all but those in ``fast`` marked slow. A tuple is one case with
+    """Parameters for ``parametrize``, all but those in ``fast`` marked slow. A tuple is one case of
     several arguments."""
     fast, values = list(fast), list(values)
     assert all(value in values for value in fast), "a fast parameter that does not exist"
