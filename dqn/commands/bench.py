@@ -1,10 +1,10 @@
-"""``bench``: the limits of this machine, part by part, and how near the whole loop comes to them.
+"""``bench``: how fast each part of a run is on this machine, and how near the loop comes to that.
 
-Every rate is the median of several windows after a first one that does not count. The parts are
-those of a run, made from its config; the loop is the one of ``train``, past its warm-up.
+Every rate is the median of several windows; the first window is warm-up and is not counted. The
+loop is that of ``train``, once learning has begun.
 """
 
-import dataclasses
+import gc
 import itertools
 import json
 import math
@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dqn.commands.evaluate import write_report
-from dqn.commands.peers import check_peers, measure_peers
+from dqn.commands.peers import at_full_speed, check_peers, measure_peers
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
 from dqn.learning.cuda_graphs import CudaGraphed
@@ -33,38 +33,40 @@ from dqn.learning.learner import Learner
 from dqn.run.session import Session
 from dqn.run.train import loop
 from dqn.seeds import numpy_generator
-from dqn.storage.manifest import device_name, versions
+from dqn.storage.provenance import device_name, versions
 
 WINDOWS = 5
 ROWS = 10_000
-"""Rows of random play in the replay memory while it is measured (at most its capacity)."""
+"""Rows of random play in the replay memory when it is measured, or as many as it can hold."""
 FRAMES = 200_000_000
-"""What the field trains for."""
+"""The usual length of a training run in the literature."""
 
 Figures = dict[str, Any]
 
 
 def bench(config: Config, seconds: float, peers: bool, json_file: str | None) -> int:
-    """Measure, print a table, and write the figures to a file if one is named. Each part takes
-    about ``seconds``.
+    """Measure each part for about ``seconds``, print a table, and write it to ``json_file``.
 
     Raises:
-        ConfigError: the method is not DQN, the game or a device is none, the file cannot be
-            written, or there is no peer to compare with.
+        ConfigError: the method is not DQN, the game or the device does not exist, the file cannot
+            be written, or there is no peer to compare with.
     """
     if config.method != "dqn":
         raise ConfigError(f"bench measures method dqn, not {config.method}")
     if json_file:
-        write_report(Path(json_file), "")  # what cannot be written is known before it takes minutes
+        write_report(Path(json_file), "")  # fails now, not after minutes
     if peers:
         check_peers(config)
     device = resolve_device(config.device)
     threads = use_threads(config.threads)
     figures = {"device": device_name(device), "threads": threads, "num_envs": config.num_envs}
     figures |= {"versions": versions(), "startup_seconds": seconds_to_first_step(config)}
-    figures |= measure_parts(config, device, seconds)
-    figures |= measure_loop(config, device, seconds)
+    for measure in (measure_parts, measure_loop):
+        figures |= measure(config, device, seconds)
+        free_memory(device)  # two replay memories might not fit
     figures |= compare(config, figures)
+    if device.type == "cuda":
+        figures["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
     if peers:
         figures |= measure_peers(config, 2 * seconds)
     print_table(figures)
@@ -74,7 +76,7 @@ def bench(config: Config, seconds: float, peers: bool, json_file: str | None) ->
 
 
 def measure_parts(config: Config, device: torch.device, seconds: float) -> Figures:
-    """Emulator, acting, sampling and learning, each alone, and what the machine could do."""
+    """Speed of the emulators, of acting, sampling and learning, and of a plain matrix product."""
     n, batch_size = config.num_envs, config.learner.batch_size
     agent = make_agent(config, device)
     with closing(agent.environment):
@@ -84,7 +86,7 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
         acting = n * rate(lambda: act(agent), seconds)
         sampling = rate(waiting(lambda: agent.replay.sample(batch_size), device), seconds)
         batches = itertools.cycle([agent.replay.sample(batch_size) for _ in range(64)])
-        if isinstance(agent.learn, CudaGraphed):  # the graph that the loop launches, draws and all
+        if isinstance(agent.learn, CudaGraphed):  # the loop's graph, which samples too
             due = max(1, n // config.learner.update_period)
             updates = due * rate(waiting(lambda: agent.learn(due), device), seconds)
         else:
@@ -115,50 +117,37 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
 
 
 def measure_loop(config: Config, device: torch.device, seconds: float) -> Figures:
-    """The whole loop once it learns and explores no more than at its end, and a checkpoint of the
-    rows since another."""
-    n = config.num_envs
-    warm = dataclasses.replace(
-        config,
-        total_steps=sys.maxsize,
-        learning_starts=n * (config.replay.n_step + 1),
-        evaluate_period=sys.maxsize,
-        checkpoint_minutes=1e9,
-        exploration=dataclasses.replace(
-            config.exploration, epsilon_start=config.exploration.epsilon_end
-        ),
-    )
+    """Speed of the whole loop while it learns, and of a checkpoint of the rows since the last."""
+    config = at_full_speed(config, learning_starts=config.num_envs * (config.replay.n_step + 1))
     deadline = 0.0
-    with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        agent = make_agent(warm, device)
-        session = Session(warm, agent, Path(folder), device, lambda: time.perf_counter() > deadline)
-        session.begin()
-        session.metrics.open(0, 0, "")
 
-        def window() -> float:
-            nonlocal deadline
-            step, began = session.step, time.perf_counter()
-            deadline = began + seconds / 2
-            loop(session)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            return (session.step - step) / (time.perf_counter() - began)
+    def is_over() -> bool:
+        return time.perf_counter() > deadline
 
-        try:
-            window()
-            session.save()
-            rates = [window() for _ in range(WINDOWS)]
-            began = time.perf_counter()
-            session.save()
-            saving = time.perf_counter() - began
-        finally:
-            session.metrics.close()
-            session.agent.environment.close()
+    def window() -> float:
+        nonlocal deadline
+        step, began = session.step, time.perf_counter()
+        deadline = began + seconds / 2
+        loop(session)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return (session.step - step) / (time.perf_counter() - began)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder,
+        Session(config, make_agent(config, device), Path(folder), device, is_over) as session,
+    ):
+        window()
+        session.save()
+        rates = [window() for _ in range(WINDOWS)]
+        began = time.perf_counter()
+        session.save()
+        saving = time.perf_counter() - began
     return {"training_steps_per_second": statistics.median(rates), "checkpoint_seconds": saving}
 
 
 def compare(config: Config, figures: Figures) -> Figures:
-    """What follows from the figures."""
+    """Ratios of the measured figures, and the memory used."""
     training = figures["training_steps_per_second"]
     learner = figures["learner_updates_per_second"] * config.learner.update_period
     limits = figures["emulator_steps_per_second"], figures["acting_steps_per_second"], learner
@@ -173,7 +162,7 @@ def compare(config: Config, figures: Figures) -> Figures:
 
 
 def rate(do: Callable[[], object], seconds: float) -> float:
-    """Calls of ``do`` in a second: the median of WINDOWS windows, after one that does not count."""
+    """Calls of ``do`` per second: the median of WINDOWS windows, after one for warm-up."""
     rates = []
     for _ in range(WINDOWS + 1):
         calls, began = 0, time.perf_counter()
@@ -185,19 +174,26 @@ def rate(do: Callable[[], object], seconds: float) -> float:
 
 
 def waiting(do: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The same, and wait until a GPU has done it."""
+    """``do``, then wait until a GPU has finished it."""
     if device.type != "cuda":
         return do
 
-    def whole() -> None:
+    def do_and_wait() -> None:
         do()
         torch.cuda.synchronize(device)
 
-    return whole
+    return do_and_wait
+
+
+def free_memory(device: torch.device) -> None:
+    """Release what the part measured last allocated."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def random_player(config: Config, agent: Agent[Learner]) -> Callable[[], object]:
-    """A step of every environment at once, by random actions."""
+    """A function that makes one step of every environment, with random actions."""
     environment = agent.environment
     generator = numpy_generator(config.seed, "bench")
     environment.reset(config.seed, "bench")
@@ -217,7 +213,7 @@ def act(agent: Agent[Learner]) -> None:
 
 
 def fill(agent: Agent[Learner], rows: int, seed: int) -> None:
-    """Play at random until there are so many rows."""
+    """Play at random until the replay memory has ``rows`` rows."""
     environment = agent.environment
     generator = numpy_generator(seed, "bench")
     while len(agent.replay) < rows - rows % environment.num_envs:
@@ -228,7 +224,7 @@ def fill(agent: Agent[Learner], rows: int, seed: int) -> None:
 
 
 def seconds_to_first_step(config: Config) -> float:
-    """From typing the command to the first step's report, in a process of its own."""
+    """Time from starting the command, in a new process, to the report of its first step."""
     main = Path(__file__).parents[2] / "main.py"
     with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
         command = [sys.executable, str(main), f"--game={config.game}", f"--device={config.device}"]
@@ -247,7 +243,7 @@ def seconds_to_first_step(config: Config) -> float:
 
 
 def print_table(figures: Figures) -> None:
-    """The figures, one a line, with their names as their units."""
+    """Print one figure a line."""
     width = max(map(len, figures))
     for name, value in figures.items():
         if isinstance(value, dict):

@@ -1,8 +1,7 @@
-"""``bench --peers``: Stable-Baselines3's DQN, unmodified, on this machine beside ours.
+"""``bench --peers``: compares this program with Stable-Baselines3's DQN, unmodified.
 
-Both train the same game with the same settings and threads, each in a process of its own. All but
-one of them are stopped while that one's steps are counted, in turns, so that whatever else the
-machine does meanwhile falls on all alike.
+Both train the same game with the same settings and threads, each in its own process. They run in
+turns, the others suspended, so that other load on the machine affects all of them alike.
 """
 
 import dataclasses
@@ -29,32 +28,32 @@ from dqn.run.train import loop
 
 WINDOWS = 5
 WARM_UP_STEPS = 2_000
-"""Steps before anything is counted; both learn from step 1,000 on."""
+"""Steps of each program before it is measured."""
 LEARNING_STARTS = 1_000
 CAPACITY = 100_000
-"""Rows in either replay memory: theirs would not fit here with a million."""
+"""Rows in each replay memory; a million of the peer's would take 56 GB."""
 
-Counter = Any  # Synchronized[int], which multiprocessing cannot say at run time
+Counter = Any  # Synchronized[int], which is not generic at run time
 
 
 def check_peers(config: Config) -> None:
     """Refuse what cannot be compared.
 
     Raises:
-        ConfigError: the peer is not installed, or knows nothing of the game or the sampler.
+        ConfigError: the peer is not installed, or does not support the game or the sampler.
     """
     if importlib.util.find_spec("stable_baselines3") is None:
         raise ConfigError(
             "--peers needs Stable-Baselines3: .venv/bin/pip install -r requirements-bench.txt"
         )
     if not envs.is_atari(config.game):
-        raise ConfigError(f"--peers compares Atari games, and {config.game} is none")
+        raise ConfigError(f"--peers compares Atari games, not {config.game}")
     if config.replay.sampler != "uniform" or config.replay.n_step != 1:
         raise ConfigError("--peers compares plain DQN: replay.sampler uniform, replay.n_step 1")
 
 
 def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
-    """Steps per second of either program, medians of WINDOWS windows of ``seconds`` in turns."""
+    """Training steps per second of each program: medians of WINDOWS windows of ``seconds``."""
     context = multiprocessing.get_context("spawn")
     programs: dict[str, tuple[Any, Counter]] = {}
     try:
@@ -69,14 +68,14 @@ def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
             programs[name] = process, counter
             while counter.value < WARM_UP_STEPS:
                 if not process.is_alive():
-                    raise ConfigError(f"{name}: it ended before it was warm; see above")
+                    raise ConfigError(f"{name} ended during its warm-up; its error is above")
                 time.sleep(0.1)
             psutil.Process(process.pid).suspend()
         rates: dict[str, list[float]] = {name: [] for name in programs}
         for _ in range(WINDOWS):
             for name, (process, counter) in programs.items():
                 psutil.Process(process.pid).resume()
-                time.sleep(seconds / 20)  # until its memory and threads are awake
+                time.sleep(seconds / 20)  # caches and threads wake up
                 steps, began = counter.value, time.perf_counter()
                 time.sleep(seconds)
                 steps, took = counter.value - steps, time.perf_counter() - began
@@ -96,37 +95,41 @@ def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
     }
 
 
-def train_ours(config: Config, num_envs: int, counter: "Synchronized[int]") -> None:
-    """Train until killed, and count the steps."""
-    tqdm.set_lock(threading.RLock())  # its own, between processes, would outlive this one
-    use_threads(config.threads)
-    config = dataclasses.replace(
+def at_full_speed(config: Config, learning_starts: int) -> Config:
+    """A config that trains for ever, explores as it would at its end, and never pauses."""
+    end = config.exploration.epsilon_end
+    return dataclasses.replace(
         config,
-        num_envs=num_envs,
         total_steps=sys.maxsize,
-        learning_starts=LEARNING_STARTS,
+        learning_starts=learning_starts,
         evaluate_period=sys.maxsize,
         checkpoint_minutes=1e9,
-        replay=dataclasses.replace(config.replay, capacity=CAPACITY),
-        exploration=dataclasses.replace(
-            config.exploration, epsilon_start=config.exploration.epsilon_end
-        ),
+        exploration=dataclasses.replace(config.exploration, epsilon_start=end),
     )
+
+
+def train_ours(config: Config, num_envs: int, counter: "Synchronized[int]") -> None:
+    """Train until killed, and count the steps."""
+    tqdm.set_lock(threading.RLock())  # its default lock between processes would outlive this one
+    use_threads(config.threads)
+    replay = dataclasses.replace(config.replay, capacity=CAPACITY)
+    config = dataclasses.replace(config, num_envs=num_envs, replay=replay)
+    config = at_full_speed(config, LEARNING_STARTS)
+    device = resolve_device(config.device)
 
     def count() -> bool:
         counter.value = session.step
         return False
 
-    with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        device = resolve_device(config.device)
-        session = Session(config, make_agent(config, device), Path(folder), device, count)
-        session.begin()
-        session.metrics.open(0, 0, "")
+    with (
+        tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder,
+        Session(config, make_agent(config, device), Path(folder), device, count) as session,
+    ):
         loop(session)
 
 
 def train_peer(config: Config, num_envs: int, counter: "Synchronized[int]") -> None:
-    """The same with theirs: their wrappers, their defaults where the config has no word for it."""
+    """The same with Stable-Baselines3: its wrappers, and its defaults for all else."""
     import stable_baselines3
     from stable_baselines3.common.env_util import make_atari_env
     from stable_baselines3.common.vec_env import VecFrameStack
@@ -134,7 +137,7 @@ def train_peer(config: Config, num_envs: int, counter: "Synchronized[int]") -> N
     use_threads(config.threads)
     games = make_atari_env(envs.gymnasium_id(config.game), n_envs=num_envs, seed=config.seed)
     learner, exploration = config.learner, config.exploration
-    # One decision of theirs is a step of every environment; an update per 4 steps either way.
+    # Its train_freq counts steps of all environments at once; updates per step are the same.
     every = max(1, learner.update_period // num_envs)
     model = stable_baselines3.DQN(
         "CnnPolicy",

@@ -12,6 +12,8 @@ from torch import nn
 from dqn.config import OptimizerConfig
 from dqn.types import State
 
+_NONNEGATIVE = {"step", "exp_avg_sq", "mean_square"}
+
 
 class Optimizer(ABC):
     """The parameters of a network, and running averages (moments) of their gradients."""
@@ -34,18 +36,20 @@ class Optimizer(ABC):
         """Restore a ``state_dict``.
 
         Raises:
-            ValueError: it belongs to another kind of optimizer.
+            ValueError: it belongs to another kind of optimizer, or a second moment is negative.
         """
         if state.keys() != self._state.keys():
             raise ValueError(
                 f"an optimizer's state has {sorted(self._state)}, not {sorted(state.keys())}"
             )
         for key, own in self._state.items():
-            if isinstance(own, torch.Tensor):
-                own.copy_(state[key])
-            else:
-                for name, moment in own.items():
-                    moment.copy_(state[key][name])
+            pairs = [(own, state[key])]
+            if isinstance(own, dict):
+                pairs = [(moment, state[key][name]) for name, moment in own.items()]
+            for moment, value in pairs:
+                if key in _NONNEGATIVE and (value < 0).any():
+                    raise ValueError(f"an optimizer's {key} is negative")
+                moment.copy_(value)
 
     def _add_moment(self, key: str) -> list[torch.Tensor]:
         """Zeros like each parameter, memory layout included, saved under ``key``."""

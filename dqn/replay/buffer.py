@@ -206,8 +206,15 @@ class Replay:
         return {"time": self.time, "sampler": self._sampler.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
-        """Restore a ``state_dict``; the rows are restored by ``load_rows``."""
-        self.time, self.pending = state["time"], None
+        """Restore a ``state_dict``; the rows are restored by ``load_rows``.
+
+        Raises:
+            ValueError: rows could be drawn that were never written, or that nothing follows.
+        """
+        mass, time = state["sampler"]["mass"], state["time"]
+        if mass[min(time, self.length) :].any() or (time and mass[(time - 1) % self.length].any()):
+            raise ValueError("the sampler could draw rows that cannot start a transition")
+        self.time, self.pending = time, None
         self._sampler.load_state_dict(state["sampler"])
         self._sampler.set_beta(self.time * self.num_envs)
 

@@ -1,61 +1,52 @@
-"""A run under way: its agent, its step counter, and all that happens between two steps.
+"""A run in progress: its agent, its step counter, and everything that happens between two steps.
 
-Evaluations, pictures and checkpoints change nothing in the training: whatever they draw comes from
-generators of their own, made afresh.
+Evaluations, pictures and checkpoints do not influence the training: all their random draws come
+from generators of their own, made afresh.
 """
 
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import torch
-from tqdm import tqdm
 
-from dqn.config import Config, ConfigError
-from dqn.envs.protocol import protocol_name
+from dqn.config import Config
+from dqn.config.options import as_yaml
 from dqn.evaluation.episode import render_evaluation
 from dqn.evaluation.evaluate import evaluate, held_out_states, mean_max_q
 from dqn.learning.interfaces import Agent, LearnerProtocol
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import Metrics
 from dqn.run.process import Clock
+from dqn.run.resume import SEED_OWNER, ReplayedEnvironment, is_finished, resume
 from dqn.schedule import due, epsilon
-from dqn.storage.checkpoint import Checkpoints
-from dqn.storage.manifest import (
-    CorruptCheckpoint,
-    check_about,
-    device_name,
-    in_words,
-    make_about,
-    read_meta,
-    versions,
-    warn_of_differences,
-    write_batch,
-    write_model,
-)
+from dqn.storage.checkpoint import Checkpoints, Stateful, newest_first
+from dqn.storage.files import replace_file
+from dqn.storage.provenance import make_provenance
+from dqn.storage.tensors import write_batch, write_model
+from dqn.types import State
 
 log = logging.getLogger("dqn")
-
-SEED_OWNER = "training"
-"""Names the seeds of the training's environments."""
 
 
 class RunStopped(Exception):
     """A run cannot go on; the message says why, and what is safe on disk."""
 
 
-class StoppedEarly(Exception):
-    """The run was told to end before it went on; nothing was changed."""
-
-
 class Session:
-    """Everything of a run that remembers, and the pauses in its loop.
+    """Every part of a run that has a state, and the pauses in its loop.
 
-    ``stop`` says whether the run has been told to end; it is asked between steps and during
+    As a context manager it resumes or starts the run, opens its files, and closes everything.
+    ``stop`` says whether the run has been asked to stop; it is asked between steps and during
     evaluations.
+
+    Raises:
+        ConfigError: on entry, if the folder holds a run that cannot be continued.
+        StoppedEarly: on entry, if asked to stop.
     """
 
     def __init__(
@@ -69,49 +60,59 @@ class Session:
         self.config = config
         self.agent = agent
         self.step = 0
-        spec = self.agent.environment.spec
-        self._about = make_about(config, spec, device)
+        self.already_finished = False
+        """Whether the run was finished when the session was entered: it has nothing left to do."""
+        spec = agent.environment.spec
         self.metrics = Metrics(folder, spec, config.num_envs, config.total_steps)
         self._folder = folder
         self._device = device
         self._stop = stop
+        self._provenance = make_provenance(config, spec, device)
         self._evaluated = 0  # the step of the last evaluation
-        self._converged = False  # by the checkpoint that is continued from
-        self._checkpoints = Checkpoints(folder, config.keep_checkpoints)
+        parts: dict[str, Stateful] = {
+            "environment": ReplayedEnvironment(agent.environment, config, stop),
+            "replay": agent.replay,
+            "learner": agent.learner,
+            "actor": agent.actor,
+            "metrics": self.metrics,
+            "session": self,
+        }
+        self._checkpoints = Checkpoints(folder, config.keep_checkpoints, parts, agent.replay)
         self._clock = Clock(config.checkpoint_minutes)
         self._failed_saves = 0  # in a row
-        self._best: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None  # not on disk yet
+        self._best: Callable[[], None] | None = None  # writes the best model, if not on disk yet
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What this moment's checkpoint belongs to, and what it is made with."""
-        return {"step": self.step, **self._about}
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.callback(self.agent.environment.close)
+            self.agent.environment.reset(self.config.seed, SEED_OWNER)
+            manifest = resume(self.config, self._folder, self._checkpoints, self._provenance)
+            if manifest:
+                self.step = manifest.step
+                self.already_finished = is_finished(manifest, self.config)
+            if not self.already_finished:
+                self.metrics.cut(manifest.lengths if manifest else {})
+                if not manifest and self.config.network.center:
+                    self.agent.learner.center_on(self._held_out)
+                self._write_config()
+                updates = self.agent.learner.updates
+                self.metrics.open(self.step, updates, as_yaml(self.config))
+                stack.callback(self.metrics.close)
+            self._exit = stack.pop_all()
+        return self
 
-    @functools.cached_property
-    def _held_out(self) -> torch.Tensor:
-        """States that a random player meets, ``[M, S, *frame]``."""
-        return held_out_states(self.config)
-
-    @property
-    def finished(self) -> bool:
-        """Whether every step is made, or nothing is left to learn, and the last network
-        evaluated."""
-        return self._at_end and self._evaluated == self.step
-
-    @property
-    def _at_end(self) -> bool:
-        converged = self._converged or self.agent.learner.converged
-        return self.step >= self.config.total_steps or converged
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
 
     def before_step(self) -> bool:
-        """Between two steps: evaluate and save if it is time; then whether there is a next one.
+        """Between two steps: evaluate and save if it is time; returns whether there is a next step.
 
-        The step of the last evaluation is part of a checkpoint, so an evaluation that was due
-        or under way when the run was stopped is made when it goes on.
+        The step of the last evaluation is part of a checkpoint, so an evaluation that was due or in
+        progress when the run was stopped is made when it is continued.
         """
-        at_end = self._at_end
+        at_end = self.step >= self.config.total_steps or self.agent.learner.converged
         if due(self._evaluated, self.step, self.config.evaluate_period) or (
-            at_end and not self.finished
+            at_end and self._evaluated != self.step
         ):
             self.evaluate()
         if self._clock.is_due():
@@ -122,21 +123,21 @@ class Session:
         """Write the numbers since the last report.
 
         Raises:
-            RunStopped: one of them is none.
+            RunStopped: the network is not finite.
         """
         self._check_finite()
         fill, learner = self.agent.replay.fill, self.agent.learner
         self.metrics.report(self.step, epsilon(self.config, self.step), fill, learner)
 
     def evaluate(self) -> None:
-        """Play the evaluation's episodes, write them down, keep the model if it is the best.
+        """Play the evaluation's episodes, log them, and keep the model if it is the best so far.
 
         Raises:
             RunStopped: the network is not finite.
         """
         self._check_finite()
-        if not self._checkpoints.newest_first():
-            self.save()  # so a best model without a checkpoint is what somebody left of a run
+        if not newest_first(self._folder):
+            self.save()  # so a best model without a checkpoint is always what is left of a run
         began = time.monotonic()
         model = self.agent.model
         result = evaluate(model.make_policy, self.config, self.step, stop=self._stop)
@@ -148,8 +149,11 @@ class Session:
         seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
         if self.metrics.log_evaluation(result, held_out_q, stack, seconds):
-            best = {name: value.clone() for name, value in model.state_dict().items()}
-            self._best = best, self.about | result.as_json()
+            weights = {name: value.clone() for name, value in model.state_dict().items()}
+            self._best = functools.partial(
+                write_model, self._folder / "best", weights, self.step, self._provenance,
+                result.as_json(),
+            )  # fmt: skip
             try:
                 self._write_best()
             except OSError as error:
@@ -159,26 +163,16 @@ class Session:
         self.metrics.exclude_time(time.monotonic() - began)
 
     def save(self) -> bool:
-        """Write a checkpoint of this moment; returns whether that went well. Once it may fail.
+        """Write a checkpoint of this step; returns whether that succeeded. It may fail once.
 
         Raises:
-            RunStopped: it failed a second time in a row, or the network is not finite.
+            RunStopped: it failed twice in a row, or the network is not finite.
         """
         self._check_finite()
         began = time.monotonic()
-        agent = self.agent
-        state = {
-            "environment": agent.environment.state_dict(),
-            "replay": agent.replay.state_dict(),
-            "learner": agent.learner.state_dict(),
-            "actor": agent.actor.state_dict(),
-            "metrics": self.metrics.state_dict(),
-            "evaluated": self._evaluated,
-        }
         try:
             self._write_best()
-            about = self.about | {"lengths": self.metrics.sync()}
-            folder = self._checkpoints.save(self.step, state, agent.replay, about)
+            folder = self._checkpoints.save(self.step, self._provenance, self.metrics.sync())
         except OSError as error:
             self._failed_saves += 1
             failed = f"step {self.step:,} is not saved ({error.strerror}); {self._safe()}"
@@ -192,108 +186,44 @@ class Session:
         log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
         return True
 
-    def begin(self) -> None:
-        """Go on from the newest whole checkpoint, or open the first episodes if there is none,
-        and say so. Of a finished run nothing more is read, and nothing in it is changed.
+    def state_dict(self) -> State:
+        """The step of the last evaluation."""
+        return {"evaluated": self._evaluated}
 
-        Raises:
-            ConfigError: there are checkpoints, but none is whole, or they are another game's.
-        """
-        damages: list[tuple[Path, str]] = []
-        for folder in self._checkpoints.newest_first():
-            try:
-                meta = read_meta(folder)
-                check_about(folder, meta, self.about)
-                self.step, self._evaluated = meta["step"], meta["state"].get("evaluated", -1)
-                self._converged = _has_converged(meta["state"])
-                if self.finished:
-                    self._say_finished()
-                    return
-                state = self._checkpoints.load(folder, meta, self.agent.replay, self.agent.learner)
-            except CorruptCheckpoint as damage:
-                damages.append((folder, str(damage)))
-                continue
-            self._continue(folder, meta, state, damages)
-            return
-        self._refuse_remains(damages)
-        self._start()
+    def load_state_dict(self, state: State) -> None:
+        self._evaluated = state["evaluated"]
 
-    def _say_finished(self) -> None:
-        more = "a larger --total-steps extends it"
-        log.info(
-            "%s is finished at step %s; %s.", self._folder, f"{self.step:,}",
-            "nothing was left to learn" if self._converged else more,
-        )  # fmt: skip
+    @functools.cached_property
+    def _held_out(self) -> torch.Tensor:
+        """States that a random player meets, ``[M, S, *frame]``."""
+        return held_out_states(self.config)
 
-    def _continue(
-        self,
-        folder: Path,
-        meta: dict[str, Any],
-        state: dict[str, Any],
-        damages: list[tuple[Path, str]],
-    ) -> None:
-        """From this whole checkpoint. The damaged ones are kept, under another name."""
-        self._announce("Continuing")
-        for _, reason in damages:
-            log.warning("%s: continuing from the checkpoint before it.", reason)
-        warn_of_differences(meta, self.about)
-        try:
-            self._restore(state)
-        except StoppedEarly:
-            raise
-        except Exception as error:  # whatever a state that is none makes fail
-            raise ConfigError(
-                f"{folder} cannot be continued ({error}); it was saved with "
-                f"{in_words(meta['versions'])}, this is {in_words(versions())}; --fresh "
-                "moves the run aside and starts anew"
-            ) from error
-        for damaged, _ in damages:
-            log.warning("%s is kept as %s.", damaged, self._checkpoints.set_aside(damaged).name)
-        self._checkpoints.tidy()
-        self.metrics.cut(meta["lengths"])
-
-    def _refuse_remains(self, damages: list[tuple[Path, str]]) -> None:
-        """What is left of a run that cannot be continued is not started over."""
-        if damages:
-            reasons = "; ".join(reason for _, reason in damages)
-            raise ConfigError(
-                f"no checkpoint in {self._folder} is whole ({reasons}); --fresh moves the run "
-                "aside and starts anew"
-            )
-        if (self._folder / "best").exists():
-            raise ConfigError(
-                f"{self._folder} has a best model and no checkpoint to continue from; --fresh "
-                "moves it aside and starts anew"
-            )
-
-    def _start(self) -> None:
-        """With the first episodes."""
-        self.step, self._evaluated, self._converged = 0, 0, False
-        self._announce("Starting")
-        if self.config.total_steps <= self.config.learning_starts:
-            log.warning("Nothing will be learned: total_steps end before learning_starts.")
-        self._checkpoints.tidy()
-        self.metrics.cut({})
-        self.agent.environment.reset(self.config.seed, SEED_OWNER)
-        if self.config.network.center:
-            self.agent.learner.center_on(self._held_out)
+    def _write_config(self) -> None:
+        """Write config.yaml, with the run's provenance as comments."""
+        ours = self._provenance
+        lines = [
+            f"{key}: {getattr(ours, key)}" for key in ("game", "protocol", "device", "threads")
+        ]
+        lines += [f"{package} {number}" for package, number in ours.versions.items()]
+        text = "".join(f"# {line}\n" for line in lines) + as_yaml(self.config)
+        replace_file(self._folder / "config.yaml", text.encode())
 
     def _write_best(self) -> None:
-        """Put the best model on disk, if it is not there."""
         if self._best:
-            write_model(self._folder / "best", *self._best)
+            self._best()
             self._best = None
 
     def _check_finite(self) -> None:
-        """Nothing is saved, shown or continued that is no number."""
+        """Stop before anything that is not finite is saved or shown."""
         learner = self.agent.learner
         if learner.finite():
             return
         bad, batch = learner.nonfinite, "its batch is unknown"
         if bad.seen and bad.batch:
+            path = self._folder / "not_finite.safetensors"
             try:
-                write_batch(self._folder / "not_finite.safetensors", bad.batch)
-                batch = f"its batch is in {self._folder / 'not_finite.safetensors'}"
+                write_batch(path, bad.batch)
+                batch = f"its batch is in {path}"
             except OSError as error:
                 batch = f"its batch could not be written ({error.strerror})"
         update = learner.updates - max(int(bad.updates_since), 1) + 1
@@ -305,62 +235,26 @@ class Session:
 
     def _safe(self) -> str:
         """What is on disk, whatever happens now."""
-        safe = self._checkpoints.newest_first()
-        return f"{safe[0].name} is the last checkpoint" if safe else "there is no checkpoint yet"
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        agent = self.agent
-        agent.environment.load_state_dict(
-            state["environment"], self.config.seed, SEED_OWNER, self._progress
-        )
-        agent.replay.load_state_dict(state["replay"])
-        agent.learner.load_state_dict(state["learner"])
-        agent.actor.load_state_dict(state["actor"])
-        self.metrics.load_state_dict(state["metrics"])
-
-    def _progress(self, steps: Iterable[int]) -> Iterator[int]:
-        """Show how far the emulators' return is; it takes a while, so it may be stopped too."""
-        log.info("Bringing the emulators back, by their recorded actions.")
-        each = self.config.num_envs
-        for step in tqdm(steps, unit="step", unit_scale=each, leave=False, disable=None):
-            if self._stop():
-                raise StoppedEarly
-            yield step
-
-    def _announce(self, what: str) -> None:
-        log.info(
-            "%s %s at step %s of %s, on %s, threads: %d.",
-            what, self._folder, f"{self.step:,}", f"{self.config.total_steps:,}",
-            device_name(self._device), torch.get_num_threads(),
-        )  # fmt: skip
+        found = newest_first(self._folder)
+        return f"{found[0].name} is the last checkpoint" if found else "there is no checkpoint yet"
 
     def _draw(self) -> None:
-        """Curves and, if asked for, one more episode in pictures. Neither may cost the training."""
-        spec, index = self.agent.environment.spec, self.metrics.evaluations
-        title = f"{spec.game}, {self._folder.name}, {protocol_name(self.config, spec.atari)}"
+        """Draw the curves and, if configured, record one more episode. Neither may stop the run."""
+        game, index = self.agent.environment.spec.game, self.metrics.evaluations
+        title = f"{game}, {self._folder.name}, {self._provenance.protocol}"
         try:
-            draw_curves(self._folder, title, spec.game)
+            draw_curves(self._folder, title, game)
             self.agent.model.draw(self._folder)
-        except (OSError, ValueError, KeyError) as error:  # full disk; lines that are none
+        except (OSError, ValueError, KeyError) as error:  # disk full; a line edited by hand
             log.warning("Not all pictures of the run could be drawn: %s.", error)
         if not self.config.render:
             return
+        make_policy = self.agent.model.make_policy
         record = render_evaluation(
-            self.agent.model.make_policy,
-            self.config,
-            self.step,
-            self._folder,
-            index,
-            self._stop,
+            make_policy, self.config, self.step, self._folder, index, self._stop
         )
         if record:
             log.info(
                 "step %s: eval_%03d shows an episode of %s steps with a return of %g",
                 f"{self.step:,}", index, f"{record.length:,}", record.return_,
             )  # fmt: skip
-
-
-def _has_converged(state: dict[str, Any]) -> bool:
-    """Whether a checkpoint's state, not yet checked, says that its learner was done."""
-    learner = state.get("learner")
-    return isinstance(learner, dict) and learner.get("converged") is True

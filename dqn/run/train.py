@@ -9,15 +9,14 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError, differing_fields
-from dqn.config.options import as_yaml, load_config
+from dqn.config.options import load_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.learning.interfaces import Agent, LearnerProtocol
 from dqn.run.folder import RunFolder
 from dqn.run.process import StopSignals, log_to_file
-from dqn.run.session import RunStopped, Session, StoppedEarly
+from dqn.run.resume import StoppedEarly
+from dqn.run.session import RunStopped, Session
 from dqn.schedule import due, epsilon, epsilons, learning_rate, updates_due
-from dqn.storage.files import replace_file
-from dqn.storage.manifest import versions
 
 log = logging.getLogger("dqn")
 
@@ -65,7 +64,7 @@ def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
     if config.deterministic:
         use_deterministic_operations(device)
     game = envs.resolve_game(config.game)
-    config = dataclasses.replace(config, game=game)  # its one name, however it was spelt
+    config = dataclasses.replace(config, game=game)  # one spelling for every run of a game
     if not envs.is_atari(game):  # a game that cannot be played leaves no folder behind
         envs.make(config, 1).close()
     home = Path(config.checkpoints_dir) / envs.display_name(game)
@@ -75,17 +74,17 @@ def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
         if not fresh:
             _check_identity(config, folder.path)
         return _run(make_agent, config, folder, device, fresh)
-    except ConfigError:  # refused: nothing was changed, and nothing is written here either
+    except ConfigError:  # refused: nothing was changed, so nothing is logged to the folder either
         raise
     except RunStopped as error:
         log.error("error: %s.", error)
-    except OSError as error:  # before the first step: later ones are taken care of where they occur
+    except OSError as error:  # before the first step: later ones are handled where they occur
         log.error(
             "error: %s (%s); what was saved in %s is still there.",
             error.strerror or error, error.filename, folder.path,
         )  # fmt: skip
-    except Exception:  # a mistake of ours, or a GPU's memory at its end
-        log.exception("error: the run broke; what was saved in %s is still there.", folder.path)
+    except Exception:  # a bug, or a GPU out of memory
+        log.exception("error: the run failed; what was saved in %s is still there.", folder.path)
     finally:
         log.removeHandler(handler)
         handler.close()
@@ -96,29 +95,22 @@ def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
 def _run(
     make_agent: MakeAgent, config: Config, folder: RunFolder, device: torch.device, fresh: bool
 ) -> int:
-    """From the first checkpoint or the newest to the end, or until told to stop."""
+    """Run to the end, or until a signal."""
     with StopSignals() as stop:
-        session = Session(config, make_agent(config, device), folder.path, device, stop)
+        agent = make_agent(config, device)
         aside = folder.set_aside() if fresh else None
         try:
-            session.begin()
+            with Session(config, agent, folder.path, device, stop) as session:
+                if aside:
+                    log.info("The old run is in %s.", aside)
+                if session.already_finished:
+                    return 0
+                loop(session)
+                while not session.save():
+                    pass  # the second failure in a row raises
         except StoppedEarly:
-            log.info("Stopped before it went on: nothing was changed.")
+            log.info("Stopped while restoring the run; nothing was changed.")
             return stop.exit_status
-        if aside:
-            log.info("The old run is in %s.", aside)
-        if session.finished:
-            return 0
-        text = _comments(session) + as_yaml(config)
-        replace_file(folder.path / "config.yaml", text.encode())
-        session.metrics.open(session.step, session.agent.learner.updates, as_yaml(config))
-        try:
-            loop(session)
-            while not session.save():
-                pass  # the second failure in a row raises
-        finally:
-            session.metrics.close()
-            session.agent.environment.close()
         if stop.received:
             log.info("Stopped by %s; the same command continues.", stop.received.name)
         else:
@@ -127,25 +119,17 @@ def _run(
 
 
 def _check_identity(config: Config, folder: Path) -> None:
-    """A run's folder is continued under its own config only."""
+    """Refuse to continue a run's folder under another config."""
     if not (folder / "config.yaml").exists():
         if any(folder.glob("step_*")):
             raise ConfigError(
-                f"{folder} has checkpoints but no config.yaml to say whose they are; --fresh moves "
-                "them aside and starts anew"
+                f"{folder} has checkpoints but no config.yaml to say which config they belong to; "
+                "--fresh moves them aside and starts anew"
             )
         return
     differences = differing_fields(config, load_config(folder / "config.yaml"))
     if differences:
         raise ConfigError(
             f"{folder} belongs to another config ({'; '.join(differences)}): repeat its options, "
-            "name another --config or --seed, or move it aside with --fresh"
+            "choose another --config or --seed, or move it aside with --fresh"
         )
-
-
-def _comments(session: Session) -> str:
-    """What is worth knowing of a run beside its config, for the head of config.yaml."""
-    about = session.about
-    lines = [f"{key}: {about[key]}" for key in ("game", "protocol", "device", "threads")]
-    lines += [f"{package} {number}" for package, number in versions().items()]
-    return "".join(f"# {line}\n" for line in lines)

@@ -1,222 +1,148 @@
-"""Folders sealed by digests: what a checkpoint and a best model have in common.
+"""``meta.json``: what a checkpoint or a best model holds, with a digest of every file.
 
-``meta.json`` names every file of the folder with its digest and has one of its own, so a file that
-is missing, cut short or altered is found out before anything of it is used. Nothing is ever
-unpickled.
+It has a digest of itself too, so a file that is missing, truncated or altered is found before
+anything in it is used.
 """
 
-import functools
+import dataclasses
 import json
-import logging
-import platform
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_origin, get_type_hints
 
-import safetensors.torch
-import torch
+from dqn.config import ConfigError, printable
+from dqn.storage.files import sha256, write_synced
+from dqn.storage.provenance import Provenance
+from dqn.types import State
 
-from dqn.config import Config, ConfigError, printable
-from dqn.envs import Spec
-from dqn.envs.protocol import protocol_name
-from dqn.storage.files import AtomicFolder, replace_file, sha256, write_synced
-from dqn.types import Batch, State
-
-FORMAT = 1
-"""Raised when a checkpoint's layout changes, so that an older program refuses a newer one."""
-
-_META: dict[str, type] = {
-    "step": int, "game": str, "num_actions": int, "stack_shape": list,
-    "versions": dict, "device": str, "threads": int, "state": dict, "files": dict,
-}  # fmt: skip
-"""What a meta.json must have to be one."""
-
-_DTYPES = {
-    torch.float16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.uint16,
-    torch.uint32, torch.int8, torch.int16, torch.int32, torch.int64,
-}  # fmt: skip
-"""What the arrays of a game and of a network may be of."""
-
-log = logging.getLogger("dqn")
+FORMAT = 2
+"""Raised whenever the layout of a checkpoint changes: no other format is read."""
 
 
 class CorruptCheckpoint(Exception):
-    """A checkpoint is not whole or not what it says; the message says where and how."""
+    """A checkpoint is damaged, or is not what it claims to be; the message says where and how."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))  # it may quote what was forged
+        super().__init__(printable(message))  # it may quote a forged text
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """A checkpoint's meta.json, verified.
+@dataclass(frozen=True)
+class FileDigest:
+    """What a file of a checkpoint must contain."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of a meta.json.
 
     Raises:
-        CorruptCheckpoint: it is missing, unreadable or altered.
-        ConfigError: a newer version of this program wrote it.
+        ValueError: a value is out of range.
     """
+
+    step: int
+    provenance: Provenance
+    files: dict[str, FileDigest]
+    state: State = field(default_factory=dict)
+    """Of a checkpoint: every part's state, with placeholders for the arrays."""
+    lengths: dict[str, int] = field(default_factory=dict)
+    """Of a checkpoint: bytes in each text file of the run at that step."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """Of a best model: its scores."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.step < 2**63:
+            raise ValueError(f"step {str(self.step)[:30]} is out of range")
+        if not all(type(length) is int and length >= 0 for length in self.lengths.values()):
+            raise ValueError("lengths are not numbers of bytes")
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        content = {"format": FORMAT} | dataclasses.asdict(self)
+        return json.dumps(content | {"sha256": digest_of(content)}, indent=1).encode()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the meta.json in ``folder``.
+
+    Raises:
+        CorruptCheckpoint: it is missing, unreadable, altered, or has a field that cannot be.
+        ConfigError: another version of this program wrote it, in another format.
+    """
+    what = f"{folder.name}/meta.json"
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
-        digest = _meta_digest(meta) if isinstance(meta, dict) else ""
+        content = json.loads((folder / "meta.json").read_bytes())
+        digest = digest_of(content) if isinstance(content, dict) else ""
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise CorruptCheckpoint(f"{folder.name}/meta.json cannot be read ({reason})") from None
-    if not isinstance(meta, dict) or type(meta.get("format")) is not int or meta["format"] < 1:
-        raise CorruptCheckpoint(f"{folder.name}/meta.json is no checkpoint's")
-    if meta["format"] > FORMAT:
+        raise CorruptCheckpoint(f"{what} cannot be read ({reason})") from None
+    if not digest or type(content.get("format")) is not int or content["format"] < 1:
+        raise CorruptCheckpoint(f"{what} is not the manifest of a checkpoint")
+    if content["format"] != FORMAT:
+        age = "an earlier" if content["format"] < FORMAT else "a later"
         raise ConfigError(
-            f"{folder} has format {meta['format']} and this program knows {FORMAT}; go on with the "
-            "version that wrote it"
+            f"{folder} was written by {age} version of this program (format "
+            f"{str(content['format'])[:30]}); this one reads format {FORMAT}, so use that version, "
+            "or train anew with --fresh"
         )
-    if meta.get("sha256") != digest:
-        raise CorruptCheckpoint(f"{folder.name}/meta.json does not match its digest")
-    for key, kind in _META.items():
-        if type(meta.get(key)) is not kind:  # nor true for a number
-            raise CorruptCheckpoint(f"{folder.name}/meta.json is no checkpoint's (it has no {key})")
-    if not 0 <= meta["step"] < 2**63:
-        raise CorruptCheckpoint(
-            f"{folder.name}/meta.json is no checkpoint's (its step is {meta['step']})"
-        )
-    checked: dict[str, Any] = meta
-    return checked
+    if content.get("sha256") != digest:
+        raise CorruptCheckpoint(f"{what} does not match its digest")
+    try:
+        return _parse_manifest(content)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{what} is invalid: {error}") from None
 
 
-def read_verified(folder: Path, meta: dict[str, Any], name: str) -> bytes:
+def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
     """The bytes of one file of a checkpoint.
 
     Raises:
-        CorruptCheckpoint: it is missing or does not match the digest in meta.json.
+        CorruptCheckpoint: it is missing or does not match its digest.
     """
-    if Path(name).name != name or name not in meta["files"]:
-        raise CorruptCheckpoint(
-            f"{folder.name}/meta.json does not list {name} as a file of its own"
-        )
+    if Path(name).name != name or name not in manifest.files:
+        raise CorruptCheckpoint(f"{folder.name}/meta.json does not list {name}")
     try:
         data = (folder / name).read_bytes()
     except OSError as error:
         raise CorruptCheckpoint(f"{folder.name}/{name} cannot be read ({error.strerror})") from None
-    entry = meta["files"][name]
-    if not isinstance(entry, dict) or sha256(data) != entry.get("sha256"):
+    if sha256(data) != manifest.files[name].sha256:
         raise CorruptCheckpoint(f"{folder.name}/{name} does not match its digest")
     return data
 
 
-def read_tensors(folder: Path, meta: dict[str, Any], name: str) -> dict[str, torch.Tensor]:
-    """The arrays of a .safetensors file of a checkpoint.
-
-    Raises:
-        CorruptCheckpoint: it is missing, altered, or holds something else.
-    """
-    return parse_tensors(f"{folder.name}/{name}", read_verified(folder, meta, name))
-
-
-def write_model(folder: Path, model: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    """Write a folder with a model and its meta.json alone, in place of an older one."""
-    files: dict[str, Any] = {}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
-    with AtomicFolder(folder) as part:
-        write_file(part, "model.safetensors", safetensors.torch.save(tensors), files)
-        write_synced(part / "meta.json", meta_bytes(about["step"], about, {}, files))
-
-
-def write_batch(path: Path, batch: Batch) -> None:
-    """Write a batch, for whoever wants to know what went wrong with it."""
-    tensors = {name: part.cpu().contiguous() for name, part in batch._asdict().items()}
-    replace_file(path, safetensors.torch.save(tensors))
-
-
-def write_file(folder: Path, name: str, data: bytes, files: dict[str, Any]) -> None:
-    """Write a file of the folder, and its entry for meta.json into ``files``."""
+def write_file(folder: Path, name: str, data: bytes) -> FileDigest:
+    """Write a file of a checkpoint; returns its entry in the manifest."""
     write_synced(folder / name, data)
-    files[name] = {"sha256": sha256(data), "bytes": len(data)}
+    return FileDigest(sha256(data), len(data))
 
 
-def meta_bytes(step: int, about: dict[str, Any], plain: State, files: dict[str, Any]) -> bytes:
-    """The content of meta.json, with a digest of itself."""
-    meta = {"format": FORMAT, "step": step, **about, "state": plain, "files": files}
-    meta["sha256"] = _meta_digest(meta)
-    return json.dumps(meta, indent=1).encode()
-
-
-def _meta_digest(meta: dict[str, Any]) -> str:
-    body = {key: value for key, value in meta.items() if key != "sha256"}
+def digest_of(content: dict[str, Any]) -> str:
+    """The digest of a meta.json's content, its own digest excepted."""
+    body = {key: value for key, value in content.items() if key != "sha256"}
     return sha256(json.dumps(body, sort_keys=True).encode())
 
 
-def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
-    """The arrays in the bytes of a .safetensors file, their numbers finite, apart from what an
-    environment showed.
-
-    Raises:
-        CorruptCheckpoint: they are no such file's.
-    """
-    try:
-        tensors = safetensors.torch.load(data)
-    except Exception as error:  # whatever it meets in bytes that are not its own
-        raise CorruptCheckpoint(f"{what} is no safetensors file ({error})") from None
-    for key, value in tensors.items():
-        if value.dtype not in _DTYPES:
-            raise CorruptCheckpoint(
-                f"{what}: {key} is an array of {value.dtype}, which nothing here is"
-            )
-        seen = key in ("frame", "reward") or key.startswith("environment/timestep/")
-        if not seen and value.is_floating_point() and not value.isfinite().all():
-            raise CorruptCheckpoint(f"{what}: {key} holds numbers that are not finite")
-        if value.dtype == torch.bool and (value.view(torch.uint8) > 1).any():
-            raise CorruptCheckpoint(f"{what}: {key} holds bytes that are neither true nor false")
-    return tensors
+def _parse_manifest(content: dict[str, Any]) -> Manifest:
+    files = content.get("files")
+    if not isinstance(files, dict):
+        raise ValueError("files is missing or not a dict")
+    digests = {name: _parse(FileDigest, entry) for name, entry in files.items()}
+    provenance = _parse(Provenance, content.get("provenance"))
+    return _parse(Manifest, content | {"files": digests, "provenance": provenance})
 
 
-def make_about(config: Config, spec: Spec, device: torch.device) -> dict[str, Any]:
-    """Game, protocol and shapes; versions, device and threads, on which its bits depend."""
-    return {
-        "game": spec.game,
-        "protocol": protocol_name(config, spec.atari),
-        "num_actions": spec.num_actions,
-        "stack_shape": [spec.stack, *spec.frame_shape],
-        "versions": versions(),
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-    }
+T = TypeVar("T")
 
 
-def check_about(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuse another game's checkpoint.
-
-    Raises:
-        ConfigError: it says what differs.
-    """
-    for key in ("game", "num_actions", "stack_shape"):
-        if theirs[key] != ours[key]:
-            raise ConfigError(
-                f"{folder} is of another game: {key} is {in_words(theirs[key])}, "
-                f"not {in_words(ours[key])}"
-            )
-
-
-def warn_of_differences(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Say so if other versions may mean other bits."""
-    for key in ("versions", "device", "threads"):
-        if theirs[key] != ours[key]:
-            log.warning(
-                "This checkpoint was made with %s %s, now %s: the run goes on, but not to the "
-                "same bits.", key, in_words(theirs[key]), in_words(ours[key]),
-            )  # fmt: skip
-
-
-def in_words(value: Any) -> str:
-    """``torch 2.13.0, numpy 2.3.4`` of packages; anything else as it is, unless it is long."""
-    if isinstance(value, dict):
-        value = ", ".join(f"{name} {number}" for name, number in value.items())
-    return printable(str(value))[:200]
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """What decides a run's bits beside its config and the machine."""
-    packages = ("torch", "ale-py", "gymnasium", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def device_name(device: torch.device) -> str:
-    """``cpu``, or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+def _parse(kind: type[T], content: Any) -> T:
+    """An instance of a dataclass, the type of each field checked."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{kind.__name__} is missing or not a dict")
+    hints = get_type_hints(kind)
+    for name, hint in hints.items():
+        expected = get_origin(hint) or hint
+        if type(content.get(name)) is not expected:  # and True is no int
+            raise ValueError(f"{name} is missing or not of type {expected.__name__}")
+    return kind(**{name: content[name] for name in hints})

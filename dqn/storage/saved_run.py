@@ -1,7 +1,6 @@
-"""A finished or still running run, read from outside: its config and one of its networks.
+"""Reading a run, finished or not, from another process: its config and one of its models.
 
-Readers need no lock. A running run may delete the checkpoint that is being read; then the next
-newest is taken.
+Readers need no lock. If a running run deletes the checkpoint being read, a newer one is read.
 """
 
 import re
@@ -18,55 +17,58 @@ from dqn.config import Config, ConfigError
 from dqn.config.options import load_config
 from dqn.config.yaml_files import NUMBER, number
 from dqn.learning.interfaces import MakeModel, Model
-from dqn.storage.checkpoint import Checkpoints
-from dqn.storage.manifest import CorruptCheckpoint, in_words, read_meta, read_tensors
+from dqn.storage.checkpoint import newest_first, step_of
+from dqn.storage.manifest import CorruptCheckpoint, read_manifest
+from dqn.storage.provenance import as_text
+from dqn.storage.tensors import MODEL_FILE, read_tensors
 
 
 @dataclass(frozen=True)
 class SavedAgent:
-    """A network or table as it was at some step, and the config it was trained under."""
+    """A model as it was at some step, and the config it was trained under."""
 
     config: Config
     name: str
-    """Which one it is: ``best``, ``step_000250000``."""
+    """``best`` or ``step_000250000``."""
     step: int
     model: Model
 
 
 def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device) -> SavedAgent:
-    """Load ``latest``, ``best`` or a step's network from a run's folder.
+    """Load the ``latest`` model, the ``best`` one or that of a step from a run's folder.
 
-    A shipped agent has ``best`` alone, which is then the latest too.
+    A shipped agent has only ``best``, which is then the latest too.
 
     Raises:
-        ConfigError: no run there, no such checkpoint, or it is damaged or of another game.
+        ConfigError: there is no run or no such checkpoint, or it is damaged or of another game.
     """
     folder = Path(run)
     config = run_config(folder)
     spec = _spec(config)
     problems: list[str] = []
-    for candidate in _candidates_of_running_run(folder, which):
+    for candidate in _candidates_with_retries(folder, which):
         try:
-            meta = read_meta(candidate)
-            tensors = read_tensors(candidate, meta, "model.safetensors")
-        except CorruptCheckpoint as damage:
-            problems.append(str(damage))
+            manifest = read_manifest(candidate)
+            tensors = read_tensors(candidate, manifest, MODEL_FILE)
+        except CorruptCheckpoint as error:
+            problems.append(str(error))
             continue
         model = make_model(config, spec, device)
-        if meta["game"] != spec.game or meta["num_actions"] != spec.num_actions:
+        saved = manifest.provenance
+        if (saved.game, saved.num_actions) != (spec.game, spec.num_actions):
             raise ConfigError(
-                f"{candidate} does not fit {folder}/config.yaml: it is of "
-                f"{in_words(meta['game'])} with {meta['num_actions']} actions"
+                f"{candidate} does not fit {folder}/config.yaml: its game is "
+                f"{as_text(saved.game)} with {saved.num_actions} actions"
             )
         if _shapes(tensors) != _shapes(model.state_dict()):
             raise ConfigError(
                 f"{candidate} does not fit {folder}/config.yaml: its network has other layers, or "
-                "the program that saved it kept them in another way"
+                "another version of the program saved it"
             )
         model.load_state_dict(tensors)
         for problem in dict.fromkeys(problems):
-            print(f"warning: {problem}: taking {candidate.name}", file=sys.stderr)
-        return SavedAgent(config, candidate.name, meta["step"], model)
+            print(f"warning: {problem}: reading {candidate.name}", file=sys.stderr)
+        return SavedAgent(config, candidate.name, manifest.step, model)
     if not problems:
         raise ConfigError(f"{folder} has no checkpoint ({which}) yet")
     raise ConfigError(f"no checkpoint in {folder} is whole: {'; '.join(dict.fromkeys(problems))}")
@@ -77,17 +79,17 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.dtype, to
 
 
 def run_config(folder: Path) -> Config:
-    """The config of a run's folder.
+    """The config of a run.
 
     Raises:
-        ConfigError: there is no run there.
+        ConfigError: the folder has no run.
     """
     try:
         found = (folder / "config.yaml").is_file()
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}") from None
     if not found:
-        raise ConfigError(f"{folder} is no run's folder: it has no config.yaml")
+        raise ConfigError(f"{folder} is not the folder of a run: it has no config.yaml")
     return load_config(folder / "config.yaml")
 
 
@@ -97,26 +99,26 @@ def _spec(config: Config) -> envs.Spec:
     return environment.spec
 
 
-def _candidates_of_running_run(folder: Path, which: str) -> Iterator[Path]:
-    """What was listed may be deleted or replaced before it is read; then there are newer ones."""
-    for moment in range(3):
-        time.sleep(0.1 * moment)
+def _candidates_with_retries(folder: Path, which: str) -> Iterator[Path]:
+    """A running run may delete what was listed before it is read; then there is a newer one."""
+    for attempt in range(3):
+        time.sleep(0.1 * attempt)
         yield from _candidates(folder, which)
 
 
 def _candidates(folder: Path, which: str) -> list[Path]:
-    checkpoints = Checkpoints(folder, "all").newest_first()
+    checkpoints = newest_first(folder)
     best = [folder / "best"] if (folder / "best").exists() else []
     if which == "latest":
         return checkpoints or best
     if which == "best":
         return best
     step = _step(which)
-    named = [path for path in checkpoints if int(path.name[5:]) == step]
+    named = [path for path in checkpoints if step_of(path) == step]
     if not named:
-        steps = [f"{int(path.name[5:])}" for path in checkpoints]
-        held = ", ".join(steps + [path.name for path in best]) or "none"
-        raise ConfigError(f"no checkpoint of step {step} in {folder}; there are: {held}")
+        names = [str(step_of(path)) for path in checkpoints] + [path.name for path in best]
+        available = ", ".join(names) or "none"
+        raise ConfigError(f"no checkpoint of step {step} in {folder}; available: {available}")
     return named
 
 

@@ -417,7 +417,7 @@ def test_checkpoint_of_a_newer_format(
         }[command],
     )
     assert "format 99" in said
-    assert "this program knows 1" in said
+    assert "this one reads format 2" in said
     assert contents(checkpoints) == before
 
 
@@ -429,14 +429,14 @@ def test_train_on_a_checkpoint_of_another_game(
     )
     before = contents(checkpoints)
     said = refusal(capfd, again(checkpoints, "--total-steps=100"))
-    assert "step_000000080 is of another game: game is Acrobot-v1, not CartPole-v1" in said
+    assert "step_000000080 belongs to another game: game is Acrobot-v1, not CartPole-v1" in said
     assert contents(checkpoints) == before
 
 
 READERS = {
-    "no such folder": (["nowhere"], "nowhere is no run's folder: it has no config.yaml"),
-    "a file": (["checkpoints/file"], "is no run's folder"),
-    "a folder of runs": (["checkpoints/CartPole-v1"], "is no run's folder"),
+    "no such folder": (["nowhere"], "nowhere is not the folder of a run: it has no config.yaml"),
+    "a file": (["checkpoints/file"], "is not the folder of a run"),
+    "a folder of runs": (["checkpoints/CartPole-v1"], "is not the folder of a run"),
     "no RUN": ([], "no RUN given; try main.py"),
     "two RUNs": ([CARTPOLE, ACROBOT], "one RUN is wanted"),
     "checkpoint of nonsense": (
@@ -446,7 +446,7 @@ READERS = {
     "negative checkpoint": ([CARTPOLE, "--checkpoint", "-3"], "latest, best or a step, not -3"),
     "missing checkpoint": (
         [CARTPOLE, "--checkpoint=50"],
-        f"no checkpoint of step 50 in checkpoints/{CARTPOLE}; there are: 60, 40",
+        f"no checkpoint of step 50 in checkpoints/{CARTPOLE}; available: 60, 40",
     ),
     "unknown option": ([CARTPOLE, "--checkpoin=3"], "did you mean --checkpoint?"),
     "unknown device": ([CARTPOLE, "--device=tpu"], "--device must be auto, cpu or cuda, not tpu"),

@@ -14,7 +14,7 @@ from support.tiers import slow_except
 
 import dqn.run.session
 import dqn.run.train
-import dqn.storage.checkpoint
+import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
 from dqn.config.options import load_config, parse_training, training_parser
 from dqn.learning.factory import make_agent
@@ -75,21 +75,22 @@ def load_once(path: Path) -> Config:
 
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """Small pieces of replay, so that checkpoints share some."""
-    patch.setattr(dqn.storage.checkpoint, "PIECE_ROWS", 16)
+    patch.setattr(dqn.storage.replay_pieces, "PIECE_ROWS", 16)
     patch.setattr(dqn.run.train, "load_config", load_once)
 
 
 @pytest.fixture(autouse=True)
 def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = dqn.run.session.Session.begin
+    enter = dqn.run.session.Session.__enter__
 
-    def noted(session: dqn.run.session.Session) -> None:
-        begin(session)
+    def noted(session: dqn.run.session.Session) -> dqn.run.session.Session:
+        enter(session)
         Bell.session, Bell.begun = session, session.step
+        return session
 
     quicken(monkeypatch)
     monkeypatch.setattr(dqn.run.session, "Clock", Bell)
-    monkeypatch.setattr(dqn.run.session.Session, "begin", noted)
+    monkeypatch.setattr(dqn.run.session.Session, "__enter__", noted)
 
 
 def train(folder: Path, steps: int = 90) -> int:
@@ -105,9 +106,7 @@ def begun(folders: Path) -> Path:
     """A run that was stopped at step 50, with its checkpoint there."""
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
-        patch.setattr(
-            dqn.run.session.Session, "finished", property(lambda session: session.step >= 50)
-        )
+        patch.setattr(dqn.run.session.Session, "evaluate", lambda _: None)
         folder = folders / "begun"
         assert train(folder, 50) == 0
     return folder

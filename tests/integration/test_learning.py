@@ -179,14 +179,8 @@ def learned(config: Config, folder: Path, enough: float = np.inf) -> Session:
     use_threads(1)
     agent = make_agent(config, CPU)
     stop = lambda: (session.metrics.best or -np.inf) >= enough  # noqa: E731
-    session = Session(config, agent, folder, CPU, stop)
-    session.begin()
-    session.metrics.open(0, 0, "")
-    try:
+    with Session(config, agent, folder, CPU, stop) as session:
         loop(session)
-    finally:
-        session.metrics.close()
-        session.agent.environment.close()
     return session
 
 

@@ -1,0 +1,144 @@
+"""How a run begins: from its newest undamaged checkpoint, or from the start."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from dqn.config import Config, ConfigError
+from dqn.envs import Environment
+from dqn.storage.checkpoint import Checkpoints, newest_first, tidy
+from dqn.storage.manifest import CorruptCheckpoint, Manifest, read_manifest
+from dqn.storage.provenance import Provenance, as_text, versions
+from dqn.types import State
+
+log = logging.getLogger("dqn")
+
+SEED_OWNER = "training"
+"""Names the seeds of the training environments."""
+
+
+class StoppedEarly(Exception):
+    """The run was asked to stop while it was being restored; nothing was changed."""
+
+
+class ReplayedEnvironment:
+    """The training environments as a part of a checkpoint: their recorded actions restore them."""
+
+    def __init__(self, environment: Environment, config: Config, stop: Callable[[], bool]) -> None:
+        self._environment = environment
+        self._config = config
+        self._stop = stop
+
+    def state_dict(self) -> State:
+        """The environments' own."""
+        return self._environment.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        """Play the recorded actions again.
+
+        Raises:
+            ValueError: they do not lead to the saved screens.
+            StoppedEarly: the run was asked to stop.
+        """
+        seed = self._config.seed
+        self._environment.load_state_dict(state, seed, SEED_OWNER, self._with_progress)
+
+    def _with_progress(self, steps: Iterable[int]) -> Iterator[int]:
+        log.info("Restoring the emulators by replaying their recorded actions.")
+        num_envs = self._config.num_envs
+        for step in tqdm(steps, unit="step", unit_scale=num_envs, leave=False, disable=None):
+            if self._stop():
+                raise StoppedEarly
+            yield step
+
+
+def resume(
+    config: Config, folder: Path, checkpoints: Checkpoints, ours: Provenance
+) -> Manifest | None:
+    """Restore the newest undamaged checkpoint and return its manifest, or None if there is none and
+    the run starts. Of a finished run only the manifest is read, and its folder stays as it is.
+
+    Raises:
+        ConfigError: there are checkpoints, but none can be continued.
+        StoppedEarly: the run was asked to stop.
+    """
+    damaged: dict[Path, str] = {}
+    for path in newest_first(folder):
+        try:
+            manifest = read_manifest(path)
+            manifest.provenance.check_game(path, ours)
+            if is_finished(manifest, config):
+                log.info(
+                    "%s is finished at step %s; %s.", folder, f"{manifest.step:,}",
+                    "its learner has converged" if _has_converged(manifest)
+                    else "a larger --total-steps extends it",
+                )  # fmt: skip
+                return manifest
+            state = checkpoints.read(path, manifest)
+        except CorruptCheckpoint as error:
+            damaged[path] = str(error)
+            continue
+        _announce("Continuing", folder, manifest.step, config, ours)
+        for reason in damaged.values():
+            log.warning("%s: continuing from the checkpoint before it.", reason)
+        manifest.provenance.warn_of_differences(ours)
+        _restore(checkpoints, path, manifest, state)
+        for corrupt in damaged:
+            log.warning("%s is kept as %s.", corrupt, checkpoints.set_aside(corrupt).name)
+        tidy(folder)
+        return manifest
+    _refuse_leftovers(folder, list(damaged.values()))
+    _announce("Starting", folder, 0, config, ours)
+    if config.total_steps <= config.learning_starts:
+        log.warning("Nothing will be learned: total_steps ends before learning_starts.")
+    tidy(folder)
+    return None
+
+
+def is_finished(manifest: Manifest, config: Config) -> bool:
+    """Whether a checkpoint has every step, or a learner that converged, and its last evaluation."""
+    session = manifest.state.get("session")  # not checked yet
+    evaluated = isinstance(session, dict) and session.get("evaluated") == manifest.step
+    return evaluated and (manifest.step >= config.total_steps or _has_converged(manifest))
+
+
+def _has_converged(manifest: Manifest) -> bool:
+    learner = manifest.state.get("learner")  # not checked yet
+    return isinstance(learner, dict) and learner.get("converged") is True
+
+
+def _restore(checkpoints: Checkpoints, path: Path, manifest: Manifest, state: State) -> None:
+    try:
+        checkpoints.restore(state)
+    except StoppedEarly:
+        raise
+    except Exception as error:  # generators and emulators raise many kinds on invalid values
+        raise ConfigError(
+            f"{path} cannot be continued ({error}); it was saved with "
+            f"{as_text(manifest.provenance.versions)}, this is {as_text(versions())}; --fresh "
+            "moves the run aside and starts anew"
+        ) from error
+
+
+def _refuse_leftovers(folder: Path, reasons: list[str]) -> None:
+    """A run that cannot be continued is not silently started over."""
+    if reasons:
+        raise ConfigError(
+            f"no checkpoint in {folder} is whole ({'; '.join(reasons)}); --fresh moves the run "
+            "aside and starts anew"
+        )
+    if (folder / "best").exists():
+        raise ConfigError(
+            f"{folder} has a best model and no checkpoint to continue from; --fresh moves it aside "
+            "and starts anew"
+        )
+
+
+def _announce(what: str, folder: Path, step: int, config: Config, ours: Provenance) -> None:
+    log.info(
+        "%s %s at step %s of %s, on %s, threads: %d.",
+        what, folder, f"{step:,}", f"{config.total_steps:,}", ours.device, torch.get_num_threads(),
+    )  # fmt: skip

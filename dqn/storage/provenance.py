@@ -1,0 +1,95 @@
+"""Where a model or a checkpoint comes from: its game, and the versions and machine behind it."""
+
+import functools
+import logging
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dqn.config import Config, ConfigError, printable
+from dqn.envs import Spec
+from dqn.envs.protocol import protocol_name
+
+log = logging.getLogger("dqn")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The game and its shapes, then everything else that a run's bits depend on.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    game: str
+    protocol: str
+    num_actions: int
+    stack_shape: list[int]
+    """``[S, *frame]``."""
+    versions: dict[str, str]
+    device: str
+    threads: int
+
+    def __post_init__(self) -> None:
+        if self.num_actions < 1 or not all(type(side) is int for side in self.stack_shape):
+            raise ValueError("num_actions or stack_shape is out of range")
+        if not all(type(number) is str for number in self.versions.values()):
+            raise ValueError("versions are not strings")
+
+    def check_game(self, folder: Path, ours: "Provenance") -> None:
+        """Refuse a checkpoint of another game.
+
+        Raises:
+            ConfigError: the first field that differs.
+        """
+        for name in ("game", "num_actions", "stack_shape"):
+            if (theirs := getattr(self, name)) != getattr(ours, name):
+                raise ConfigError(
+                    f"{folder} belongs to another game: {name} is {as_text(theirs)}, "
+                    f"not {as_text(getattr(ours, name))}"
+                )
+
+    def warn_of_differences(self, ours: "Provenance") -> None:
+        """Log what may change a run's bits from here on."""
+        for name in ("versions", "device", "threads"):
+            if (theirs := getattr(self, name)) != getattr(ours, name):
+                log.warning(
+                    "This checkpoint was made with %s %s, now %s: the run continues, but not "
+                    "bit for bit.", name, as_text(theirs), as_text(getattr(ours, name)),
+                )  # fmt: skip
+
+
+def make_provenance(config: Config, spec: Spec, device: torch.device) -> Provenance:
+    """The provenance of what this process writes."""
+    return Provenance(
+        game=spec.game,
+        protocol=protocol_name(config, spec.atari),
+        num_actions=spec.num_actions,
+        stack_shape=[spec.stack, *spec.frame_shape],
+        versions=versions(),
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+    )
+
+
+def as_text(value: Any) -> str:
+    """``torch 2.13.0, numpy 2.3.4`` for versions; printable and at most 200 characters long."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{name} {number}" for name, number in value.items())
+    return printable(str(value))[:200]
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that decide a run's bits."""
+    packages = ("torch", "ale-py", "gymnasium", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
