@@ -141,7 +141,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(
     monkeypatch.setattr("dqn.storage.checkpoint.remove_folder", refuse)
     run = train(tmp_path, SHORT, "--checkpoint-minutes=0.005", "--keep-checkpoints=1")
     said = capfd.readouterr().err
-    assert "could not be removed (Directory not empty)" in said
+    assert "could not be deleted (Directory not empty)" in said
     assert "not saved" not in said
     assert len(checkpoints(run)) > 1
 

@@ -72,7 +72,9 @@ def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(
     step = read_lines(run / "evaluations.jsonl")[-1]["step"]
     assert 1000 < step < 50_000
     trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6", "--total-steps=1e6")
-    assert f"{run} is finished at step {step:,}; its learner has converged" in capfd.readouterr().err
+    assert (
+        f"{run} is finished at step {step:,}; its learner has converged" in capfd.readouterr().err
+    )
 
 
 def test_a_table_holds_the_pole(tmp_path: Path) -> None:
