@@ -81,7 +81,8 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
     agent = make_agent(config, device)
     with closing(agent.environment):
         spec = agent.environment.spec
-        emulator = n * rate(random_player(config, agent), seconds)
+        agent.environment.reset(config.seed, "bench")
+        emulator = n * rate(random_player(agent, config.seed, add=False), seconds)
         fill(agent, min(ROWS, config.replay.capacity), config.seed)
         acting = n * rate(lambda: act(agent), seconds)
         sampling = rate(waiting(lambda: agent.replay.sample(batch_size), device), seconds)
@@ -192,14 +193,17 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def random_player(config: Config, agent: Agent[Learner]) -> Callable[[], object]:
-    """A function that makes one step of every environment, with random actions."""
+def random_player(agent: Agent[Learner], seed: int, add: bool) -> Callable[[], object]:
+    """A function that makes a random step of every environment, and may ``add`` it to the replay
+    memory."""
     environment = agent.environment
-    generator = numpy_generator(config.seed, "bench")
-    environment.reset(config.seed, "bench")
+    generator = numpy_generator(seed, "bench")
 
     def step() -> None:
-        environment.send(generator.integers(environment.spec.num_actions, size=config.num_envs))
+        action = generator.integers(environment.spec.num_actions, size=environment.num_envs)
+        if add:
+            agent.replay.add(environment.timestep, action)
+        environment.send(action)
         environment.receive()
 
     return step
@@ -214,13 +218,9 @@ def act(agent: Agent[Learner]) -> None:
 
 def fill(agent: Agent[Learner], rows: int, seed: int) -> None:
     """Play at random until the replay memory has ``rows`` rows."""
-    environment = agent.environment
-    generator = numpy_generator(seed, "bench")
-    while len(agent.replay) < rows - rows % environment.num_envs:
-        action = generator.integers(environment.spec.num_actions, size=environment.num_envs)
-        agent.replay.add(environment.timestep, action)
-        environment.send(action)
-        environment.receive()
+    step = random_player(agent, seed, add=True)
+    while len(agent.replay) < rows - rows % agent.environment.num_envs:
+        step()
 
 
 def seconds_to_first_step(config: Config) -> float:

@@ -129,7 +129,7 @@ class Checkpoints:
     def set_aside(self, damaged: Path) -> Path:
         """Rename a damaged checkpoint, so that it no longer counts as one; returns its new name."""
         aside = damaged.with_name(f"{damaged.name}.damaged")
-        remove_folder(aside)
+        remove(aside)
         os.rename(damaged, aside)
         return aside
 

@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+log = logging.getLogger("dqn")
+
 
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file and wait until the disk has it."""
@@ -110,12 +112,10 @@ def remove(path: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Delete a folder so that no reader ever finds half of it under its name."""
-    if not folder.exists():
-        return
-    aside = folder.with_name(f".{folder.name}.gone")
-    shutil.rmtree(aside, ignore_errors=True)
-    os.replace(folder, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    gone = folder.with_name(f".{folder.name}.gone")
+    remove(gone)
+    os.rename(folder, gone)
+    remove(gone)
 
 
 def sha256(data: bytes) -> str:
@@ -123,63 +123,57 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-log = logging.getLogger("dqn")
-
-
 class Journal:
-    """Appends records; what the disk refuses is kept, and tried again with the next one."""
+    """Appends records to a file; what cannot be written is kept and retried with the next one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting = b""
-        self._complained = False
+        self._pending = b""
+        self._has_warned = False
 
     def append(self, record: bytes) -> None:
-        """Add a record. A full disk is one line in the log, and no reason to stop."""
-        self._waiting += record
+        """Add a record. If the disk is full that is logged once, and nothing is raised."""
+        self._pending += record
         try:
             self.write()
         except OSError as error:
-            if not self._complained:
-                self._complained = True  # first: the line below may be for this very file
-                log.warning(
-                    "%s waits until it can be written again (%s).",
-                    self._path.name, error.strerror,
-                )  # fmt: skip
+            if not self._has_warned:
+                self._has_warned = True  # set first: this very journal may be the log's
+                what = self._path.name, error.strerror
+                log.warning("%s is written later, when that is possible again (%s).", *what)
 
     def write(self) -> None:
-        """Write what waits.
+        """Write the pending records.
 
         Raises:
-            OSError: the disk is full, say; then nothing of it is in the file.
+            OSError: the disk is full, for instance; then the file is unchanged.
         """
-        if not self._waiting:
+        if not self._pending:
             return
         with open(self._path, "ab", buffering=0) as file:
-            whole = file.seek(0, os.SEEK_END)
+            length = file.seek(0, os.SEEK_END)
             try:
-                rest = memoryview(self._waiting)
+                rest = memoryview(self._pending)
                 while rest:
                     rest = rest[file.write(rest) :]
             except OSError:
-                file.truncate(whole)
+                file.truncate(length)
                 raise
-        self._waiting, self._complained = b"", False
+        self._pending, self._has_warned = b"", False
 
     def sync(self) -> int:
-        """Wait until the disk has it all; returns the file's length in bytes.
+        """Wait until all records are on disk; returns the file's length in bytes.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: they cannot be written.
         """
         self.write()
         if not self._path.exists():
             return 0
-        with open(self._path, "rb") as file:
-            os.fsync(file.fileno())
-            return file.seek(0, os.SEEK_END)
+        sync(self._path)
+        return self._path.stat().st_size
 
     def cut(self, length: int) -> None:
-        """Take away what was written after the first ``length`` bytes."""
+        """Remove everything after the first ``length`` bytes."""
         if self._path.exists():
             os.truncate(self._path, min(length, self._path.stat().st_size))
