@@ -72,7 +72,7 @@ def test_killed_at_random_instants(
         with capsys.disabled():
             where = ", while it wrote a checkpoint" if in_a_write else ""
             print(f"kill {number + 1:3d}: newest checkpoint at step {newest(run):6,}{where}")
-    assert writing >= 2, "too few kills in a checkpoint's write"
+    assert writing >= kills // 20, "too few kills in a checkpoint's write"
     assert after_first >= kills // 2, "too few kills after the first checkpoint"
     said = finish(folder, command)
     assert said.startswith(f"Continuing {run_of(folder)} at step ")
