@@ -1,5 +1,5 @@
-"""What goes wrong around a run costs neither what is saved nor the numbers: full disks, numbers
-that are none, vanished readers, strange clocks and places."""
+"""Faults around a run change neither what is saved nor the results: full disks, losses that are not
+finite, closed terminals, other clocks and locales."""
 
 import errno
 import itertools
@@ -32,11 +32,11 @@ SHORT = [*CARTPOLE, "--total-steps=1600", "--evaluate-period=800"]
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run in peace."""
+    """A short run without faults."""
     return train(tmp_path_factory.mktemp("undisturbed"), SHORT, NEVER)
 
 
-# A number that is none.
+# A loss that is not finite.
 
 WILD = [
     "--game=CartPole-v1", "--threads=1", "--num-envs=2", "--learning-starts=200",
@@ -46,10 +46,10 @@ WILD = [
 
 
 @pytest.mark.parametrize("seen_by", ["report", "checkpoint", "evaluation"])
-def test_a_loss_that_is_no_number_stops_the_run(
+def test_a_loss_that_is_not_finite_stops_the_run(
     seen_by: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Before it is saved or scored; the last good checkpoint stays, the batch lies beside it."""
+    """Before anything is saved or evaluated; the last good checkpoint stays, the batch is saved."""
     more = {
         "report": [NEVER],
         "checkpoint": ["--checkpoint-minutes=1e-9", "--report-period=10_000"],
@@ -81,7 +81,7 @@ def limited(size: int) -> Callable[[], None]:
 
 
 def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -> None:
-    """Replay pieces do not fit; the run goes on after the first failure, and not after the next."""
+    """Replay pieces do not fit; the first failure is logged, the second ends the run."""
     train(tmp_path, [*SHORT, "--total-steps=240", "--evaluate-period=10_000"], NEVER)
     run = run_of(tmp_path)
     ended = subprocess.run(
@@ -96,13 +96,13 @@ def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -
     assert not any(path.suffix == ".part" for path in run.iterdir())
 
 
-def test_where_there_is_room_again_it_goes_on_as_if_nothing_had_been(
+def test_a_disk_that_was_full_for_a_while_changes_nothing(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full for all of some twenty operations in a row, somewhere in the run."""
+    """Twenty operations in a row fail."""
     calls = itertools.count(1)
 
-    class Bell:  # a clock that rings at the same steps however busy the machine is
+    class Bell:  # a clock that is due at the same steps on any machine
         def __init__(self, minutes: float) -> None:
             pass
 
@@ -146,7 +146,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(
     assert len(checkpoints(run)) > 1
 
 
-def test_a_mistake_of_ours_is_in_the_log(
+def test_an_unexpected_exception_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
@@ -159,7 +159,7 @@ def test_a_mistake_of_ours_is_in_the_log(
     assert "what was saved in" in capfd.readouterr().err
 
 
-def test_a_replay_larger_than_the_memory_is_told_of(
+def test_a_replay_memory_larger_than_the_free_memory_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     free = types.SimpleNamespace(available=100_000)
@@ -174,7 +174,7 @@ def test_a_replay_larger_than_the_memory_is_told_of(
 def test_a_journal_keeps_what_the_disk_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And writes it when it can, each record whole and in its place."""
+    """And writes it later, each record whole and in order."""
     journal = Journal(tmp_path / "lines")
     journal.append(b"one\n")
     disk = FaultyDisk(tmp_path, "fail", at=1)  # the write; after half of its bytes
@@ -191,11 +191,11 @@ def test_a_journal_keeps_what_the_disk_refuses(
     assert (tmp_path / "lines").read_bytes() == b"one\nfour\n"
 
 
-# Readers that go away.
+# A terminal or pipe that closes.
 
 
 def ended(run: Path, process: "subprocess.Popen[bytes]") -> None:
-    """It has come to its end, and said so where somebody may still read it."""
+    """It trains to the end, as train.log says."""
     assert process.wait(timeout=120) == 0
     assert "Done: 1,600 steps." in (run / "train.log").read_text()
 
@@ -207,7 +207,7 @@ def test_no_stderr_at_all(undisturbed: Path, tmp_path: Path) -> None:
     assert "Done: 1,600 steps." in (run_of(tmp_path) / "train.log").read_text()
 
 
-def test_the_line_at_which_the_terminal_vanishes_is_in_the_log(
+def test_the_line_at_which_the_terminal_closes_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object, **__: object) -> None:
@@ -243,7 +243,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_a_vanished_terminal(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_closed_terminal(undisturbed: Path, tmp_path: Path) -> None:
     """As under nohup, where the hang-up itself is ignored."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -257,7 +257,7 @@ def test_a_vanished_terminal(undisturbed: Path, tmp_path: Path) -> None:
     assert_same(run, undisturbed)
 
 
-# Clocks and places.
+# Clocks and locales.
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_vanished_terminal(undisturbed: Path, tmp_path: Path) -> None:
     ],
     ids=["an island", "Turkish", "another hash seed"],
 )
-def test_another_place(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
+def test_another_locale(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command(tmp_path, SHORT),
         env=os.environ | place,
@@ -300,7 +300,7 @@ def test_a_clock_that_runs_backwards(
 
 
 def test_an_event_file_comes_after_every_older_one(tmp_path: Path) -> None:
-    """Within one second too: TensorBoard reads them in the order of their names."""
+    """Even within one second: TensorBoard reads them in the order of their names."""
     names = []
     for step in (0, 100, 200):
         EventWriter(tmp_path, step)

@@ -1,4 +1,4 @@
-"""The lessons reach what they promise, and stop, go on, play and evaluate as any other run."""
+"""The lessons learn what they promise, and stop, resume, play and evaluate as any other run."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def trained(folder: Path, preset: str, *options: str) -> Path:
 
 
 def scored(run: Path, tmp_path: Path) -> float:
-    """Mean of 100 episodes that nobody met before, by the best checkpoint."""
+    """Mean of 100 new episodes, by the best checkpoint."""
     report = tmp_path / "scores.json"
     command = ["evaluate", str(run), "--checkpoint=best", "--episodes=100", "--seed=1000"]
     assert main([*command, f"--json={report}"]) == 0
@@ -110,7 +110,7 @@ def test_a_random_player_scores_as_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", LESSONS)
-def test_a_lesson_goes_on_to_the_same_bits(preset: str, tmp_path: Path) -> None:
+def test_a_lesson_resumes_to_the_same_bits(preset: str, tmp_path: Path) -> None:
     if preset == "lunarlander":
         pytest.importorskip("Box2D")
     steps = LESSONS[preset]
@@ -130,7 +130,7 @@ def test_a_lesson_goes_on_to_the_same_bits(preset: str, tmp_path: Path) -> None:
 
 
 def test_a_lesson_that_lost_its_newest_checkpoints_ends_with_the_same_files(tmp_path: Path) -> None:
-    """They are damaged, so it goes on from one before them."""
+    """They are damaged, so it resumes from one before them."""
     options = ["--evaluate-period=60", "--evaluation.episodes=2"]
     never, always = "--checkpoint-minutes=1e6", "--checkpoint-minutes=1e-9"
     whole = trained(tmp_path / "whole", "maze_sarsa", *options, "--total-steps=120", never)
@@ -145,7 +145,7 @@ def test_a_lesson_that_lost_its_newest_checkpoints_ends_with_the_same_files(tmp_
 
 
 def test_a_forged_table_is_not_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Its shape is looked at before anything is copied into ours."""
+    """Its shape is checked before anything is copied."""
     run = trained(tmp_path, "maze_sarsa", "--total-steps=40")
     capfd.readouterr()
     config = (run / "config.yaml").read_text()

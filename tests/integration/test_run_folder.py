@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, who may write there, and who may read."""
+"""The files of a run's folder, and the processes that write and read them."""
 
 import hashlib
 import json
@@ -157,8 +157,8 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_run_is_its_configs_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Refused under another one, with the differing field; a finished one is left as it is;
-    --fresh moves it aside, whole."""
+    """Another config is refused, with the differing fields; a finished run is left as it is;
+    --fresh moves all of it aside."""
     run = train(tmp_path, SHORT, NEVER)
     before = listing(run)
     log = before.pop("train.log")
@@ -199,7 +199,7 @@ def running(tmp_path: Path) -> Iterator[ForkedMain]:
 def test_a_second_process_is_refused(
     running: ForkedMain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """While the first lives; the lock that it leaves behind when it is killed hinders nobody."""
+    """While the first one lives; the lock of a killed process does not count."""
     assert main([*LONG, f"--checkpoints-dir={tmp_path}"]) == 2
     assert f"process {running.pid} is training in" in capfd.readouterr().err
     assert running.poll() is None
@@ -214,7 +214,7 @@ def test_a_second_process_is_refused(
 def test_readers_of_a_running_run(
     running: ForkedMain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Scores and pictures while checkpoints come and go under their hands."""
+    """Scores and pictures while checkpoints are written and deleted."""
     run, scores = run_of(tmp_path), tmp_path / "scores.json"
     for which in ("latest", "best"):
         capfd.readouterr()
@@ -288,7 +288,7 @@ def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> 
 
 
 def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
-    """What was written after the checkpoint that is continued from is hidden."""
+    """What was written after the checkpoint that the run resumes from is hidden."""
     options = [*CARTPOLE, "--total-steps=8000"]
     interrupt(tmp_path, options, signal.SIGKILL, after=4)
     finish(tmp_path, options)
