@@ -3,14 +3,8 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dqn.config import Config, ConfigError
-
-if TYPE_CHECKING:
-    from dqn.learning.interfaces import MakeModel
-    from dqn.run.train import MakeAgent
+from dqn.config import ConfigError
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +22,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print("error:", error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # training saves first and ends by itself; here nothing is lost
+    except KeyboardInterrupt:  # training saves and exits by itself; the others have nothing to lose
         return 130
     except BrokenPipeError:
         return 1
@@ -39,95 +33,72 @@ def main(arguments: list[str]) -> int:
 
 def train_command(arguments: list[str]) -> int:
     """``train``, the default."""
-    from dqn.config.options import as_yaml, parse_training, training_parser
+    from dqn.config.cli import as_yaml, parse
+    from dqn.config.commands import TrainOptions
 
-    options = parse_training(training_parser(), arguments)
+    options = parse(TrainOptions, arguments)
     if options.print_config:
         from dqn.envs import resolve_game
 
-        game = options.config.game and resolve_game(options.config.game)
-        print(as_yaml(dataclasses.replace(options.config, game=game)), end="")
+        game = options.settings.game and resolve_game(options.settings.game)
+        print(as_yaml(dataclasses.replace(options.settings, game=game)), end="")
         return 0
     from dqn.run.process import log_to_terminal
     from dqn.run.train import train
 
     log_to_terminal()
-    return train(agent_maker(options.config), options.config, options.name, options.fresh)
+    return train(options.settings, options.name, options.fresh)
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    """``evaluate RUN``: score a trained network on fresh games."""
-    from dqn.config.options import evaluate_parser, parse
+    """``evaluate RUN``: score a trained agent on new episodes."""
+    from dqn.config.cli import parse
+    from dqn.config.commands import EvaluateOptions
 
-    options = parse(evaluate_parser(), arguments)
+    options = parse(EvaluateOptions, arguments)
     from dqn.commands.evaluate import evaluate_run
 
     return evaluate_run(
-        model_maker(options.run),
-        options.run,
-        options.checkpoint,
-        options.episodes,
-        options.seed,
-        options.device,
+        options.run, options.checkpoint, options.episodes, options.seed, options.device,
         options.json,
-    )
+    )  # fmt: skip
 
 
 def play_command(arguments: list[str]) -> int:
-    """``play RUN``: watch a trained network."""
-    from dqn.config.options import parse, play_parser
+    """``play RUN``: watch a trained agent."""
+    from dqn.config.cli import parse
+    from dqn.config.commands import PlayOptions
 
-    options = parse(play_parser(), arguments)
+    options = parse(PlayOptions, arguments)
     from dqn.commands.play import play_run
 
     return play_run(
-        model_maker(options.run), options.run, options.checkpoint, options.seed, options.device,
+        options.run, options.checkpoint, options.seed, options.device,
         video=options.video, gif=options.gif, png=options.png, window=options.window,
     )  # fmt: skip
 
 
 def compare_command(arguments: list[str]) -> int:
-    """``compare RUN RUN``: runs of one game beside each other, and what others published."""
-    from dqn.config.options import compare_parser, parse
+    """``compare RUN RUN``: runs of one game beside each other and published scores."""
+    from dqn.config.cli import parse
+    from dqn.config.commands import CompareOptions
 
-    options = parse(compare_parser(), arguments, several=True)
+    options = parse(CompareOptions, arguments)
     from dqn.commands.compare import compare
 
-    return compare(options.run, options.picture)
-
-
-def agent_maker(config: Config) -> "MakeAgent":
-    """How what acts and learns is put together: by the config's method."""
-    if config.method == "dqn":
-        from dqn.learning.factory import make_agent as of_dqn
-
-        return of_dqn
-    from dqn.tabular.agent import make_agent
-
-    return make_agent
-
-
-def model_maker(run: str) -> "MakeModel":
-    """How what a run has learned is put together: by its method."""
-    from dqn.storage.saved_run import run_config
-
-    if run_config(Path(run)).method == "dqn":
-        from dqn.learning.factory import make_model as of_dqn
-
-        return of_dqn
-    from dqn.tabular.agent import make_model
-
-    return make_model
+    return compare(list(options.run), options.picture)
 
 
 def bench_command(arguments: list[str]) -> int:
-    """``bench``: what this machine can do, and how near the loop comes."""
-    from dqn.config.options import bench_parser, parse_bench
+    """``bench``: the speed of each part on this machine, and of the training loop."""
+    from dqn.config.cli import parse
+    from dqn.config.commands import BenchOptions
 
-    options = parse_bench(bench_parser(), arguments)
+    options = parse(BenchOptions, arguments)
+    config = dataclasses.replace(options.settings, game=options.settings.game or "Breakout")
     from dqn.commands.bench import bench
 
-    return bench(options.config, options.seconds, options.peers, options.json)
+    return bench(config, options.seconds, options.peers, options.json)
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dqn.config import ConfigError
-from dqn.config.validation import validate
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
-from dqn.learning.interfaces import MakeModel
+from dqn.run.methods import make_model
 from dqn.storage.saved_run import load_agent
 
 
 def evaluate_run(
-    make_model: MakeModel,
     run: str,
     which: str,
     episodes: int | None,
@@ -33,7 +31,6 @@ def evaluate_run(
     if episodes is not None:
         settings = dataclasses.replace(settings, episodes=episodes)
     config = dataclasses.replace(agent.config, seed=seed, evaluation=settings)
-    validate(config)
     if json_file:
         write_report(Path(json_file), "")  # fails now rather than after the games
     use_threads(config.threads)

@@ -5,19 +5,17 @@ from contextlib import ExitStack
 
 from dqn import envs
 from dqn.config import ConfigError
-from dqn.config.validation import validate
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation.episode import play_episode
 from dqn.evaluation.gif import Gif
 from dqn.evaluation.recorders import PngFolder, Recorder, Window
 from dqn.evaluation.video import Video
-from dqn.learning.interfaces import MakeModel
+from dqn.run.methods import make_model
 from dqn.seeds import numpy_generator
 from dqn.storage.saved_run import load_agent
 
 
 def play_run(
-    make_model: MakeModel,
     run: str,
     which: str,
     seed: int,
@@ -39,7 +37,6 @@ def play_run(
         )
     agent = load_agent(make_model, run, which, resolve_device(device_name))
     config = dataclasses.replace(agent.config, seed=seed)
-    validate(config)
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
     policy = agent.model.make_policy(numpy_generator(seed, "play command actor"))

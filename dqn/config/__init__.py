@@ -1,9 +1,8 @@
-"""Settings: every field, its range, which combinations make sense, and how they are typed."""
+"""Settings: every field, its range, which combinations are valid, and how they are typed."""
 
-from dqn.config.schema import (
-    MAY_CHANGE_ON_RESUME,
-    Config,
-    ConfigError,
+from dqn.config.fields import ConfigError, printable
+from dqn.config.schema import MAY_CHANGE_ON_RESUME, Config, differing_fields, flatten
+from dqn.config.sections import (
     EnvConfig,
     EvaluationConfig,
     ExplorationConfig,
@@ -13,14 +12,10 @@ from dqn.config.schema import (
     ReplayConfig,
     TabularConfig,
     ValuesConfig,
-    differing_fields,
-    flatten,
-    printable,
 )
 
 __all__ = [
     "MAY_CHANGE_ON_RESUME", "Config", "ConfigError", "EnvConfig", "EvaluationConfig",
     "ExplorationConfig", "LearnerConfig", "NetworkConfig", "OptimizerConfig", "ReplayConfig",
-    "TabularConfig",
-    "ValuesConfig", "differing_fields", "flatten", "printable",
+    "TabularConfig", "ValuesConfig", "differing_fields", "flatten", "printable",
 ]  # fmt: skip

@@ -176,8 +176,6 @@ class Learner:
         """Clip the gradients as configured; returns their total norm before clipping."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        if self._config.max_gradient_value is not None:
-            nn.utils.clip_grad_value_(self._parameters, self._config.max_gradient_value)
         if self._config.max_gradient_norm is not None:
             nn.utils.clip_grads_with_norm_(self._parameters, self._config.max_gradient_norm, norm)
         return norm

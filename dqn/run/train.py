@@ -2,17 +2,16 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError, differing_fields
-from dqn.config.options import load_config
+from dqn.config.cli import load_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
-from dqn.learning.interfaces import Agent, LearnerProtocol
 from dqn.run.folder import RunFolder
+from dqn.run.methods import make_agent
 from dqn.run.process import StopSignals, log_to_file
 from dqn.run.resume import StoppedEarly
 from dqn.run.session import RunStopped, Session
@@ -47,14 +46,10 @@ def loop(session: Session) -> None:
             session.report()
 
 
-MakeAgent = Callable[[Config, torch.device], Agent[LearnerProtocol]]
-
-
-def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
+def train(config: Config, name: str, fresh: bool) -> int:
     """Train, or continue, the run of a config; returns the exit status.
 
-    ``make_agent`` is that of the config's method; ``name`` is the preset's, for the run's folder;
-    ``fresh`` moves an old run aside.
+    ``name`` is the preset's, for the run's folder; ``fresh`` moves an old run aside.
 
     Raises:
         ConfigError: what was typed or configured is wrong, or the folder is another run's.
@@ -73,7 +68,7 @@ def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
     try:
         if not fresh:
             _check_identity(config, folder.path)
-        return _run(make_agent, config, folder, device, fresh)
+        return _run(config, folder, device, fresh)
     except ConfigError:  # refused: nothing was changed, so nothing is logged to the folder either
         raise
     except RunStopped as error:
@@ -92,9 +87,7 @@ def train(make_agent: MakeAgent, config: Config, name: str, fresh: bool) -> int:
     return 1
 
 
-def _run(
-    make_agent: MakeAgent, config: Config, folder: RunFolder, device: torch.device, fresh: bool
-) -> int:
+def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -> int:
     """Run to the end, or until a signal."""
     with StopSignals() as stop:
         agent = make_agent(config, device)

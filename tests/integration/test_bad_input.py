@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from dqn.config.yaml_files import PRESETS
 from main import main
 
 TINY = [
@@ -45,7 +44,6 @@ def refusal(capfd: pytest.CaptureFixture[str], arguments: list[str]) -> str:
 NO_CHANCE = ["--exploration.epsilon-start=0", "--exploration.epsilon-end=0"]
 COMMAND_LINES = {
     "no game": ([], "no game given; try --game Breakout"),
-    "empty game": (["--game="], "--game needs a value: a text"),
     "misspelt game": (["--game=Brekout"], "unknown game 'Brekout'; did you mean Breakout"),
     "misspelt id": (["--game", "ALE/Pnog-v5"], "did you mean Pong"),
     "misspelt Gymnasium id": (["--game=CartPol-v1"], "did you mean CartPole-v1"),
@@ -53,22 +51,6 @@ COMMAND_LINES = {
     "line break in a game": (["--game=a\nb"], "unknown game"),
     "old id": (["--game=PongNoFrameskip-v4"], "try --game Pong"),
     "continuous actions": (["--game=Pendulum-v1"], "a discrete one is needed"),
-    "a table's rate beyond 1": (
-        ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--optimizer.learning-rate=5"],
-        "learning_rate of 5 moves a table beyond what was seen",
-    ),
-    "a bend in what has none": (
-        ["--learner.loss=mse", "--values.kappa=2"],
-        "values.kappa is read where learner.loss is huber, and it is mse; change that, or leave",
-    ),
-    "a bend in chances": (
-        ["--values.kind=categorical", "--values.kappa=2"],
-        "values.kappa is read where values.kind is expected or quantile or implicit_quantile, and",
-    ),
-    "bins of nothing": (
-        ["--game=Maze-v0", "--method=sarsa", "--device=cpu", "--tabular.bins=7"],
-        "tabular.bins needs tabular.limits to cut",
-    ),
     "too many bins": (
         [
             "--game=CartPole-v1",
@@ -84,23 +66,6 @@ COMMAND_LINES = {
         "tabular.limits must have 4 entries, one for each number that CartPole-v1 observes, not []",
     ),
     "a table of pixels": (["--method=sarsa", "--device=cpu"], "too many for a table"),
-    "a table on a GPU": (["--method=sarsa"], "method sarsa works on the CPU; set device to cpu"),
-    "no such method": (["--method=ppo"], "--method must be dqn, random, q_learning, sarsa, poli"),
-    "another method's field": (
-        ["--method=sarsa", "--device=cpu", "--network.dueling"],
-        "network.dueling is nothing that method sarsa looks at; leave it",
-    ),
-    "a table's field": (["--tabular.bins=7"], "nothing that method dqn looks at"),
-    "a text in a list of numbers": (["--tabular.limits=[x]"], "must be a list of numbers"),
-    "several policies at once": (
-        ["--method=reinforce", "--device=cpu"],
-        "method reinforce learns from one episode at a time",
-    ),
-    "rewards for ever": (
-        ["--method=reinforce", "--device=cpu", "--num-envs=1", "--replay.gamma=1", *NO_CHANCE],
-        "method reinforce takes what lies beyond a time limit",
-    ),
-    "half at random": (["--method=random", "--device=cpu"], "always plays at random; set explor"),
     "a pole where there is none": (
         ["--game=Acrobot-v1", "--replay.shape-reward=cartpole"],
         "replay.shape_reward cartpole is for CartPole, not Acrobot-v1",
@@ -112,10 +77,6 @@ COMMAND_LINES = {
     "a policy of stacks": (
         ["--method=reinforce", "--device=cpu", "--num-envs=1", *NO_CHANCE],
         "method reinforce takes single frames",
-    ),
-    "a policy that is not played": (
-        ["--game=CartPole-v1", "--method=reinforce", "--device=cpu", "--num-envs=1"],
-        "which explores by itself; set exploration.epsilon_start",
     ),
     "no goal to walk to": (
         [
@@ -133,78 +94,8 @@ COMMAND_LINES = {
     "misspelt command": (["evalute", "x"], "there are train, evaluate, play"),
     "a word too many": (["--game=Pong", "extra"], "unexpected 'extra'"),
     "unknown option": (["--reply.capacity=3"], "did you mean --replay.capacity?"),
-    "option without its section": (["--capacity", "3"], "did you mean --replay.capacity?"),
-    "abbreviated option": (["--total-step", "3"], "did you mean --total-steps?"),
-    "unknown option like none": (["--qqqqqq"], "unknown option --qqqqqq; --help lists all"),
-    "one dash": (["-game", "Pong"], "did you mean --game?"),
-    "a section as an option": (["--env", "3"], "unknown option --env"),
-    "unknown device": (["--device", "gpu"], "--device must be auto, cpu or cuda, not gpu"),
-    "option without a value": (["--game"], "--game needs a value: a text"),
-    "an option for a value": (["--config", "--fresh"], "--config needs a value"),
-    "empty value": (["--seed="], "--seed needs a value: a whole number"),
-    "value for a flag": (["--fresh=3"], "--fresh takes no value, but 3 was given"),
-    "text for a whole number": (["--seed=abc"], "--seed must be a whole number, not abc"),
-    "fraction for a whole number": (["--seed=1.5"], "--seed must be a whole number, not 1.5"),
-    "1e-3 for a whole number": (["--seed=1e-3"], "--seed must be a whole number, not 0.001"),
-    "file for a whole number": (["--seed=/etc/passwd"], "a whole number, not /etc/passwd"),
-    "null for a whole number": (["--seed=null"], "--seed must be a whole number, not null"),
-    "text for a number": (["--replay.gamma=x"], "--replay.gamma must be a number, not x"),
-    "text for a number or null": (["--learner.max-gradient-norm=x"], "must be a number or null"),
-    "text for true or false": (["--render", "maybe"], "--render must be true or false, not maybe"),
-    "1 for true or false": (["--render=1"], "--render must be true or false, not 1"),
-    "no such choice": (["--env.protocol=a"], "--env.protocol must be classic or machado, not a"),
-    "neither number nor all": (["--keep=none"], "--keep must be a whole number or all, not none"),
-    "neither bool nor auto": (["--replay.clip-reward=x"], "must be true, false or auto, not x"),
-    "number for a list": (["--network.mlp-units=3"], "must be a list of whole numbers"),
-    "text in a list": (["--network.mlp-units=[1,a]"], "must be a list of whole numbers"),
-    "0 in a list": (["--network.mlp-units=[0]"], "network.mlp_units must be 1 to"),
-    "not a number": (["--replay.gamma=.nan"], "replay.gamma must be 0 to 1, not nan"),
-    "infinity": (["--checkpoint-minutes=.inf"], "checkpoint_minutes must be more than 0, not"),
-    "infinite whole number": (["--total-steps=1e400"], "--total-steps must be a whole number"),
-    "negative seed": (["--seed", "-1"], "seed must be 0 to 9,223,372,036,854,775,807, not -1"),
-    "seed beyond 63 bits": (["--seed=1e30"], "seed must be 0 to"),
-    "no steps": (["--total-steps=0"], "total_steps must be 1 or more, not 0"),
-    "no environment": (["--num-envs=0"], "num_envs must be 1 to 4,096, not 0"),
-    "gamma over 1": (["--replay.gamma=1.01"], "replay.gamma must be 0 to 1, not 1.01"),
-    "no learning": (["--optimizer.learning-rate=0"], "learning_rate must be more than 0"),
-    "a rate's end without a way": (
-        ["--optimizer.learning-rate-end=1e-5"],
-        "learning_rate_end and optimizer.learning_rate_decay_steps go together",
-    ),
-    "a rate's way without an end": (
-        ["--optimizer.learning-rate-decay-steps=5"],
-        "learning_rate_end and optimizer.learning_rate_decay_steps go together",
-    ),
-    "epsilons of one environment": (
-        ["--exploration.spread=7", "--num-envs=1"],
-        "exploration.spread tells environments apart",
-    ),
-    "negative rate": (["--optimizer.learning-rate=-1e-3"], "rate must be more than 0, not -0.001"),
-    "no time": (["--checkpoint-minutes=0"], "checkpoint_minutes must be more than 0"),
-    "nothing kept": (["--keep=0"], "keep must be 1 or more, not 0"),
-    "half an episode": (["--env.max-episode-frames=3"], "env.max_episode_frames must be 4 to"),
-    "an endless one": (["--env.max-episode-frames=1e12"], "env.max_episode_frames must be 4 to"),
-    "too small a memory": (["--replay.capacity=40"], "replay.capacity of 40 leaves 5 rows"),
+    "text for a whole number": (["--seed=abc"], "--seed must be a whole number from 0 to"),
     "too large a memory": (["--replay.capacity=1e15"], "GB, more than cpu can give"),
-    "learning too early": (["--learning-starts=0"], "learning_starts of 0 comes before"),
-    "beta backwards": (
-        ["--replay.sampler=prioritized", "--replay.beta-start=.9", "--replay.beta-end=.5"],
-        "replay.beta_start 0.9 must not be above beta_end 0.5",
-    ),
-    "returns upside down": (
-        ["--values.kind=categorical", "--values.v-min=3", "--values.v-max=2"],
-        "values.v_min 3 must be below v_max 2",
-    ),
-    "contradictory devices": (["--device=cpu", "--replay.device=cuda"], "give both the same"),
-    "no preset": (
-        ["--config=nope.yaml"],
-        "there is no file nope.yaml; in configs/ there are btr, c51, ",
-    ),
-    "a misspelt preset": (
-        ["--config=configs/latop.yaml"],
-        f"there is no file configs/latop.yaml; did you mean {PRESETS}/laptop.yaml?",
-    ),
-    "a folder as a preset": (["--config=/"], "cannot read /: Is a directory"),
 }
 
 
@@ -220,67 +111,18 @@ def test_command_line(
     assert contents(tmp_path) == {}
 
 
-YAML = {
-    "unknown key": ("sed: 1\n", "unknown key sed (in bad.yaml); did you mean seed?"),
-    "unknown key like none": ("qqqqq: 1\n", "unknown key qqqqq (in bad.yaml); --help lists all"),
-    "unknown key in a section": (
-        "replay:\n  capasity: 1\n",
-        "unknown key replay.capasity (in bad.yaml); did you mean replay.capacity?",
-    ),
-    "key outside its section": (
-        "capacity: 1\n",
-        "unknown key capacity (in bad.yaml); did you mean replay.capacity?",
-    ),
-    "unknown section": ("memory:\n  capacity: 1\n", "unknown key memory (in bad.yaml)"),
-    "a number for a key": ("3: 4\n", "unknown key 3 (in bad.yaml)"),
-    "the command's own option": ("fresh: true\n", "unknown key fresh (in bad.yaml)"),
-    "another config": ("config: x.yaml\n", "unknown key config (in bad.yaml)"),
-    "no mapping in a section": (
-        "env: 3\n",
-        "env must be a mapping of fields, such as env: {protocol: classic}, not 3 (in bad.yaml)",
-    ),
-    "a list in a section": ("env: [1]\n", "env must be a mapping of fields"),
-    "a mapping in a field": ("seed:\n  a: 1\n", "seed must be a whole number, not {'a': 1} (in"),
-    "a list in a field": ("game: [Pong]\n", "game must be a text, not ['Pong'] (in bad.yaml)"),
-    "a number for a text": ("game: 3\n", "game must be a text, not 3 (in bad.yaml)"),
-    "a field left empty": ("seed:\n", "seed must be a whole number, not empty (in bad.yaml)"),
-    "text for a number": ("seed: abc\n", "seed must be a whole number, not abc (in bad.yaml)"),
-    "true for a number": ("seed: true\n", "seed must be a whole number, not true (in bad.yaml)"),
-    "number for true or false": ("render: 1\n", "render must be true or false, not 1 (in"),
-    "text for true or false": ("render: maybe\n", "render must be true or false, not maybe (in"),
-    "no such choice": ("device: tpu\n", "device must be auto, cpu or cuda, not tpu (in bad.yaml)"),
-    "text in a list": ("network:\n  mlp_units: [8, a]\n", "must be a list of whole numbers"),
-    "a fraction kept": ("keep: 1.5\n", "keep must be a whole number or all, not 1.5 (in bad.yaml)"),
-    "out of range": ("replay:\n  gamma: 2\n", "replay.gamma must be 0 to 1, not 2.0 (in bad.yaml)"),
-    "not a number": ("replay:\n  gamma: .nan\n", "must be 0 to 1, not nan (in bad.yaml)"),
-    "infinite": ("checkpoint_minutes: .inf\n", "more than 0, not inf (in bad.yaml)"),
-    "unknown game": ("game: Brekout\n", "unknown game 'Brekout'; did you mean Breakout"),
-    "a list": ("- seed\n", "bad.yaml holds a list, not a mapping of options, such as seed: 1"),
-    "a text": ("seed\n", "bad.yaml holds a single value, not a mapping of options"),
-    "nothing": ("", "bad.yaml is empty; it should hold options, such as seed: 1"),
-    "comments": ("# nothing\n", "bad.yaml is empty"),
-    "an open bracket": ("seed: 1\nnetwork: [1\n", "bad.yaml, line 3 is no YAML"),
-    "a tabulator": ("seed: 1\n\tkeep: 2\n", "bad.yaml, line 2 is no YAML"),
-    "two colons": ("seed: 1\nkeep: 2: 3\n", "bad.yaml, line 2 is no YAML"),
-    "the same key twice": ("seed: 1\nkeep: 3\nseed: 2\n", "bad.yaml, line 3 is no YAML: seed st"),
-    "an object": ("seed: !!python/object/apply:os.system [exit]\n", "bad.yaml, line 1 is no YAML"),
-    "an impossible date": ("game: 2020-13-45\n", "bad.yaml is no YAML"),
-    "no text": ("\x00\x01", "bad.yaml is no YAML"),
-    "a thousand brackets": ("[" * 5000, "bad.yaml is no YAML"),
-}
-
-
-@pytest.mark.parametrize("case", YAML)
-def test_yaml(
-    case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_mistake_in_a_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text, expected = YAML[case]
     monkeypatch.chdir(tmp_path)
-    Path("bad.yaml").write_text(text)
-    game = [] if "game" in text else ["--game=Pong"]
-    before = contents(tmp_path)
-    assert expected in refusal(capfd, ["--config", "bad.yaml", *game])
-    assert contents(tmp_path) == before
+    for text, expected in {
+        "sed: 1\n": "unknown setting sed (in bad.yaml, line 1); did you mean seed?",
+        "game: Brekout\n": "unknown game 'Brekout'; did you mean Breakout",
+        "seed: 1\nenv: [1\n": "bad.yaml, line 3 is not valid YAML",
+    }.items():
+        Path("bad.yaml").write_text(text)
+        assert expected in refusal(capfd, ["--config=bad.yaml"])
+        assert contents(tmp_path) == {"bad.yaml": text.encode()}
 
 
 def test_a_game_whose_physics_are_missing(
@@ -292,12 +134,6 @@ def test_a_game_whose_physics_are_missing(
     said = refusal(capfd, ["--game=LunarLander-v3", f"--checkpoints-dir={tmp_path}"])
     assert said == ("LunarLander-v3 needs Box2D; pip install -r requirements-box2d.txt installs it")
     assert contents(tmp_path) == {}
-
-
-def test_yaml_in_another_encoding(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "bad.yaml"
-    file.write_bytes("game: Pöng".encode("latin-1"))
-    assert "bad.yaml is no text in UTF-8" in refusal(capfd, [f"--config={file}"])
 
 
 def test_cuda_without_a_gpu(
@@ -370,7 +206,7 @@ def test_damaged_config_of_a_run(checkpoints: Path, capfd: pytest.CaptureFixture
     (checkpoints / CARTPOLE / "config.yaml").write_text("game: CartPole-v1\nseed: [")
     before = contents(checkpoints)
     said = refusal(capfd, again(checkpoints))
-    assert "config.yaml, line 2 is no YAML" in said
+    assert "config.yaml, line 2 is not valid YAML" in said
     assert contents(checkpoints) == before
 
 
@@ -437,8 +273,6 @@ READERS = {
     "no such folder": (["nowhere"], "nowhere is not the folder of a run: it has no config.yaml"),
     "a file": (["checkpoints/file"], "is not the folder of a run"),
     "a folder of runs": (["checkpoints/CartPole-v1"], "is not the folder of a run"),
-    "no RUN": ([], "no RUN given; try main.py"),
-    "two RUNs": ([CARTPOLE, ACROBOT], "one RUN is wanted"),
     "checkpoint of nonsense": (
         [CARTPOLE, "--checkpoint=newest"],
         "latest, best or a step, not new",
@@ -448,10 +282,6 @@ READERS = {
         [CARTPOLE, "--checkpoint=50"],
         f"no checkpoint of step 50 in checkpoints/{CARTPOLE}; available: 60, 40",
     ),
-    "unknown option": ([CARTPOLE, "--checkpoin=3"], "did you mean --checkpoint?"),
-    "unknown device": ([CARTPOLE, "--device=tpu"], "--device must be auto, cpu or cuda, not tpu"),
-    "negative seed": ([CARTPOLE, "--seed=-1"], "seed must be 0 to"),
-    "text for a seed": ([CARTPOLE, "--seed=x"], "--seed must be a whole number, not x"),
     "a run without a checkpoint": (["empty"], "has no checkpoint (latest) yet"),
     "a run without a best": (["empty", "--checkpoint=best"], "has no checkpoint (best) yet"),
 }
@@ -482,12 +312,8 @@ def test_reading_a_run(
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        (["evaluate", "RUN", "--episodes=0"], "evaluation.episodes must be 1 to 4,096, not 0"),
-        (["evaluate", "RUN", "--episodes=9999"], "evaluation.episodes must be 1 to 4,096"),
-        (["evaluate", "RUN", "--episodes=many"], "--episodes must be a whole number, not many"),
         (["evaluate", "RUN", "--json=no/where.json"], "cannot write no/where.json: No such file"),
         (["evaluate", "RUN", "--json=checkpoints"], "cannot write checkpoints: Is a directory"),
-        (["evaluate", "RUN", "--json="], "--json needs a value: a text"),
         (["play", "RUN"], "play needs at least one of --video FILE, --gif FILE, --png FOLDER"),
         (["play", "RUN", "--window"], "no display to open a window on"),
         (["play", "RUN", "--gif=checkpoints"], "cannot record the game"),

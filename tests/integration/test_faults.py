@@ -16,8 +16,8 @@ import dqn.run.session
 import dqn.run.train
 import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
-from dqn.config.options import load_config, parse_training, training_parser
-from dqn.learning.factory import make_agent
+from dqn.config.cli import load_config, parse
+from dqn.config.commands import TrainOptions
 
 OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
@@ -27,7 +27,7 @@ OPTIONS = [
 ]  # fmt: skip
 """90 steps with evaluations at 60 and at the end, a new best among them; the ring wraps."""
 
-CONFIG = parse_training(training_parser(), OPTIONS).config
+CONFIG = parse(TrainOptions, OPTIONS).settings
 
 SAVED_AT = (64, 78)
 
@@ -96,7 +96,7 @@ def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def train(folder: Path, steps: int = 90) -> int:
     config = dataclasses.replace(CONFIG, total_steps=steps, checkpoints_dir=str(folder))
     try:
-        return dqn.run.train.train(make_agent, config, "dqn", fresh=False)
+        return dqn.run.train.train(config, "dqn", fresh=False)
     except ConfigError:
         return 2
 

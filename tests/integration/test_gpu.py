@@ -12,7 +12,8 @@ from support.runs import BREAKOUT, NEVER, assert_same, finish, interrupt, run_of
 
 from dqn.commands.bench import fill
 from dqn.config import Config
-from dqn.config.options import parse_training, training_parser
+from dqn.config.cli import parse
+from dqn.config.commands import TrainOptions
 from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
 from dqn.learning.factory import make_agent
 from dqn.learning.interfaces import Agent
@@ -69,7 +70,7 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
         "--game=Breakout", f"--config={CONFIGS / preset}.yaml", "--num-envs=4", "--device=cuda",
         "--replay.capacity=800", "--learner.batch-size=32",
     ]  # fmt: skip
-    config = parse_training(training_parser(), options).config
+    config = parse(TrainOptions, options).settings
     plain, captured = (
         make_agent(dataclasses.replace(config, cuda_graphs=wanted), torch.device("cuda"))
         for wanted in (False, True)

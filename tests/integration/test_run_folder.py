@@ -31,7 +31,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import dqn.report.progress
 from dqn.config import Config
-from dqn.config.options import load_config, parse_training, training_parser
+from dqn.config.cli import load_config, parse
+from dqn.config.commands import TrainOptions
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import TAGS
 from main import main
@@ -80,7 +81,7 @@ def test_the_config_is_read_back(pong: Path) -> None:
         "python 3",
     ):
         assert re.search(f"^# {re.escape(word)}", text, re.MULTILINE), text
-    meant = parse_training(training_parser(), [*PONG, "--render", NEVER]).config
+    meant = parse(TrainOptions, [*PONG, "--render", NEVER]).settings
     theirs = load_config(pong / "config.yaml")
     assert theirs.checkpoints_dir != meant.checkpoints_dir
     assert Config(**vars(theirs) | {"checkpoints_dir": meant.checkpoints_dir}) == meant

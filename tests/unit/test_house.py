@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dqn.config import Config, EvaluationConfig, ExplorationConfig, ReplayConfig
-from dqn.learning.factory import make_agent
 from dqn.run.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -130,5 +129,5 @@ def test_a_run_draws_from_no_global_generator(game: str, tmp_path: Path) -> None
         evaluation=EvaluationConfig(episodes=2, held_out_states=2),
     )
     before = global_states()
-    assert train(make_agent, config, "test", fresh=False) == 0
+    assert train(config, "test", fresh=False) == 0
     assert global_states() == before

@@ -10,9 +10,8 @@ import yaml
 
 import main as program
 from dqn.config import Config, flatten
-from dqn.config.options import as_yaml, load_config, parse_training, training_parser
-from dqn.learning.factory import make_agent
-from dqn.run.train import MakeAgent
+from dqn.config.cli import as_yaml, load_config, parse
+from dqn.config.commands import TrainOptions
 from main import main
 
 PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
@@ -20,7 +19,7 @@ PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 
 def understood(*arguments: str) -> Config:
     """The config that a command line means."""
-    return parse_training(training_parser(), list(arguments)).config
+    return parse(TrainOptions, list(arguments)).settings
 
 
 def helped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -42,10 +41,10 @@ def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFix
         assert len(text.split()) > 4, text  # its kind, then a sentence
         if value is not None:
             default = str(list(value)) if isinstance(value, tuple) else str(value)
-            assert f"(default {default.lower()})" in text.replace("_", ""), text
-    assert "--config FILE A YAML file of options" in shown
-    assert "In configs/: btr, c51, cartpole, " in shown
-    assert "--fresh Move an old run of that name aside" in shown
+            assert f"(default {default.lower().replace('_', '')})" in text.replace("_", ""), text
+    assert "--config FILE YAML file of settings" in shown
+    assert "Presets in configs/: btr, c51, cartpole, " in shown
+    assert "Move an old run of the same name aside" in shown
     assert "main.py evaluate RUN" in shown
     assert "main.py play RUN" in shown
     for word in ("<class", "typing", "Literal", "==SUPPRESS==", "NoneType"):
@@ -139,7 +138,7 @@ NUMBERS = [("2_000_000", 2_000_000), ("2e6", 2_000_000), ("2E+6", 2_000_000), ("
 @pytest.mark.parametrize("text, number", NUMBERS)
 def test_whole_numbers(text: str, number: int, tmp_path: Path) -> None:
     file = tmp_path / "numbers.yaml"
-    file.write_text(f"total_steps: {text}\nkeep: {text}\nreplay:\n  capacity: {text}\n")
+    file.write_text(f"total_steps: {text}\nkeep_checkpoints: {text}\nreplay:\n  capacity: {text}\n")
     for config in (
         understood(f"--total-steps={text}", f"--keep={text}", "--replay.capacity", text),
         understood(f"--config={file}"),
@@ -183,9 +182,9 @@ def test_command_line_over_config_over_defaults(preset: str) -> None:
 def test_a_later_config_wins_over_an_earlier_one(preset: str, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text("seed: 8\nreplay:\n  gamma: .5\n")
-    options = parse_training(training_parser(), ["--config", preset, "--config", str(other)])
-    assert (options.config.seed, options.config.num_envs) == (8, 4)
-    assert (options.config.replay.n_step, options.config.replay.gamma) == (3, 0.5)
+    options = parse(TrainOptions, ["--config", preset, "--config", str(other)])
+    assert (options.settings.seed, options.settings.num_envs) == (8, 4)
+    assert (options.settings.replay.n_step, options.settings.replay.gamma) == (3, 0.5)
     assert options.name == "other"
 
 
@@ -232,12 +231,13 @@ def test_short_names() -> None:
     arguments = [word for name, (text, _) in SHORT.items() for word in (name, text)]
     flat = flatten(understood(*arguments))
     for name, (_, value) in SHORT.items():
-        assert flat[name[2:].replace("-", "_")] == value
-    assert parse_training(training_parser(), ["--fresh"]).fresh is True
-    assert parse_training(training_parser(), []).fresh is False
+        field = name[2:].replace("-", "_")
+        assert flat["keep_checkpoints" if field == "keep" else field] == value
+    assert parse(TrainOptions, ["--fresh"]).fresh is True
+    assert parse(TrainOptions, []).fresh is False
 
 
-Calls = list[tuple[MakeAgent, Config, str, bool]]
+Calls = list[tuple[Config, str, bool]]
 
 
 @pytest.fixture
@@ -252,9 +252,9 @@ def test_train_is_the_default_command(trained: Calls, preset: str) -> None:
     assert main(["--game=Breakout"]) == 0
     assert main(["train", "--game=Breakout"]) == 0
     assert main(["train", "--config", preset, "--fresh"]) == 0
-    assert trained[0] == trained[1] == (make_agent, Config(game="Breakout"), "dqn", False)
-    assert trained[2][2:] == ("mine", True)
-    assert trained[2][1].game == "Pong"
+    assert trained[0] == trained[1] == (Config(game="Breakout"), "dqn", False)
+    assert trained[2][1:] == ("mine", True)
+    assert trained[2][0].game == "Pong"
 
 
 TINY = [

@@ -5,15 +5,13 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dqn.config
-import dqn.config.validation
 from dqn.config import (
     MAY_CHANGE_ON_RESUME,
     Config,
@@ -27,13 +25,12 @@ from dqn.config import (
     differing_fields,
     flatten,
 )
-from dqn.config.options import as_yaml, load_config
-from dqn.config.part_check import READ_WITH
-from dqn.config.validation import validate
+from dqn.config.cli import as_yaml, load_config, options_of
+from dqn.config.rules import USED_WITH
 from dqn.envs import atari
 
-RANGES, POSITIVE = dqn.config.validation._RANGES, dqn.config.validation._POSITIVE
 PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+OPTIONS = options_of(Config)
 
 
 def with_field(config: Config, name: str, value: Any) -> Config:
@@ -44,9 +41,21 @@ def with_field(config: Config, name: str, value: Any) -> Config:
     return dataclasses.replace(config, **{field: value})
 
 
-def refusal(config: Config) -> str:
+def with_fields(config: Config, values: dict[str, Any]) -> Config:
+    """The config with fields of other values, all at once."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, _, field = name.rpartition(".")
+        sections.setdefault(section, {})[field] = value
+    top = sections.pop("", {})
+    parts = {s: dataclasses.replace(getattr(config, s), **f) for s, f in sections.items()}
+    return dataclasses.replace(config, **parts, **top)
+
+
+def refusal(make: Callable[..., Any], *arguments: Any, **values: Any) -> str:
+    """The sentence with which a config is refused as it is made."""
     with pytest.raises(ConfigError) as caught:
-        validate(config)
+        make(*arguments, **values)
     message = str(caught.value)
     assert "\n" not in message and not message.endswith(".")
     return message
@@ -55,36 +64,57 @@ def refusal(config: Config) -> str:
 # ---------------------------------------------------------------------------------------- ranges
 
 
-def test_the_defaults_are_valid() -> None:
-    validate(Config())
+def bounds_of(hint: Any) -> dict[str, float] | None:
+    """The bounds of the number in a type, by their names; None if it holds no number."""
+    if get_origin(hint) is Annotated:
+        kind, *metadata = get_args(hint)
+        if kind not in (int, float):
+            return bounds_of(kind)
+        names = ("gt", "ge", "le")
+        found = {name: getattr(item, name, None) for item in metadata for name in names}
+        return {name: bound for name, bound in found.items() if bound is not None}
+    if hint in (int, float):
+        return {}
+    return next((found for part in get_args(hint) if (found := bounds_of(part)) is not None), None)
 
 
-def test_every_number_has_a_range() -> None:
-    hints = {
-        name: get_type_hints(type(getattr(Config(), name.split(".")[0])))[name.split(".")[1]]
-        if "." in name
-        else get_type_hints(Config)[name]
-        for name in flatten(Config())
-    }
-    numbers = {
-        name
-        for name, hint in hints.items()
-        if {int, float} & {hint, *get_args(hint)} and name != "replay.clip_reward"
-    }
-    assert numbers == set(RANGES)
+BOUNDS = {
+    name: bounds
+    for name, option in OPTIONS.items()
+    if (bounds := bounds_of(option.hint)) is not None
+}
 
 
-@pytest.mark.parametrize("name", RANGES)
+def test_every_number_has_a_least_value() -> None:
+    assert len(BOUNDS) > 55
+    for name, bounds in BOUNDS.items():
+        assert len({"gt", "ge"} & set(bounds)) == 1, name
+
+
+def wrapped(name: str, value: Any) -> Any:
+    """The value as the field takes it: some take a tuple of numbers."""
+    return (value,) if isinstance(flatten(Config)[name], tuple) else value
+
+
+def is_float(name: str) -> bool:
+    return "float" in str(OPTIONS[name].hint)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
 def test_a_number_outside_its_range_is_refused_by_name(name: str) -> None:
-    low, high = RANGES[name]
-    wrap = (lambda x: (8, x)) if name == "network.mlp_units" else (lambda x: x)
-    wrong = [low - 1, math.nan, math.inf, -math.inf]
-    wrong += [high + 1] if high < 2**62 else []
-    wrong += [0] if name in POSITIVE else []
+    bounds, step = BOUNDS[name], (1e-9 if is_float(name) else 1)
+    if "ge" in bounds and abs(bounds["ge"]) > 1e6:
+        step = 1
+    wrong = [math.nan, math.inf, -math.inf, "x"]
+    allowed = get_args(OPTIONS[name].hint)
+    wrong += [value for value in (True, None) if type(value) not in allowed]
+    wrong += [bounds["gt"]] if "gt" in bounds else [bounds["ge"] - step]
+    wrong += [bounds["le"] + (1 if bounds["le"] > 1 else step)] if "le" in bounds else []
     for value in wrong:
-        message = refusal(with_field(Config(), name, wrap(value)))
+        message = refusal(with_field, Config(), name, wrapped(name, value))
         assert message.startswith(f"{name} must be "), message
-        assert f"{low:,}" in message or "more than 0" in message
+        number = bounds.get("ge", bounds.get("gt"))
+        assert f"{number:,}" in message, message
 
 
 ROOMY = Config(
@@ -97,23 +127,21 @@ ROOMY = Config(
 )
 """Leaves every field room to its limits."""
 
+ALLOWED_ENDS = {
+    "replay.capacity": (6, None),  # what one environment needs at the least
+    "learning_starts": (2, None),
+    "values.v_min": (None, 9),  # below v_max
+    "values.v_max": (-9, None),
+    "optimizer.learning_rate_decay_steps": (1, None),  # there is a learning_rate_end
+}
 
-@pytest.mark.parametrize("name", RANGES)
+
+@pytest.mark.parametrize("name", BOUNDS)
 def test_both_ends_of_a_range_are_allowed(name: str) -> None:
-    low, high = RANGES[name]
-    kind = float if isinstance(flatten(Config())[name], float) else int
-    ends = [low + (1e-9 if kind is float else 1) if name in POSITIVE and low == 0 else low]
-    ends += [10**15 if high == math.inf else high]
-    if name == "replay.capacity":
-        ends[0] = 6  # what one environment needs at the least
-    if name == "learning_starts":
-        ends[0] = 2
-    if name == "values.v_min":
-        ends[1] = 9  # below v_max
-    if name == "values.v_max":
-        ends[0] = -9
-    if name == "optimizer.learning_rate_decay_steps":
-        ends[0] = 1  # there is a learning_rate_end
+    bounds, kind = BOUNDS[name], float if is_float(name) else int
+    low = bounds["ge"] if "ge" in bounds else bounds["gt"] + (1e-9 if kind is float else 1)
+    special = ALLOWED_ENDS.get(name, (None, None))
+    ends = (low if special[0] is None else special[0], special[1] or bounds.get("le", 10**15))
     base = dataclasses.replace(ROOMY, num_envs=2) if name == "exploration.spread" else ROOMY
     if name.startswith("tabular."):
         never = ExplorationConfig(epsilon_start=0, epsilon_end=0)
@@ -121,13 +149,10 @@ def test_both_ends_of_a_range_are_allowed(name: str) -> None:
         base = Config(
             method="policy_gradient", device="cpu", num_envs=1, exploration=never, tabular=limits
         )
-    for other, values in READ_WITH.get(name, ()):
-        base = with_field(base, other, values[0])
-    if name == "replay.beta_end":
-        base = with_field(base, "replay.beta_start", 0.0)
+    needed = {other: values[0] for other, values, names in USED_WITH if name in names}
+    needed |= {"replay.beta_start": 0.0} if name == "replay.beta_end" else {}
     for end in ends:
-        value = (kind(end),) if isinstance(flatten(Config())[name], tuple) else kind(end)
-        validate(with_field(base, name, value))
+        with_fields(base, needed | {name: wrapped(name, kind(end))})
 
 
 CHANGED: dict[type, Callable[[Any], Any]] = {
@@ -141,29 +166,30 @@ CHANGED: dict[type, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize(
     "name, other, values",
-    [(name, *condition) for name, conditions in READ_WITH.items() for condition in conditions],
+    [(name, other, values) for other, values, names in USED_WITH for name in names],
 )
-def test_what_nothing_would_read_is_refused(name: str, other: str, values: tuple[Any, ...]) -> None:
-    """And is allowed beside each kind of the part that reads it."""
-    default = flatten(Config())[name]
-    changed = with_field(Config(), name, CHANGED[type(default)](default))
+def test_what_would_have_no_effect_is_refused(
+    name: str, other: str, values: tuple[Any, ...]
+) -> None:
+    """And is allowed beside each value that makes it effective."""
+    default = flatten(Config)[name]
+    changed = {name: CHANGED[type(default)](default)}
+    enough = {key: allowed[0] for key, allowed, names in USED_WITH if name in names}
     for value in values:
-        validate(with_field(changed, other, value))
-    section, field = other.split(".")
-    hint = get_type_hints(type(getattr(Config(), section)))[field]
+        with_fields(Config(), enough | changed | {other: value})
+    hint = OPTIONS[other].hint
     for value in {*get_args(hint), *[True, False] * (hint is bool)} - {*values}:
-        message = refusal(with_field(changed, other, value))
-        assert message.startswith(f"{name} is read where {other} is "), message
+        message = refusal(with_fields, Config(), enough | changed | {other: value})
+        assert f" has no effect unless {other} is " in message, message
 
 
 def test_no_bounds_where_there_is_no_number() -> None:
     for name, value in {
         "keep_checkpoints": "all",
         "learner.max_gradient_norm": None,
-        "learner.max_gradient_value": None,
         "network.mlp_units": (),
     }.items():
-        validate(with_field(Config(), name, value))
+        assert flatten(with_field(Config(), name, value))[name] == value
 
 
 @pytest.mark.parametrize("num_envs, n_step, fits", [(1, 1, 6), (8, 1, 48), (3, 5, 30)])
@@ -171,9 +197,7 @@ def test_a_memory_too_small_for_one_transition_is_refused(
     num_envs: int, n_step: int, fits: int
 ) -> None:
     config = Config(num_envs=num_envs, replay=ReplayConfig(capacity=fits, n_step=n_step))
-    validate(config)
-    smaller = dataclasses.replace(config.replay, capacity=fits - 1)
-    message = refusal(dataclasses.replace(config, replay=smaller))
+    message = refusal(with_field, config, "replay.capacity", fits - 1)
     assert message.startswith(f"replay.capacity of {fits - 1}")
 
 
@@ -182,27 +206,26 @@ def test_learning_before_the_first_transition_is_refused(
     num_envs: int, n_step: int, enough: int
 ) -> None:
     replay = ReplayConfig(n_step=n_step)
-    validate(Config(num_envs=num_envs, learning_starts=enough, replay=replay))
-    message = refusal(Config(num_envs=num_envs, learning_starts=enough - 1, replay=replay))
+    config = Config(num_envs=num_envs, learning_starts=enough, replay=replay)
+    message = refusal(with_field, config, "learning_starts", enough - 1)
     assert message.startswith(f"learning_starts of {enough - 1}")
 
 
 def test_a_memory_on_the_gpu_beside_a_learner_on_the_cpu_is_refused() -> None:
-    assert "replay.device" in refusal(Config(device="cpu", replay=ReplayConfig(device="cuda")))
     for device, replay_device in itertools.product(("auto", "cuda"), ("auto", "cpu", "cuda")):
-        validate(Config(device=device, replay=ReplayConfig(device=replay_device)))
-
-
-def test_clipping_the_gradient_in_two_ways_at_once_is_refused() -> None:
-    both = LearnerConfig(max_gradient_norm=10.0, max_gradient_value=1.0)
-    message = refusal(Config(learner=both))
-    assert "learner.max_gradient_norm" in message and "learner.max_gradient_value" in message
+        Config(device=device, replay=ReplayConfig(device=replay_device))
+    on_gpu = ReplayConfig(device="cuda")
+    assert "replay.device is cuda, but" in refusal(Config, device="cpu", replay=on_gpu)
 
 
 def test_an_optimizer_without_epsilon_is_refused() -> None:
     """It would divide 0 by 0 for every weight that has no gradient yet."""
-    message = refusal(with_field(Config(), "optimizer.epsilon", 0.0))
-    assert message == "optimizer.epsilon must be more than 0, not 0.0"
+    message = refusal(OptimizerConfig, epsilon=0.0)
+    assert message == "optimizer.epsilon must be a number above 0, not 0.0"
+
+
+def test_a_name_that_is_no_setting_is_refused() -> None:
+    assert refusal(ReplayConfig, capasity=3) == "replay.capasity is not a setting"
 
 
 # ----------------------------------------------------------------------------------------- names
@@ -210,10 +233,10 @@ def test_an_optimizer_without_epsilon_is_refused() -> None:
 
 def test_flatten_names_every_field_once() -> None:
     flat = flatten(Config())
-    for name, value in flat.items():
-        assert not dataclasses.is_dataclass(value), name
-        assert flatten(with_field(Config(), name, "changed")) == flat | {name: "changed"}
+    assert list(flat) == list(OPTIONS)
+    assert not any(dataclasses.is_dataclass(value) for value in flat.values())
     assert flat["replay.n_step"] == 1 and flat["seed"] == 1 and flat["game"] is None
+    assert flatten(with_field(Config(), "replay.gamma", 0.5)) == flat | {"replay.gamma": 0.5}
 
 
 def test_a_config_cannot_be_changed() -> None:
@@ -222,15 +245,17 @@ def test_a_config_cannot_be_changed() -> None:
             setattr(part, field, 2)
 
 
-@pytest.mark.parametrize("name", flatten(Config()))
-def test_a_run_is_continued_under_another_value_only_where_no_bit_depends_on_it(name: str) -> None:
-    ours, theirs = Config(), with_field(Config(), name, "other")
-    free = "total_steps render keep checkpoint_minutes checkpoints_dir env.niceness"
-    if name in free.split():
-        assert differing_fields(ours, theirs) == []
-    else:
-        (difference,) = differing_fields(ours, theirs)
-        assert difference == f"{name} is {flatten(ours)[name]}, was other"
+@pytest.mark.parametrize("name", flatten(Config))
+def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it(name: str) -> None:
+    ours, theirs = Config(), Config()
+    section, _, field = name.rpartition(".")
+    changed = dataclasses.replace(getattr(ours, section)) if section else theirs
+    object.__setattr__(changed, field, "other")  # whatever the rules say
+    if section:
+        object.__setattr__(theirs, section, changed)
+    free = "total_steps render keep_checkpoints checkpoint_minutes checkpoints_dir env.niceness"
+    differences = [] if name in free.split() else [f"{name} is {flatten(ours)[name]}, was other"]
+    assert differing_fields(ours, theirs) == differences
 
 
 def test_equal_configs_do_not_differ_and_unequal_ones_in_each_field() -> None:
@@ -243,23 +268,11 @@ def test_equal_configs_do_not_differ_and_unequal_ones_in_each_field() -> None:
 
 def test_every_field_says_what_it_is() -> None:
     """Its docstring is its line in --help."""
-    source = Path(dqn.config.schema.__file__).read_text(encoding="utf-8")
-    for name in flatten(Config()):
-        field = name.rpartition(".")[2]
-        assert any(
-            line.strip().startswith(f"{field}: ") and following.strip().startswith('"""')
-            for line, following in itertools.pairwise(source.splitlines())
-        ), name
+    for name, option in OPTIONS.items():
+        assert len(option.meaning) > 15 and option.meaning.endswith((".", ")")), name
 
 
 # ------------------------------------------------------------------------------------------ YAML
-
-
-def config_of(fields: dict[str, Any]) -> Config:
-    config = Config()
-    for name, value in fields.items():
-        config = with_field(config, name, value)
-    return config
 
 
 UNUSUAL = {
@@ -285,10 +298,10 @@ UNUSUAL = {
 @pytest.mark.parametrize("fields", [{}, UNUSUAL, *({k: v} for k, v in UNUSUAL.items())], ids=str)
 def test_through_yaml_and_back(fields: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(as_yaml(config_of(fields)), encoding="utf-8")
+    path.write_text(as_yaml(with_fields(Config(), fields)), encoding="utf-8")
     loaded = load_config(path)
-    assert loaded == config_of(fields)
-    for name, value in flatten(config_of(fields)).items():
+    assert loaded == with_fields(Config(), fields)
+    for name, value in flatten(with_fields(Config(), fields)).items():
         assert type(flatten(loaded)[name]) is type(value), name
 
 
@@ -304,7 +317,7 @@ def test_through_yaml_and_back(fields: dict[str, Any], tmp_path: Path) -> None:
     )
 )
 def test_any_number_and_text_is_the_same_in_yaml(fields: dict[str, Any]) -> None:
-    tree = yaml.safe_load(as_yaml(config_of(fields)))
+    tree = yaml.safe_load(as_yaml(with_fields(Config(), fields)))
     for name, value in fields.items():
         section, _, field = name.rpartition(".")
         assert (tree[section] if section else tree)[field] == value
@@ -321,8 +334,7 @@ def test_yaml_is_in_the_order_of_the_classes() -> None:
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_loads_and_says_where_its_numbers_come_from(path: Path) -> None:
-    config = load_config(path)
-    validate(config)
+    load_config(path)
     lines = path.read_text(encoding="utf-8").splitlines()
     for line in lines:
         if ": " in line and not line.startswith("#"):
@@ -473,4 +485,4 @@ def test_nature_yaml_is_the_papers_table() -> None:
     }
     assert optimizer.name == "rmsprop" and learner.loss == "huber" and learner.target_tau == 1
     assert replay.n_step == 1 and config.num_envs == 1 and config.env.protocol == "classic"
-    assert learner.max_gradient_norm is None and learner.max_gradient_value is None
+    assert learner.max_gradient_norm is None

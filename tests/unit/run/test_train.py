@@ -119,19 +119,21 @@ def test_the_loop_of_one_environment_call_by_call():
 
 
 def test_the_loop_of_eight_environments_call_by_call():
-    calls = tape_of(num_envs=8, learning_starts=8, total_steps=16, report_period=5)
+    calls = tape_of(num_envs=8, learning_starts=16, total_steps=24, report_period=5)
     learn = ["sample 7", "update", "priorities"]
     assert calls == [
         *["go on? 0", "add time step 0", "act on 0 at 1000", "send 0", "add action 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
         *["go on? 8", "add time step 1", "act on 1 at 1000", "send 1", "add action 1"],
+        *["receive 2", "sync", "count 2 at 16", "report 16"],
+        *["go on? 16", "add time step 2", "act on 2 at 1000", "send 2", "add action 2"],
         *[*learn, *learn],
-        *["receive 2", "sync", "count 2 at 16", "report 16", "go on? 16"],
+        *["receive 3", "sync", "sync", "count 3 at 24", "report 24", "go on? 24"],
     ]
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8, 64])
-@pytest.mark.parametrize("learning_starts", [100, 101, 640])
+@pytest.mark.parametrize("learning_starts", [128, 129, 640])
 def test_updates_and_steps_keep_their_ratio_for_any_number_of_environments(
     num_envs, learning_starts
 ):
@@ -142,7 +144,7 @@ def test_updates_and_steps_keep_their_ratio_for_any_number_of_environments(
 
 
 def test_no_update_sees_a_row_that_arrived_while_it_ran():
-    calls = tape_of(num_envs=8, learning_starts=8, total_steps=80)
+    calls = tape_of(num_envs=8, learning_starts=16, total_steps=80)
     for i, call in enumerate(calls):
         if call == "sample 7":
             received, added = (

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from support.forgeries import FEW, anything, places
 
 from dqn.config import Config, ConfigError
-from dqn.config.options import parse_training, training_parser
+from dqn.config.cli import parse
+from dqn.config.commands import TrainOptions
 from dqn.learning.factory import make_agent, make_model
 from dqn.run.session import Session
 from dqn.run.train import loop
@@ -57,7 +58,7 @@ CPU = torch.device("cpu")
 
 
 def config_of(options: list[str]) -> Config:
-    config = parse_training(training_parser(), options).config
+    config = parse(TrainOptions, options).settings
     return dataclasses.replace(config, total_steps=LONGER)
 
 

@@ -1,0 +1,107 @@
+"""What each command accepts beside the settings; a class's docstring describes the command."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from annotated_types import Interval
+
+from dqn.config.fields import Device, File, Folder, Games, Seed, validated
+from dqn.config.schema import Config
+
+Run = Annotated[str, "RUN"]
+Checkpoint = Annotated[str, "latest|best|STEP"]
+
+
+@validated(frozen=True)
+class TrainOptions:
+    """Train a deep Q-network on a game. The same command again resumes the run at its last
+    checkpoint. Other commands, each with its own --help: main.py evaluate RUN; main.py play RUN;
+    main.py compare RUN RUN; main.py bench. The command line takes precedence over --config, and
+    both over the defaults below; in YAML, names have underscores and sections are mappings. Whole
+    numbers may be written 2_000_000 or 2e6. A step is one decision in one environment, 4 emulator
+    frames on Atari."""
+
+    usage: ClassVar = "main.py [train] --game GAME [--OPTION VALUE ...]"
+    config: tuple[File, ...] = ()
+    """YAML file of settings, whose name becomes part of the run's; may be repeated."""
+    fresh: bool = False
+    """Move an old run of the same name aside and start anew."""
+    print_config: bool = False
+    """Print every setting as YAML for --config, and exit."""
+    settings: Config = Config()
+
+    @property
+    def name(self) -> str:
+        """The last preset's, for the run's folder."""
+        return Path(self.config[-1]).stem if self.config else "dqn"
+
+
+@validated(frozen=True)
+class BenchOptions:
+    """Measure each part of training on this machine, and how close the training loop comes to the
+    limit that they set."""
+
+    usage: ClassVar = "main.py bench [--OPTION VALUE ...]"
+    config: tuple[File, ...] = ()
+    """YAML file of the settings to measure; may be repeated."""
+    seconds: Annotated[float, Interval(gt=0, le=3600)] = 10.0
+    """Duration of each measurement, in seconds."""
+    peers: bool = False
+    """Also measure Stable-Baselines3's DQN (requirements-bench.txt)."""
+    json: File | None = None
+    """Also write the results to this file."""
+    settings: Config = Config()
+
+
+@validated(frozen=True)
+class EvaluateOptions:
+    """Evaluate a trained agent on whole episodes, under the protocol it was trained with."""
+
+    usage: ClassVar = "main.py evaluate RUN [--OPTION VALUE ...]"
+    run: Run
+    """A run's folder, or a shipped agent's."""
+    checkpoint: Checkpoint = "latest"
+    """Which checkpoint to evaluate."""
+    seed: Seed = 0
+    """Seed of the episodes, which differ from those of training."""
+    device: Device = "auto"
+    """Device of the network (auto: the GPU if PyTorch can use one)."""
+    episodes: Games | None = None
+    """Episodes, played in parallel environments (null: as many as in training)."""
+    json: File | None = None
+    """Also write the scores to this file."""
+
+
+@validated(frozen=True)
+class PlayOptions:
+    """Play one episode with a trained agent and show it."""
+
+    usage: ClassVar = "main.py play RUN [--OPTION VALUE ...]"
+    run: Run
+    """A run's folder, or a shipped agent's."""
+    checkpoint: Checkpoint = "latest"
+    """Which checkpoint plays."""
+    seed: Seed = 0
+    """Seed of the episode, which differs from those of training."""
+    device: Device = "auto"
+    """Device of the network (auto: the GPU if PyTorch can use one)."""
+    video: File | None = None
+    """Write an mp4."""
+    gif: File | None = None
+    """Write an animated GIF."""
+    png: Folder | None = None
+    """Write one PNG per decision."""
+    window: bool = False
+    """Show it in a window."""
+
+
+@validated(frozen=True)
+class CompareOptions:
+    """Compare runs of one game: their evaluations at equal steps and at equal wall time, beside
+    published scores."""
+
+    usage: ClassVar = "main.py compare RUN [RUN ...] [--picture FILE]"
+    run: tuple[Run, ...]
+    """Folders of the runs."""
+    picture: File | None = None
+    """Plot training returns and evaluations over steps and over minutes (.png)."""

@@ -1,0 +1,195 @@
+"""Settings that contradict each other, or would have no effect: both are refused."""
+
+from typing import Any
+
+from dqn.config.fields import SettingError, shown
+
+Flat = dict[str, Any]
+"""Settings by their dotted names."""
+
+_METHOD_SECTIONS = ("replay.", "network.", "values.", "optimizer.", "learner.", "tabular.")
+_REWARDS = ("replay.gamma", "replay.clip_reward", "replay.shape_reward")
+_TABLE = ("optimizer.learning_rate", "learner.update_period", "tabular.limits", "tabular.bins")
+
+USED_BY_METHOD: dict[str, tuple[str, ...]] = {
+    "dqn": ("replay.", "network.", "values.", "optimizer.", "learner."),
+    "random": (),
+    "q_learning": (*_TABLE, *_REWARDS),
+    "sarsa": (*_TABLE, *_REWARDS),
+    "policy_gradient": (*_TABLE, "tabular.policy_change"),
+    "reinforce": (*_REWARDS, "network.", "optimizer.", "learner.update_period"),
+}
+"""Prefixes of the settings that a method uses in those sections; it uses all other sections."""
+
+_CONVOLUTIONAL = ("auto", "nature", "nips", "data_efficient", "patches", "impala")
+_BETA = ("replay.beta_start", "replay.beta_end", "replay.beta_steps")
+_TAUS = ("values.num_taus", "values.num_policy_taus", "values.num_cosines")
+_MUNCHAUSEN = ("alpha", "temperature", "clip_min")
+
+USED_WITH: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
+    ("replay.sampler", ("prioritized",), ("replay.alpha", *_BETA)),
+    ("network.torso", _CONVOLUTIONAL, ("network.hidden_units",)),
+    ("network.torso", ("auto", "mlp"), ("network.mlp_units",)),
+    ("network.torso", ("impala",), ("network.width", "network.pool", "network.spectral_norm")),
+    ("network.noisy", (True,), ("network.noisy_sigma",)),
+    ("values.kind", ("categorical",), ("values.atoms", "values.v_min", "values.v_max")),
+    ("values.kind", ("quantile",), ("values.quantiles",)),
+    ("values.kind", ("implicit_quantile",), _TAUS),
+    ("values.kind", ("expected", "quantile", "implicit_quantile"), ("values.kappa",)),
+    ("learner.loss", ("huber",), ("values.kappa",)),
+    ("values.kind", ("expected",), ("learner.loss",)),
+    (
+        "learner.target_policy",
+        ("munchausen",),
+        tuple(f"learner.munchausen_{name}" for name in _MUNCHAUSEN),
+    ),
+    ("optimizer.name", ("rmsprop",), ("optimizer.decay",)),
+)
+"""A setting, and the values with which other settings have an effect."""
+
+_STACK = 4
+
+
+def check(config: Flat, default: Flat) -> None:
+    """Refuse settings that contradict each other or have no effect.
+
+    Raises:
+        SettingError: one sentence: what, where, what would be right.
+    """
+    _check_replay(config)
+    _check_method(config, default)
+    _check_effect(config, default)
+    _check_pairs(config)
+
+
+def _refuse(wrong: bool, name: str, problem: str) -> None:
+    if wrong:
+        raise SettingError(name, problem)
+
+
+def _check_replay(config: Flat) -> None:
+    envs, n_step, capacity = config["num_envs"], config["replay.n_step"], config["replay.capacity"]
+    rows, needed = capacity // envs, n_step + _STACK + 1
+    _refuse(
+        rows < needed,
+        "replay.capacity",
+        f"of {capacity:,} leaves {rows} rows for each of {envs} environments; with an n_step of "
+        f"{n_step} each needs at least {needed}",
+    )
+    first, starts = envs * (n_step + 1), config["learning_starts"]
+    _refuse(
+        starts < first,
+        "learning_starts",
+        f"of {starts} is too early: with {envs} environments and an n_step of {n_step} the first "
+        f"transition is complete at step {first}",
+    )
+
+
+def _check_method(config: Flat, default: Flat) -> None:
+    method, rate = config["method"], config["optimizer.learning_rate"]
+    used = (*USED_BY_METHOD[method], "replay.capacity", "replay.device")
+    for name, value in config.items():
+        if name.startswith(_METHOD_SECTIONS) and not name.startswith(used):
+            unused = f"has no effect with method {method}; do not set it"
+            _refuse(value != default[name], name, unused)
+    _refuse(
+        method != "dqn" and config["device"] != "cpu",
+        "method",
+        f"{method} runs on the CPU; set device to cpu",
+    )
+    on_policy = method in ("policy_gradient", "reinforce")
+    _refuse(
+        on_policy and config["num_envs"] != 1,
+        "method",
+        f"{method} learns from one episode at a time; set num_envs to 1",
+    )
+    epsilons = (config["exploration.epsilon_start"], config["exploration.epsilon_end"])
+    _refuse(
+        on_policy and epsilons != (0, 0),
+        "method",
+        f"{method} is on-policy and its policy explores by itself; set exploration.epsilon_start "
+        "and exploration.epsilon_end to 0",
+    )
+    _refuse(
+        method in ("q_learning", "sarsa") and rate > 1,
+        "optimizer.learning_rate",
+        f"of {rate:g} makes a table diverge; method {method} needs 1 or less",
+    )
+    always_random = (*epsilons, config["evaluation.epsilon"]) == (1, 1, 1)
+    _refuse(
+        method == "random" and not always_random,
+        "method",
+        "random always plays at random; set exploration.epsilon_start, exploration.epsilon_end "
+        "and evaluation.epsilon to 1",
+    )
+    _refuse(
+        method == "reinforce" and config["network.noisy"],
+        "network.noisy",
+        "is not for method reinforce, whose policy explores by itself; do not set it",
+    )
+    _refuse(
+        method == "reinforce" and config["replay.gamma"] == 1,
+        "replay.gamma",
+        "of 1 does not work with method reinforce, which continues a truncated episode with its "
+        "mean reward for ever; set it below 1",
+    )
+
+
+def _check_effect(config: Flat, default: Flat) -> None:
+    for other, values, names in USED_WITH:
+        right, actual = " or ".join(map(shown, values)), shown(config[other])
+        for name in names:
+            _refuse(
+                config[name] != default[name] and config[other] not in values,
+                name,
+                f"has no effect unless {other} is {right}, and it is {actual}; change that, or do "
+                f"not set {name}",
+            )
+    bins, limits = "tabular.bins", config["tabular.limits"]
+    _refuse(
+        config[bins] != default[bins] and not limits,
+        bins,
+        "has no effect without tabular.limits; set those too, or do not set it",
+    )
+
+
+def _check_pairs(config: Flat) -> None:
+    device, replay_device = config["device"], config["replay.device"]
+    _refuse(
+        (device, replay_device) == ("cpu", "cuda"),
+        "replay.device",
+        "is cuda, but device is cpu; use the same for both",
+    )
+    no_gpu = "cpu" in (device, replay_device)
+    _refuse(
+        config["cuda_graphs"] is True and no_gpu,
+        "cuda_graphs",
+        "is true, but device or replay.device is cpu; set both to cuda, or cuda_graphs to auto",
+    )
+    compressed = config["replay.storage"] == "compressed"
+    _refuse(
+        compressed and replay_device == "cuda",
+        "replay.storage",
+        "compressed works on the CPU only; set replay.device to cpu, or replay.storage to plain",
+    )
+    low, high = config["values.v_min"], config["values.v_max"]
+    _refuse(low >= high, "values.v_min", f"of {low:g} must be below values.v_max of {high:g}")
+    start, end = config["replay.beta_start"], config["replay.beta_end"]
+    _refuse(
+        start > end,
+        "replay.beta_start",
+        f"of {start:g} must not be above replay.beta_end of {end:g}",
+    )
+    constant = config["optimizer.learning_rate_end"] is None
+    no_decay = config["optimizer.learning_rate_decay_steps"] == 0
+    _refuse(
+        constant != no_decay,
+        "optimizer.learning_rate_end",
+        "and optimizer.learning_rate_decay_steps go together; set both or neither",
+    )
+    alone = config["num_envs"] == 1
+    _refuse(
+        config["exploration.spread"] > 0 and alone,
+        "exploration.spread",
+        "needs several environments; set num_envs to 2 or more, or do not set it",
+    )

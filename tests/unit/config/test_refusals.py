@@ -1,0 +1,247 @@
+"""A mistake in a command line or a YAML file is one sentence: what, where, what would be right."""
+
+from pathlib import Path
+
+import pytest
+
+from dqn.config import ConfigError
+from dqn.config.cli import RENAMED, load_config, parse
+from dqn.config.commands import (
+    BenchOptions,
+    CompareOptions,
+    EvaluateOptions,
+    PlayOptions,
+    TrainOptions,
+)
+from dqn.config.yaml_file import PRESETS
+
+
+def refusal(kind: type, arguments: list[str]) -> str:
+    """The sentence that wrong arguments lead to."""
+    with pytest.raises(ConfigError) as caught:
+        parse(kind, arguments)
+    said = str(caught.value)
+    assert "\n" not in said and not said.endswith(".")
+    for word in ("<class", "typing.", "Errno", "NoneType", "Given", "pydantic", "Input should"):
+        assert word not in said
+    return said
+
+
+ON_CPU = "--device=cpu --num-envs=1"
+NO_EPSILON = "--exploration.epsilon-start=0 --exploration.epsilon-end=0"
+COMMAND_LINES = {
+    # names
+    "Pong": "unexpected 'Pong'; a game is given as --game Breakout",
+    "--render maybe": "unexpected 'maybe'",
+    "--reply.capacity=3": "unknown option --reply.capacity; did you mean --replay.capacity?",
+    "--capacity 3": "unknown option --capacity; did you mean --replay.capacity?",
+    "--total-step 3": "unknown option --total-step; did you mean --total-steps?",
+    "--qqqqqq": "unknown option --qqqqqq; --help lists all",
+    "-game Pong": "unknown option -game; did you mean --game?",
+    "--env 3": "unknown option --env",
+    "--learner.policy=double": "--learner.policy is now --learner.target-policy",
+    "--values.policy-samples 3": "--values.policy-samples is now --values.num-policy-taus",
+    "--learner.max-gradient-value=1": "was removed; use --learner.max-gradient-norm",
+    # values of the wrong type
+    "--game=": "--game needs a value: a text",
+    "--game": "--game needs a value: a text",
+    "--config --fresh": "--config needs a value",
+    "--seed=": "--seed needs a value: a whole number from 0 to 9,223,372,036,854,775,807",
+    "--fresh=3": "--fresh must be true or false, not 3",
+    "--device gpu": "--device must be auto, cpu or cuda, not gpu",
+    "--method=ppo": "--method must be dqn, random, q_learning, sarsa, policy_gradient or reinforce",
+    "--seed=abc": "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not abc",
+    "--seed=1.5": "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 1.5",
+    "--seed=1e-3": "not 0.001",
+    "--seed=/etc/passwd": "not /etc/passwd",
+    "--seed=null": "not null",
+    "--seed=[1": "not [1",
+    "--replay.gamma=x": "--replay.gamma must be a number from 0 to 1, not x",
+    "--learner.max-gradient-norm=x": "must be a number above 0, or null, not x",
+    "--render=1": "--render must be true or false, not 1",
+    "--env.protocol=a": "--env.protocol must be classic or machado, not a",
+    "--keep=none": "--keep-checkpoints must be a whole number above 0, or all, not none",
+    "--replay.clip-reward=x": "--replay.clip-reward must be true, false or auto, not x",
+    "--network.mlp-units=3": "must be a list of whole numbers from 1 to 1,048,576, such as [128, 1",
+    "--network.mlp-units=[1,a]": "such as [128, 128], not [1, a]",
+    "--network.mlp-units=[0]": "such as [128, 128], not [0]",
+    "--tabular.limits=[x]": "must be a list of numbers above 0, such as [2.4, 0.2], not [x]",
+    # numbers out of range
+    "--replay.gamma=.nan": "--replay.gamma must be a number from 0 to 1, not nan",
+    "--checkpoint-minutes=.inf": "--checkpoint-minutes must be a number above 0, not inf",
+    "--checkpoint-minutes=0": "--checkpoint-minutes must be a number above 0, not 0",
+    "--total-steps=1e400": "--total-steps must be a whole number above 0, not inf",
+    "--seed -1": "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not -1",
+    "--seed=1e30": "--seed must be a whole number from 0 to",
+    "--total-steps=0": "--total-steps must be a whole number above 0, not 0",
+    "--num-envs=0": "--num-envs must be a whole number from 1 to 4,096, not 0",
+    "--replay.gamma=1.01": "--replay.gamma must be a number from 0 to 1, not 1.01",
+    "--optimizer.learning-rate -1e-3": "rate must be a number above 0, not -0.001",
+    "--keep=0": "--keep-checkpoints must be a whole number above 0, or all, not 0",
+    "--env.max-episode-frames=1e12": "must be a whole number from 4 to 2,147,483,647, not 1_000_",
+    # contradictions, and settings without effect
+    "--replay.capacity=40": "--replay.capacity of 40 leaves 5 rows for each of 8 environments",
+    "--learning-starts=0": "--learning-starts of 0 is too early: with 8 environments",
+    "--optimizer.learning-rate-end=1e-5": "learning_rate_decay_steps go together; set both or",
+    "--optimizer.learning-rate-decay-steps=5": "learning_rate_decay_steps go together; set both",
+    "--exploration.spread=7 --num-envs=1": "--exploration.spread needs several environments",
+    "--replay.sampler=prioritized --replay.beta-start=.9 --replay.beta-end=.5": (
+        "--replay.beta-start of 0.9 must not be above replay.beta_end of 0.5"
+    ),
+    "--values.kind=categorical --values.v-min=3 --values.v-max=2": (
+        "--values.v-min of 3 must be below values.v_max of 2"
+    ),
+    "--device=cpu --replay.device=cuda": "--replay.device is cuda, but device is cpu",
+    "--device=cpu --cuda-graphs=true": "--cuda-graphs is true, but device or replay.device is cpu",
+    "--replay.storage=compressed --replay.device=cuda": "compressed works on the CPU only",
+    "--learner.loss=mse --values.kappa=2": (
+        "--values.kappa has no effect unless learner.loss is huber, and it is mse; change that, or"
+    ),
+    "--values.kind=categorical --values.kappa=2": (
+        "--values.kappa has no effect unless values.kind is expected or quantile or implicit_quant"
+    ),
+    "--method=sarsa --device=cpu --tabular.bins=7": "has no effect without tabular.limits",
+    "--method=sarsa": "--method sarsa runs on the CPU; set device to cpu",
+    "--method=sarsa --device=cpu --network.dueling": "has no effect with method sarsa; do not set",
+    "--method=sarsa --device=cpu --optimizer.learning-rate=5": "of 5 makes a table diverge",
+    "--tabular.bins=7": "--tabular.bins has no effect with method dqn",
+    "--method=reinforce --device=cpu": "reinforce learns from one episode at a time; set num_envs",
+    f"--method=reinforce {ON_CPU}": "explores by itself; set exploration.epsilon_start",
+    f"--method=reinforce {ON_CPU} {NO_EPSILON} --replay.gamma=1": "--replay.gamma of 1 does not",
+    f"--method=reinforce {ON_CPU} {NO_EPSILON} --network.noisy": "whose policy explores by itself",
+    "--method=random --device=cpu": "--method random always plays at random; set exploration.eps",
+    # files
+    "--config=nope.yaml": "there is no file nope.yaml; the presets in configs/ are btr, c51, ",
+    "--config=configs/latop.yaml": (
+        f"there is no file configs/latop.yaml; did you mean {PRESETS}/laptop.yaml?"
+    ),
+    "--config=/": "cannot read /: Is a directory",
+}
+
+
+@pytest.mark.parametrize("typed", COMMAND_LINES)
+def test_command_line(typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert COMMAND_LINES[typed] in refusal(TrainOptions, typed.split())
+
+
+READERS = {
+    (EvaluateOptions, ""): "no RUN given; try main.py evaluate checkpoints/Breakout/dqn-seed1",
+    (PlayOptions, "a b"): "expected one RUN, not a b",
+    (PlayOptions, "--window a b"): "expected one RUN, not a b",
+    (CompareOptions, "--picture a.png"): "no RUN given; try main.py compare",
+    (EvaluateOptions, "a --checkpoin=3"): "did you mean --checkpoint?",
+    (PlayOptions, "a --device=tpu"): "--device must be auto, cpu or cuda, not tpu",
+    (EvaluateOptions, "a --seed -1"): "--seed must be a whole number from 0 to",
+    (PlayOptions, "a --seed=x"): "--seed must be a whole number from 0 to",
+    (EvaluateOptions, "a --episodes=0"): "--episodes must be a whole number from 1 to 4,096, or",
+    (EvaluateOptions, "a --episodes=many"): "or null, not many",
+    (EvaluateOptions, "a --json="): "--json needs a value: a text",
+    (EvaluateOptions, "a --num-envs=3"): "unknown option --num-envs",
+    (BenchOptions, "--seconds=0"): "--seconds must be a number above 0 and up to 3,600, not 0",
+    (BenchOptions, "Pong"): "unexpected 'Pong'",
+}
+
+
+@pytest.mark.parametrize("kind, typed", READERS)
+def test_other_commands(kind: type, typed: str) -> None:
+    assert READERS[kind, typed] in refusal(kind, typed.split())
+
+
+YAML = {
+    # names
+    "sed: 1\n": "unknown setting sed (in bad.yaml, line 1); did you mean seed?",
+    "qqqqq: 1\n": "unknown setting qqqqq (in bad.yaml, line 1); --help lists all",
+    "replay:\n  capasity: 1\n": (
+        "unknown setting replay.capasity (in bad.yaml, line 2); did you mean replay.capacity?"
+    ),
+    "capacity: 1\n": "unknown setting capacity (in bad.yaml, line 1); did you mean replay.capa",
+    "memory:\n  capacity: 1\n": "unknown setting memory (in bad.yaml, line 1)",
+    "3: 4\n": "unknown setting 3 (in bad.yaml, line 1)",
+    "true: 4\n": "unknown setting True (in bad.yaml)",
+    "fresh: true\n": "unknown setting fresh (in bad.yaml, line 1)",
+    "config: x.yaml\n": "unknown setting config (in bad.yaml, line 1)",
+    "learner:\n  max_gradient_value: null\n": (
+        "learner.max_gradient_value was removed (in bad.yaml, line 2); use learner.max_gradient_no"
+    ),
+    # values
+    "env: 3\n": (
+        "env must be a mapping, such as env: {protocol: classic}, not 3 (in bad.yaml, line 1)"
+    ),
+    "env: [1]\n": "env must be a mapping",
+    "seed:\n  a: 1\n": "775,807, not {'a': 1} (in bad.yaml, line 1)",
+    "game: [Pong]\n": "game must be a text, not [Pong] (in bad.yaml, line 1)",
+    "game: 3\n": "game must be a text, not 3 (in bad.yaml, line 1)",
+    "seed:\n": "775,807, not null (in bad.yaml, line 1)",
+    "\n\nseed: abc\n": "775,807, not abc (in bad.yaml, line 3)",
+    "seed: true\n": "775,807, not true (in bad.yaml, line 1)",
+    "seed: 2.0\n": "775,807, not 2.0 (in bad.yaml, line 1)",
+    "replay:\n  gamma: true\n": "must be a number from 0 to 1, not true (in bad.yaml, line 2)",
+    "render: 1\n": "render must be true or false, not 1 (in bad.yaml, line 1)",
+    "render: maybe\n": "render must be true or false, not maybe (in bad.yaml, line 1)",
+    "device: tpu\n": "device must be auto, cpu or cuda, not tpu (in bad.yaml, line 1)",
+    "network:\n  mlp_units: [8, a]\n": "not [8, a] (in bad.yaml, line 2)",
+    "keep_checkpoints: 1.5\n": "a whole number above 0, or all, not 1.5 (in bad.yaml, line 1)",
+    "replay:\n  gamma: 2\n": "replay.gamma must be a number from 0 to 1, not 2 (in bad.yaml, line",
+    "replay:\n  gamma: .nan\n": "must be a number from 0 to 1, not nan (in bad.yaml, line 2)",
+    "checkpoint_minutes: .inf\n": "above 0, not inf (in bad.yaml, line 1)",
+    "learning_starts: 3\n": "learning_starts of 3 is too early: with 8 environments",
+    # no settings at all
+    "- seed\n": "bad.yaml holds a list, not a mapping of settings, such as seed: 1",
+    "seed\n": "bad.yaml holds a single value, not a mapping of settings",
+    "": "bad.yaml is empty; it should hold settings, such as seed: 1",
+    "# nothing\n": "bad.yaml is empty",
+    # not YAML
+    "seed: 1\nnetwork: [1\n": "bad.yaml, line 3 is not valid YAML",
+    "seed: 1\n\tthreads: 2\n": "bad.yaml, line 2 is not valid YAML",
+    "seed: 1\nthreads: 2: 3\n": "bad.yaml, line 2 is not valid YAML",
+    "seed: 1\nthreads: 3\nseed: 2\n": "bad.yaml, line 3 is not valid YAML: seed is set twice",
+    "env:\n  threads: 3\n  threads: 3\n": "line 3 is not valid YAML: threads is set twice",
+    "seed: &a 1\nthreads: *a\n": "bad.yaml, line 2 is not valid YAML: aliases are not allowed",
+    "seed: !!python/object/apply:os.system [exit]\n": "bad.yaml, line 1 is not valid YAML",
+    "seed: !!timestamp x\n": "bad.yaml is not valid YAML: a value does not fit its tag",
+    "game: 2020-13-45\n": "bad.yaml is not valid YAML",
+    "? [a]\n: 1\n": "bad.yaml, line 1 is not valid YAML",
+    "\x00\x01": "bad.yaml is not valid YAML",
+    "[" * 5000: "bad.yaml is not valid YAML",
+}
+
+
+@pytest.fixture
+def bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a file with a mistake goes."""
+    monkeypatch.chdir(tmp_path)
+    return Path("bad.yaml")
+
+
+@pytest.mark.parametrize("text", YAML, ids=lambda text: text[:40])
+def test_yaml(text: str, bad: Path) -> None:
+    bad.write_text(text)
+    said = refusal(TrainOptions, ["--config", "bad.yaml"])
+    assert YAML[text] in said
+    with pytest.raises(ConfigError) as caught:
+        load_config(bad)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_is_refused_with_the_new_one(old: str, bad: Path) -> None:
+    section, _, field = old.rpartition(".")
+    bad.write_text(f"{section}:\n  {field}: 1\n" if section else f"{field}: 1\n")
+    line = 2 if section else 1
+    said = refusal(TrainOptions, ["--config=bad.yaml"])
+    assert said == f"{old} is now {RENAMED[old]} (in bad.yaml, line {line})"
+
+
+def test_the_command_line_may_mend_a_file_that_contradicts_itself(bad: Path) -> None:
+    bad.write_text("num_envs: 64\nlearning_starts: 100\n")
+    said = refusal(TrainOptions, ["--config=bad.yaml"])
+    assert said.startswith("learning_starts of 100 is too early: with 64 environments")
+    assert said.endswith("(in bad.yaml, line 2)")
+    options = parse(TrainOptions, ["--config=bad.yaml", "--num-envs=8"])
+    assert options.settings.learning_starts == 100
+
+
+def test_yaml_in_another_encoding(bad: Path) -> None:
+    bad.write_bytes("game: Pöng".encode("latin-1"))
+    assert refusal(TrainOptions, ["--config=bad.yaml"]) == "bad.yaml is not UTF-8 text, so not YAML"
