@@ -35,6 +35,8 @@ class Environment:
         self._reseed_steps = reseed_steps
         self._action_dtype = np.min_scalar_type(self.spec.num_actions - 1)
         self._sent = False
+        self.progress: Progress = iter
+        """Displays the progress of ``load_state_dict``, which may take minutes."""
 
     def reset(self, seed: int, owner: str) -> TimeStep:
         """Start the first episodes, with seeds that only ``owner`` uses (see seeds.py)."""
@@ -108,13 +110,13 @@ class Environment:
             "actions": self._log.rows(),
         }
 
-    def load_state_dict(self, state: State, seed: int, owner: str, progress: Progress) -> TimeStep:
-        """Replay the recorded actions, and check that they lead to the saved time step.
+    def load_state_dict(self, state: State) -> None:
+        """Replay the recorded actions, and check that they lead to the saved time step. The
+        environments must have been reset with the seed and the owner of those that were saved.
 
         Raises:
             ValueError: the state is invalid here, or the replay led to a different time step.
         """
-        self._root = (seed, owner)
         self._count, self._age = state["count"].copy(), state["age"].copy()
         self._seed = state["seed"]
         actions: Array = state["actions"]
@@ -124,7 +126,7 @@ class Environment:
             raise ValueError("the recorded actions are not valid in this game")
         everyone = np.arange(self.num_envs)
         if self._count.min() < 0 or not np.array_equal(
-            self._seed, environment_seeds(seed, owner, everyone, self._count)
+            self._seed, environment_seeds(*self._root, everyone, self._count)
         ):
             raise ValueError("the emulators' seeds do not belong to this run")
         self._log = ActionLog(actions.astype(self._action_dtype))
@@ -132,7 +134,7 @@ class Environment:
         # once. One that was never reseeded is as old as the run: the initial reset seeds it.
         step = self._engine.reset(self._seed)
         begin = len(actions) - self._age  # [N]
-        for t in progress(range(len(actions))):
+        for t in self.progress(range(len(actions))):
             seed_now = np.where((begin == t) & (self._count > 0), self._seed, -1)
             self._engine.send(actions[t].astype(np.int64), seed_now)
             step = self._engine.receive()
@@ -145,7 +147,6 @@ class Environment:
         )
         if not all(np.array_equal(shown, saved) for shown, saved in pairs):
             raise ValueError("the emulators did not return to the saved screens")
-        return self.timestep
 
 
 class ActionLog:

@@ -1,7 +1,6 @@
-"""A run's folder: who may write in it, what it belongs to, when it must stop.
+"""A run's folder, ``checkpoints/<Game>/<config>-seed<seed>/``: one process at a time trains in it.
 
-``checkpoints/<Game>/<config>-seed<seed>/`` holds one run. One process at a time trains in it;
-readers need no permission.
+Readers need no lock.
 """
 
 import contextlib
@@ -18,38 +17,40 @@ log = logging.getLogger("dqn")
 
 
 class RunFolder:
-    """The folder, locked for this process until it ends, and its ``train.log``."""
+    """The folder, locked until it is closed or the process ends."""
 
     def __init__(self, path: Path) -> None:
-        """Make and lock the folder.
+        """Create and lock the folder.
 
         Raises:
             ConfigError: it cannot be written, or another process trains in it.
         """
         self.path = path
-        self._made: list[Path] = []
+        self._created: list[Path] = []
         self._lock = self._locked()
 
     def set_aside(self) -> Path | None:
-        """Rename the folder, if it holds anything, after the moment, and begin an empty one;
-        returns where the old run is."""
+        """Rename the folder, unless it is empty, and create a new one; returns where the old run
+        is."""
         if all(entry.name == ".lock" for entry in self.path.iterdir()):
             return None
-        moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-        aside = self.path.with_name(f"{self.path.name}.old-{moment}")
-        os.rename(self.path, aside)  # in one instant: half a run in either place helps nobody
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        aside = self.path.with_name(f"{self.path.name}.old-{now}")
+        os.rename(self.path, aside)  # atomic
         self._lock.close()
         (aside / ".lock").unlink(missing_ok=True)
         self._lock = self._locked()
         return aside
 
     def _locked(self) -> IO[str]:
-        elsewhere = "--checkpoints-dir names another place"
+        elsewhere = "choose another --checkpoints-dir"
         try:
-            self._made += [place for place in (self.path, *self.path.parents) if not place.exists()]
+            self._created += [
+                place for place in (self.path, *self.path.parents) if not place.exists()
+            ]
             self.path.mkdir(parents=True, exist_ok=True)
             links = [entry.name for entry in self.path.iterdir() if entry.is_symlink()]
-            if links:  # what is written through one changes a file of somebody else's
+            if links:  # writing through it would change a file elsewhere
                 raise ConfigError(f"{self.path}/{links[0]} is a link; a run's files are its own")
             lock = open(self.path / ".lock", "a+")  # noqa: SIM115  held until the process ends
         except OSError as error:
@@ -62,14 +63,14 @@ class RunFolder:
             owner = lock.read().strip() or "unknown"
             lock.close()
             raise ConfigError(
-                f"process {owner} is training in {self.path} already; stop it, or name another "
+                f"process {owner} is training in {self.path} already; stop it, or choose another "
                 "--seed, --config or --checkpoints-dir"
             ) from None
         except OSError as error:  # a network disk without locks
             lock.close()
             reason = error.strerror
             raise ConfigError(f"cannot lock {self.path}: {reason}; {elsewhere}") from None
-        if not _same_file(lock, self.path / ".lock"):  # just moved aside by another's --fresh
+        if not _same_file(lock, self.path / ".lock"):  # another process's --fresh moved it aside
             lock.close()
             return self._locked()
         lock.truncate(0)
@@ -78,12 +79,12 @@ class RunFolder:
         return lock
 
     def close(self) -> None:
-        """Let another process train here; a folder in which nothing came about goes again,
-        and those above it that were made for it."""
+        """Release the lock, and delete the folder if nothing was written in it, with the parent
+        folders created for it."""
         if [entry.name for entry in self.path.iterdir()] == [".lock"]:
             (self.path / ".lock").unlink()
-            with contextlib.suppress(OSError):  # another's run is in it meanwhile
-                for folder in self._made:
+            with contextlib.suppress(OSError):  # another run is in it by now
+                for folder in self._created:
                     folder.rmdir()
         self._lock.close()
 

@@ -1,4 +1,4 @@
-"""The process of a run: signals that ask it to stop, its clock, its log."""
+"""The process of a run: its stop signals, its clock and its log."""
 
 import contextlib
 import logging
@@ -21,14 +21,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM and SIGHUP as a question that the loop may ask at each step.
+    """Whether Ctrl-C, SIGTERM or SIGHUP was received; the loop asks at each step.
 
-    The first one asks to finish the step and save; a second Ctrl-C ends the process at once. What
-    the parent made us ignore (nohup: SIGHUP) stays ignored.
+    The first one lets the run finish its step and save; a second Ctrl-C ends the process at once.
+    Signals that the parent ignores (nohup: SIGHUP) stay ignored.
     """
 
     SAME_SECONDS = 0.5
-    """A parent that hands signals on (make, timeout) doubles one: so soon it is no second wish."""
+    """Ctrl-C within this time is the same one, forwarded by a parent such as make or timeout."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -42,7 +42,7 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            # Saved and on the way out: an impatient second one must not turn this into a crash.
+            # If stopped, everything is saved: another signal must not turn the exit into a crash.
             signal.signal(number, signal.SIG_IGN if self.received else handler)
 
     def __call__(self) -> bool:
@@ -51,7 +51,7 @@ class StopSignals:
 
     @property
     def exit_status(self) -> int:
-        """What the shell expects of a process ended by the signal: 128 + its number."""
+        """128 + the signal's number, as shells expect, or 0."""
         return 128 + self.received if self.received else 0
 
     def _receive(self, number: int, _: FrameType | None) -> None:
@@ -70,14 +70,14 @@ class StopSignals:
 
 
 class Clock:
-    """Says when so many minutes of wall time have passed since it last said so."""
+    """Is due once every so many minutes of wall time."""
 
     def __init__(self, minutes: float) -> None:
         self._seconds = 60 * minutes
         self._next = time.monotonic() + self._seconds
 
     def is_due(self) -> bool:
-        """Whether it is time; the next time counts from now."""
+        """Whether it is due; if so, the next interval starts now."""
         if time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + self._seconds
@@ -85,32 +85,31 @@ class Clock:
 
 
 class TerminalHandler(logging.Handler):
-    """Prints lines above the progress bar, never through it; a vanished terminal is ignored."""
+    """Prints lines above the progress bar; ignores a terminal that is gone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._vanished = sys.stderr is None  # as after 2>&-
+        self._is_gone = sys.stderr is None  # as after 2>&-
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line, unless the bar shows the same."""
-        if self._vanished or (getattr(record, "only_without_bar", False) and in_terminal()):
+        if self._is_gone or (getattr(record, "only_without_bar", False) and in_terminal()):
             return
         try:
             tqdm.write(self.format(record), file=sys.stderr)
         except (OSError, ValueError):
-            self._vanished = True
+            self._is_gone = True
 
 
 def log_to_terminal() -> None:
-    """Show the program's lines on stderr, where the bar is too."""
+    """Log to stderr, where the progress bar is too."""
     log.setLevel(logging.INFO)
     for handler in [handler for handler in log.handlers if isinstance(handler, TerminalHandler)]:
-        log.removeHandler(handler)  # the last run's terminal may have vanished, this one's has not
+        log.removeHandler(handler)  # the last run's terminal may be gone
     log.addHandler(TerminalHandler())
 
 
 class LogFile(logging.Handler):
-    """Writes lines with their times; what a full disk refuses comes later."""
+    """Writes lines with their times; if the disk is full, later."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -118,12 +117,11 @@ class LogFile(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
         self._journal.append(f"{self.format(record)}\n".encode(errors="replace"))
 
 
 def log_to_file(path: Path) -> logging.Handler:
-    """Keep the program's lines in ``train.log`` too."""
+    """Log to a file too."""
     handler = LogFile(path)
     log.addHandler(handler)
     return handler

@@ -8,51 +8,24 @@ import torch
 from tqdm import tqdm
 
 from dqn.config import Config, ConfigError
-from dqn.envs import Environment
 from dqn.storage.checkpoint import Checkpoints, newest_first, tidy
 from dqn.storage.manifest import CorruptCheckpoint, Manifest, read_manifest
 from dqn.storage.provenance import Provenance, as_text, versions
-from dqn.types import State
 
 log = logging.getLogger("dqn")
-
-SEED_OWNER = "training"
-"""Names the seeds of the training environments."""
 
 
 class StoppedEarly(Exception):
     """The run was asked to stop while it was being restored; nothing was changed."""
 
 
-class ReplayedEnvironment:
-    """The training environments as a part of a checkpoint: their recorded actions restore them."""
-
-    def __init__(self, environment: Environment, config: Config, stop: Callable[[], bool]) -> None:
-        self._environment = environment
-        self._config = config
-        self._stop = stop
-
-    def state_dict(self) -> State:
-        """The environments' own."""
-        return self._environment.state_dict()
-
-    def load_state_dict(self, state: State) -> None:
-        """Play the recorded actions again.
-
-        Raises:
-            ValueError: they do not lead to the saved screens.
-            StoppedEarly: the run was asked to stop.
-        """
-        seed = self._config.seed
-        self._environment.load_state_dict(state, seed, SEED_OWNER, self._with_progress)
-
-    def _with_progress(self, steps: Iterable[int]) -> Iterator[int]:
-        log.info("Restoring the emulators by replaying their recorded actions.")
-        num_envs = self._config.num_envs
-        for step in tqdm(steps, unit="step", unit_scale=num_envs, leave=False, disable=None):
-            if self._stop():
-                raise StoppedEarly
-            yield step
+def show_progress(steps: Iterable[int], num_envs: int, stop: Callable[[], bool]) -> Iterator[int]:
+    """Display the progress of replaying ``steps``, until ``stop``; raises StoppedEarly."""
+    log.info("Restoring the emulators by replaying their recorded actions.")
+    for step in tqdm(steps, unit="step", unit_scale=num_envs, leave=False, disable=None):
+        if stop():
+            raise StoppedEarly
+        yield step
 
 
 def resume(
@@ -85,7 +58,16 @@ def resume(
         for reason in damaged.values():
             log.warning("%s: continuing from the checkpoint before it.", reason)
         manifest.provenance.warn_of_differences(ours)
-        _restore(checkpoints, path, manifest, state)
+        try:
+            checkpoints.restore(state)
+        except StoppedEarly:
+            raise
+        except Exception as error:  # generators and emulators raise many kinds on invalid values
+            raise ConfigError(
+                f"{path} cannot be continued ({error}); it was saved with "
+                f"{as_text(manifest.provenance.versions)}, this is {as_text(versions())}; --fresh "
+                "moves the run aside and starts anew"
+            ) from error
         for corrupt in damaged:
             log.warning("%s is kept as %s.", corrupt, checkpoints.set_aside(corrupt).name)
         tidy(folder)
@@ -108,19 +90,6 @@ def is_finished(manifest: Manifest, config: Config) -> bool:
 def _has_converged(manifest: Manifest) -> bool:
     learner = manifest.state.get("learner")  # not checked yet
     return isinstance(learner, dict) and learner.get("converged") is True
-
-
-def _restore(checkpoints: Checkpoints, path: Path, manifest: Manifest, state: State) -> None:
-    try:
-        checkpoints.restore(state)
-    except StoppedEarly:
-        raise
-    except Exception as error:  # generators and emulators raise many kinds on invalid values
-        raise ConfigError(
-            f"{path} cannot be continued ({error}); it was saved with "
-            f"{as_text(manifest.provenance.versions)}, this is {as_text(versions())}; --fresh "
-            "moves the run aside and starts anew"
-        ) from error
 
 
 def _refuse_leftovers(folder: Path, reasons: list[str]) -> None:

@@ -22,7 +22,7 @@ from dqn.learning.interfaces import Agent, LearnerProtocol
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import Metrics
 from dqn.run.process import Clock
-from dqn.run.resume import SEED_OWNER, ReplayedEnvironment, is_finished, resume
+from dqn.run.resume import is_finished, resume, show_progress
 from dqn.schedule import due, epsilon
 from dqn.storage.checkpoint import Checkpoints, Stateful, newest_first
 from dqn.storage.files import replace_file
@@ -40,13 +40,10 @@ class RunStopped(Exception):
 class Session:
     """Every part of a run that has a state, and the pauses in its loop.
 
-    As a context manager it resumes or starts the run, opens its files, and closes everything.
-    ``stop`` says whether the run has been asked to stop; it is asked between steps and during
-    evaluations.
-
-    Raises:
-        ConfigError: on entry, if the folder holds a run that cannot be continued.
-        StoppedEarly: on entry, if asked to stop.
+    As a context manager it resumes or starts the run, opens its files, and closes everything; to
+    enter it raises what ``resume`` does. ``stop`` says whether the run has been asked to stop; it
+    is called between steps and during evaluations. Every method raises RunStopped if a loss, a
+    gradient or a weight was not finite.
     """
 
     def __init__(
@@ -70,13 +67,9 @@ class Session:
         self._provenance = make_provenance(config, spec, device)
         self._evaluated = 0  # the step of the last evaluation
         parts: dict[str, Stateful] = {
-            "environment": ReplayedEnvironment(agent.environment, config, stop),
-            "replay": agent.replay,
-            "learner": agent.learner,
-            "actor": agent.actor,
-            "metrics": self.metrics,
-            "session": self,
-        }
+            "environment": agent.environment, "replay": agent.replay, "learner": agent.learner,
+            "actor": agent.actor, "metrics": self.metrics, "session": self,
+        }  # fmt: skip
         self._checkpoints = Checkpoints(folder, config.keep_checkpoints, parts, agent.replay)
         self._clock = Clock(config.checkpoint_minutes)
         self._failed_saves = 0  # in a row
@@ -84,8 +77,12 @@ class Session:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.callback(self.agent.environment.close)
-            self.agent.environment.reset(self.config.seed, SEED_OWNER)
+            environment = self.agent.environment
+            stack.callback(environment.close)
+            environment.reset(self.config.seed, owner="training")
+            environment.progress = functools.partial(
+                show_progress, num_envs=self.config.num_envs, stop=self._stop
+            )
             manifest = resume(self.config, self._folder, self._checkpoints, self._provenance)
             if manifest:
                 self.step = manifest.step
@@ -94,9 +91,10 @@ class Session:
                 self.metrics.cut(manifest.lengths if manifest else {})
                 if not manifest and self.config.network.center:
                     self.agent.learner.center_on(self._held_out)
-                self._write_config()
-                updates = self.agent.learner.updates
-                self.metrics.open(self.step, updates, as_yaml(self.config))
+                text = as_yaml(self.config)
+                content = f"{self._provenance.as_comments()}{text}"
+                replace_file(self._folder / "config.yaml", content.encode())
+                self.metrics.open(self.step, self.agent.learner.updates, text)
                 stack.callback(self.metrics.close)
             self._exit = stack.pop_all()
         return self
@@ -120,21 +118,13 @@ class Session:
         return not at_end and not self._stop()
 
     def report(self) -> None:
-        """Write the numbers since the last report.
-
-        Raises:
-            RunStopped: the network is not finite.
-        """
+        """Write the numbers since the last report."""
         self._check_finite()
         fill, learner = self.agent.replay.fill, self.agent.learner
         self.metrics.report(self.step, epsilon(self.config, self.step), fill, learner)
 
     def evaluate(self) -> None:
-        """Play the evaluation's episodes, log them, and keep the model if it is the best so far.
-
-        Raises:
-            RunStopped: the network is not finite.
-        """
+        """Play the evaluation's episodes, log them, and keep the model if it is the best so far."""
         self._check_finite()
         if not newest_first(self._folder):
             self.save()  # so a best model without a checkpoint is always what is left of a run
@@ -163,11 +153,8 @@ class Session:
         self.metrics.exclude_time(time.monotonic() - began)
 
     def save(self) -> bool:
-        """Write a checkpoint of this step; returns whether that succeeded. It may fail once.
-
-        Raises:
-            RunStopped: it failed twice in a row, or the network is not finite.
-        """
+        """Write a checkpoint of this step; returns whether that succeeded. If it fails twice in a
+        row, RunStopped is raised."""
         self._check_finite()
         began = time.monotonic()
         try:
@@ -197,16 +184,6 @@ class Session:
     def _held_out(self) -> torch.Tensor:
         """States that a random player meets, ``[M, S, *frame]``."""
         return held_out_states(self.config)
-
-    def _write_config(self) -> None:
-        """Write config.yaml, with the run's provenance as comments."""
-        ours = self._provenance
-        lines = [
-            f"{key}: {getattr(ours, key)}" for key in ("game", "protocol", "device", "threads")
-        ]
-        lines += [f"{package} {number}" for package, number in ours.versions.items()]
-        text = "".join(f"# {line}\n" for line in lines) + as_yaml(self.config)
-        replace_file(self._folder / "config.yaml", text.encode())
 
     def _write_best(self) -> None:
         if self._best:

@@ -36,11 +36,7 @@ class FileDigest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of a meta.json.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
+    """The content of a meta.json; a value out of range is a ValueError."""
 
     step: int
     provenance: Provenance

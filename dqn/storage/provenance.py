@@ -19,11 +19,8 @@ log = logging.getLogger("dqn")
 
 @dataclass(frozen=True)
 class Provenance:
-    """The game and its shapes, then everything else that a run's bits depend on.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
+    """The game and its shapes, then everything else that a run's bits depend on; a value out of
+    range is a ValueError."""
 
     game: str
     protocol: str
@@ -39,6 +36,13 @@ class Provenance:
             raise ValueError("num_actions or stack_shape is out of range")
         if not all(type(number) is str for number in self.versions.values()):
             raise ValueError("versions are not strings")
+
+    def as_comments(self) -> str:
+        """Lines for the head of config.yaml."""
+        names = ("game", "protocol", "device", "threads")
+        lines = [f"{name}: {getattr(self, name)}" for name in names]
+        lines += [f"{package} {number}" for package, number in self.versions.items()]
+        return "".join(f"# {line}\n" for line in lines)
 
     def check_game(self, folder: Path, ours: "Provenance") -> None:
         """Refuse a checkpoint of another game.

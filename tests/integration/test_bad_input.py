@@ -159,7 +159,7 @@ def test_folder_that_not_even_root_can_write(
     Path("file").write_text("mine")
     said = refusal(capfd, ["--game=CartPole-v1", f"--checkpoints-dir={place}"])
     assert said.startswith(f"cannot write in {place}/CartPole-v1/dqn-seed1: ")
-    assert "--checkpoints-dir names another place" in said
+    assert "choose another --checkpoints-dir" in said
     assert Path("file").read_text() == "mine"
 
 

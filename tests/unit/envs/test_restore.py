@@ -23,10 +23,6 @@ from dqn.envs.environment import ActionLog
 from dqn.types import State, TimeStep
 
 
-def no_progress(loop: Iterable[int]) -> Iterable[int]:
-    return loop
-
-
 def critical_steps(stream: list[TimeStep], states: list[State]) -> list[int]:
     """The beginning; before any reseeding; an end followed by one, and either side of it; when some
     environments were reseeded and others never; the end."""
@@ -51,9 +47,10 @@ def check_restoring(
     at = critical_steps(stream, states)
     for t in [at[i] for i in chosen]:
         restored = make(config, num_envs)
-        now = restored.load_state_dict(states[t], 5, "train", no_progress)
+        restored.reset(5, "train")
+        restored.load_state_dict(states[t])
         assert_same_stream(
-            [now, *play(restored, actions[t : t + later])], stream[t : t + later + 1]
+            [restored.timestep, *play(restored, actions[t : t + later])], stream[t : t + later + 1]
         )
         restored.close()
 
@@ -101,7 +98,8 @@ def test_later_steps_do_not_change_a_state() -> None:
     state = environment.state_dict()
     kept = copy.deepcopy(state)
     play(environment, random_actions(environment, 200))
-    other.load_state_dict(state, 1, "x", no_progress)
+    other.reset(1, "x")
+    other.load_state_dict(state)
     play(other, random_actions(other, 200))
     assert_same_step(TimeStep(**state.pop("timestep")), TimeStep(**kept.pop("timestep")), "now")
     for name, value in kept.items():
@@ -181,6 +179,7 @@ def test_a_state_that_replays_differently_is_refused(game: str, what: str) -> No
         state["actions"] = (state["actions"] + 1) % environment.spec.num_actions
     else:
         state[what] = state[what] + 1
+    restored.reset(1, "x")
     with pytest.raises(ValueError, match="seeds" if what == "seed" else "did not return"):
-        restored.load_state_dict(state, 1, "x", no_progress)
+        restored.load_state_dict(state)
     restored.close()
