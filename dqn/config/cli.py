@@ -3,8 +3,6 @@ and both over the defaults."""
 
 import dataclasses
 import difflib
-import shutil
-import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_origin
@@ -16,12 +14,12 @@ from dqn.config.fields import (
     SettingError,
     hints,
     in_words,
-    metavar,
     shown,
     text_metavar,
 )
+from dqn.config.help import Option, as_typed, help_text, options_of, prefix_of
 from dqn.config.schema import Config, flatten
-from dqn.config.yaml_file import PRESETS, parse_yaml, read_mapping
+from dqn.config.yaml_file import parse_yaml, read_mapping
 
 SHORT = {"keep": "keep_checkpoints"}
 """Other spellings on the command line."""
@@ -45,15 +43,6 @@ class Given(NamedTuple):
     value: Any
     where: str = ""
     """`` (in FILE, line 3)``; empty on the command line."""
-
-
-class Option(NamedTuple):
-    """One option of a command."""
-
-    hint: Any
-    default: Any
-    meaning: str
-    section: str
 
 
 def parse(kind: type[Options], arguments: list[str]) -> Options:
@@ -94,44 +83,6 @@ def as_yaml(config: Config) -> str:
         place = tree.setdefault(section, {}) if section else tree
         place[field] = list(value) if isinstance(value, tuple) else value
     return yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
-
-
-def options_of(kind: Any, prefix: str = "") -> dict[str, Option]:
-    """Every option of a class by its name in YAML: ``replay.n_step``."""
-    options: dict[str, Option] = {}
-    section = "Options" if hasattr(kind, "usage") else kind.__doc__
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(field.default):
-            options |= options_of(type(field.default), _inner(prefix, field.name))
-        elif field.name != "run":
-            hint, meaning = (
-                hints(kind)[field.name],
-                kind.__pydantic_fields__[field.name].description,
-            )
-            options[prefix + field.name] = Option(hint, field.default, meaning, section)
-    return options
-
-
-def help_text(kind: Any) -> str:
-    """What ``--help`` prints."""
-    width = min(shutil.get_terminal_size().columns, 100)
-    paragraph = textwrap.TextWrapper(width)
-    meaning = textwrap.TextWrapper(width, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    lines = [f"usage: {kind.usage}", "", paragraph.fill(" ".join(kind.__doc__.split()))]
-    options = options_of(kind)
-    if "config" in options:
-        presets = ", ".join(path.stem for path in sorted(PRESETS.glob("*.yaml")))
-        lines += ["", paragraph.fill(f"Presets in {PRESETS.name}/: {presets}.")]
-    section = ""
-    for name, option in options.items():
-        if option.section != section:
-            section = option.section
-            lines += ["", f"{section}:"]
-        unset = not option.default and text_metavar(option.hint)
-        default = "" if unset else f" (default {shown(option.default)})"
-        lines.append(f"  {_typed(name)} {metavar(option.hint)}{default}")
-        lines.append(meaning.fill(option.meaning))
-    return "\n".join(lines)
 
 
 def _split(
@@ -229,7 +180,7 @@ def _make(kind: Callable[..., Options], given: dict[str, Given], prefix: str = "
     for field in dataclasses.fields(cast(Any, kind)):
         name = prefix + field.name
         if dataclasses.is_dataclass(field.default):
-            inner = _inner(prefix, field.name)
+            inner = prefix_of(prefix, field.name)
             values[field.name] = _make(type(field.default), given, inner)
         elif name in given:
             value = given[name].value
@@ -240,22 +191,13 @@ def _make(kind: Callable[..., Options], given: dict[str, Given], prefix: str = "
         source = given.get(error.name)
         if source is None:
             raise
-        name = error.name if source.where else _typed(error.name)
+        name = error.name if source.where else as_typed(error.name)
         raise ConfigError(f"{name} {error.problem}{source.where}") from None
-
-
-def _inner(prefix: str, field: str) -> str:
-    """Prefix of a section's settings; ``settings`` is the Config among a command's options."""
-    return "" if field == "settings" else f"{prefix}{field}."
-
-
-def _typed(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _unknown(name: str, known: Iterable[str], written: str, where: str = "") -> str:
     """What to say of a name that is no setting's, and which one was meant by it."""
-    spell = str if written == name else _typed
+    spell = str if written == name else as_typed
     if name in RENAMED:
         return f"{written} is now {spell(RENAMED[name])}{where}"
     if name in REPLACED:

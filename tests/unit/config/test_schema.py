@@ -25,7 +25,8 @@ from dqn.config import (
     differing_fields,
     flatten,
 )
-from dqn.config.cli import as_yaml, load_config, options_of
+from dqn.config.cli import as_yaml, load_config
+from dqn.config.help import options_of
 from dqn.config.rules import USED_WITH
 from dqn.envs import atari
 
