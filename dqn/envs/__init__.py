@@ -8,11 +8,11 @@ from dqn.envs.gymnasium import GymnasiumEngine, make_one
 from dqn.envs.maze import MAZE
 from dqn.envs.names import atari_rom, display_name, gymnasium_id, is_atari, resolve_game
 from dqn.envs.screen import ScreenEnvironment
-from dqn.envs.shaping import check_cartpole, shape_cartpole
+from dqn.envs.shaping import cartpole_reward, check_cartpole
 
 __all__ = [
-    "MAZE", "Environment", "ScreenEnvironment", "Spec", "check_cartpole", "display_name",
-    "gymnasium_id", "is_atari", "make", "resolve_game", "shape_cartpole",
+    "MAZE", "Environment", "ScreenEnvironment", "Spec", "cartpole_reward", "check_cartpole",
+    "display_name", "gymnasium_id", "is_atari", "make", "resolve_game",
 ]  # fmt: skip
 
 

@@ -9,11 +9,12 @@ bit. So a checkpoint needs only the actions since then, one byte each, and resee
 end of an episode after ``reseed_steps`` bounds their number.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from dqn.envs.engine import Engine
+from dqn.envs.engine import Engine, EngineStep
 from dqn.seeds import environment_seeds
 from dqn.types import I64, Array, Bool, State, TimeStep
 
@@ -44,19 +45,11 @@ class Environment:
         self._count = np.zeros(self.num_envs, np.int64)  # reseeds of each environment so far
         self._seed = environment_seeds(seed, owner, np.arange(self.num_envs), self._count)
         self._age = np.zeros(self.num_envs, np.int64)  # steps since it was last seeded
-        self._log = ActionLog(np.empty((0, self.num_envs), self._action_dtype))
-        step = self._engine.reset(self._seed)
+        self._actions: deque[Array] = deque()  # of the last max(age) steps, [N] each
+        self._lives = np.zeros(self.num_envs, np.int64)
         shape = (self.num_envs, self.spec.stack, *self.spec.frame_shape)
-        first = np.ones(self.num_envs, bool)
-        self.timestep = TimeStep(
-            stack=_push(np.zeros(shape, self.spec.frame_dtype), first, step.frame),
-            reward=step.reward,
-            first=first,
-            last=np.zeros(self.num_envs, bool),
-            terminal=np.zeros(self.num_envs, bool),
-        )
-        self._lives = step.lives
-        return self.timestep
+        blank = np.zeros(shape, self.spec.frame_dtype)
+        return self._interpret(self._engine.reset(self._seed), blank, np.ones(self.num_envs, bool))
 
     def send(self, action: I64) -> None:
         """Start a step with ``action [N]``; the emulators run on until ``receive``."""
@@ -70,9 +63,10 @@ class Environment:
             seed[due] = environment_seeds(*self._root, np.flatnonzero(due), self._count[due])
             self._seed = np.where(due, seed, self._seed)
             self._age[due] = 0
-        self._log.append(action)
+        self._actions.append(action.astype(self._action_dtype))
         self._age += 1
-        self._log.keep_last(int(self._age.max()))
+        while len(self._actions) > self._age.max():
+            self._actions.popleft()
         self._engine.send(action, seed)
         self._sent = True
 
@@ -80,18 +74,7 @@ class Environment:
         """Wait for the step, and return it."""
         assert self._sent, "receive without send"
         self._sent = False
-        step = self._engine.receive()
-        first = self.timestep.last
-        life_lost = self._life_loss_is_terminal & (step.lives < self._lives)
-        self.timestep = TimeStep(
-            stack=_push(self.timestep.stack, first, step.frame),
-            reward=step.reward,
-            first=first,
-            last=step.terminated | step.truncated,
-            terminal=step.terminated | (life_lost & ~first),
-        )
-        self._lives = step.lives
-        return self.timestep
+        return self._interpret(self._engine.receive(), self.timestep.stack, self.timestep.last)
 
     def close(self) -> None:
         """Release the engine's threads and windows."""
@@ -107,7 +90,7 @@ class Environment:
             "count": self._count.copy(),
             "seed": self._seed,
             "age": self._age.copy(),
-            "actions": self._log.rows(),
+            "actions": np.array(self._actions, self._action_dtype).reshape(-1, self.num_envs),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -129,7 +112,7 @@ class Environment:
             self._seed, environment_seeds(*self._root, everyone, self._count)
         ):
             raise ValueError("the emulators' seeds do not belong to this run")
-        self._log = ActionLog(actions.astype(self._action_dtype))
+        self._actions = deque(actions.astype(self._action_dtype))
         # All environments step together, each seeded at the step that makes them all finish at
         # once. One that was never reseeded is as old as the run: the initial reset seeds it.
         step = self._engine.reset(self._seed)
@@ -148,32 +131,18 @@ class Environment:
         if not all(np.array_equal(shown, saved) for shown, saved in pairs):
             raise ValueError("the emulators did not return to the saved screens")
 
-
-class ActionLog:
-    """The actions of the latest steps, oldest first, in a buffer that grows as needed."""
-
-    def __init__(self, rows: Array) -> None:
-        self._rows = rows
-        self._begin, self._end = 0, len(rows)
-
-    def append(self, action: I64) -> None:
-        """Add the actions ``[N]`` of a step."""
-        if self._end == len(self._rows):
-            kept = self.rows()
-            self._rows = np.empty((2 * len(kept) + 1024, kept.shape[1]), kept.dtype)
-            self._rows[: len(kept)] = kept
-            self._begin, self._end = 0, len(kept)
-        self._rows[self._end] = action
-        self._end += 1
-
-    def keep_last(self, count: int) -> None:
-        """Drop all but the last ``count`` steps."""
-        assert count <= self._end - self._begin, (count, self._end - self._begin)
-        self._begin = self._end - count
-
-    def rows(self) -> Array:
-        """The actions of the L steps kept, ``[L, N]``."""
-        return self._rows[self._begin : self._end]
+    def _interpret(self, step: EngineStep, stack: Array, first: Bool) -> TimeStep:
+        """The time step after ``stack``; ``first [N]`` are those that start an episode."""
+        life_lost = self._life_loss_is_terminal & (step.lives < self._lives)
+        self.timestep = TimeStep(
+            stack=_push(stack, first, step.frame),
+            reward=step.reward,
+            first=first,
+            last=step.terminated | step.truncated,
+            terminal=step.terminated | (life_lost & ~first),
+        )
+        self._lives = step.lives
+        return self.timestep
 
 
 def _push(stack: Array, first: Bool, frame: Array) -> Array:

@@ -100,15 +100,12 @@ def walls() -> list[tuple[tuple[int, int], tuple[int, int]]]:
     found = []
     for cell in range(CELLS):
         row, column = divmod(cell, SIDE)
-        if column + 1 < SIDE and not _connected(cell, "right", "left"):
-            found.append(((column + 1, row), (column + 1, row + 1)))
-        if row + 1 < SIDE and not _connected(cell, "down", "up"):
-            found.append(((column, row + 1), (column + 1, row + 1)))
+        corner = (column + 1, row + 1)
+        if column + 1 < SIDE and "right" not in MOVES[cell] and "left" not in MOVES[cell + 1]:
+            found.append(((column + 1, row), corner))
+        if row + 1 < SIDE and "down" not in MOVES[cell] and "up" not in MOVES[cell + SIDE]:
+            found.append(((column, row + 1), corner))
     return found
-
-
-def _connected(cell: int, there: str, back: str) -> bool:
-    return there in MOVES[cell] or back in MOVES[cell + ACTIONS[there]]
 
 
 def _map() -> Array:

@@ -26,11 +26,11 @@ def check_cartpole(spec: Spec) -> None:
         raise ConfigError(f"replay.shape_reward cartpole is for CartPole, not {spec.game}")
 
 
-def shape_cartpole(timestep: TimeStep) -> TimeStep:
-    """Replace the reward by ``(2.4 - |x|) / 2.4 - .8 + (limit - |angle|) / limit - .5``: .7 upright
-    in the middle, -1.3 at worst. The first time step of an episode has reward 0, as always."""
+def cartpole_reward(timestep: TimeStep) -> F32:
+    """The shaped reward ``(2.4 - |x|) / 2.4 - .8 + (limit - |angle|) / limit - .5``, ``[N]``: .7
+    upright in the middle, -1.3 at worst, 0 at the first time step of an episode, as always."""
     x, angle = timestep.stack[:, -1, 0], timestep.stack[:, -1, 2]
     near = (MAX_POSITION - np.abs(x)) / MAX_POSITION - 0.8
     upright = (MAX_ANGLE - np.abs(angle)) / MAX_ANGLE - 0.5
     reward: F32 = np.where(timestep.first, 0, near + upright).astype(np.float32)
-    return timestep._replace(reward=reward)
+    return reward

@@ -122,7 +122,7 @@ def _make_reward(config: Config, spec: envs.Spec) -> Callable[[TimeStep], F32]:
         envs.check_cartpole(spec)
 
     def reward(timestep: TimeStep) -> F32:
-        value = envs.shape_cartpole(timestep).reward if shaped else timestep.reward
+        value = envs.cartpole_reward(timestep) if shaped else timestep.reward
         return value.clip(-1, 1) if clip else value
 
     return reward

@@ -52,7 +52,7 @@ def make_agent(config: Config, device: torch.device) -> Agent[BaseLearner]:
     environment = envs.make(config, config.num_envs)
     model = make_model(config, environment.spec, device)
     replay = make_replay(config, environment.spec, torch_generator(config.seed, "replay"))
-    learner = make_learner(config, model, replay)
+    learner = _make_learner(config, model, replay)
     generator = numpy_generator(config.seed, "actor")
     actor: Policy
     if isinstance(model, PolicyTable | PolicyNetwork):
@@ -62,8 +62,7 @@ def make_agent(config: Config, device: torch.device) -> Agent[BaseLearner]:
     return Agent(environment, replay, model, learner, actor, learner.learn)
 
 
-def make_learner(config: Config, model: Model, replay: Replay) -> BaseLearner:
-    """The learner of a config's method for its model."""
+def _make_learner(config: Config, model: Model, replay: Replay) -> BaseLearner:
     rate, gamma = config.optimizer.learning_rate, config.replay.gamma
     if isinstance(model, PolicyNetwork):
         return ReinforceLearner(model, replay, gamma, config.optimizer)

@@ -1,9 +1,13 @@
-"""The base class of the learners in this package."""
+"""The base classes of the learners in this package."""
+
+from abc import abstractmethod
 
 import torch
 
 from dqn.learning.interfaces import Model
 from dqn.learning.nonfinite import NonFiniteGuard
+from dqn.replay.buffer import Replay
+from dqn.tabular.rows import Episode, EpisodeReader
 from dqn.types import State
 
 
@@ -58,3 +62,30 @@ class BaseLearner:
         self._model.load_state_dict(state["online"])
         self.updates, self.converged = state["updates"], state["converged"]
         self._sums, self._summed = dict(state["sums"]), state["summed"]
+
+
+class EpisodicLearner(BaseLearner):
+    """Learns from whole episodes, each once, after it has ended."""
+
+    def __init__(
+        self, model: Model, replay: Replay, metrics: tuple[str, ...], learning_rate: float
+    ) -> None:
+        super().__init__(model, metrics, learning_rate)
+        self._episodes = EpisodeReader(replay)
+
+    def learn(self, updates: int) -> None:
+        """Learn from the episodes that ended since the last call, unless no update is due."""
+        if updates:
+            for episode in self._episodes.finished():
+                self.learn_from(episode)
+
+    @abstractmethod
+    def learn_from(self, episode: Episode) -> None:
+        """Make one update."""
+
+    def state_dict(self) -> State:
+        return super().state_dict() | {"episodes": self._episodes.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self._episodes.load_state_dict(state["episodes"])

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -86,12 +86,8 @@ def _draw_states(figure: "Figure", entries: F64, what: str) -> None:
     never_updated = ~entries.any(1)
     greatest = np.ma.array(entries.max(1), mask=never_updated).reshape(height, -1)
     best = np.ma.array(entries.argmax(1), mask=never_updated).reshape(height, -1)
-    left, right = figure.subplots(1, 2)
-    panels: tuple[tuple[Any, Any, str], ...] = (
-        (left, greatest, f"greatest {what}"),
-        (right, best, "its action"),
-    )
-    for axes, values, title in panels:
+    panels = ((greatest, f"greatest {what}"), (best, "its action"))
+    for axes, (values, title) in zip(figure.subplots(1, 2), panels, strict=True):
         image = axes.imshow(values, cmap="viridis", interpolation="nearest")
         figure.colorbar(image, ax=axes)
         axes.set_title(f"{title} (white: never tried)")

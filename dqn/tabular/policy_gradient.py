@@ -3,10 +3,10 @@
 import numpy as np
 
 from dqn.replay.buffer import Replay
-from dqn.tabular.learner import BaseLearner
-from dqn.tabular.rows import EpisodeReader
+from dqn.tabular.learner import EpisodicLearner
+from dqn.tabular.rows import Episode
 from dqn.tabular.table import PolicyTable
-from dqn.types import F64, I64, State
+from dqn.types import F64, I64
 
 
 def gradient(probabilities: F64, state: I64, action: I64) -> F64:
@@ -23,7 +23,7 @@ def gradient(probabilities: F64, state: I64, action: I64) -> F64:
     return ascent
 
 
-class PolicyGradientLearner(BaseLearner):
+class PolicyGradientLearner(EpisodicLearner):
     """One step of gradient ascent for each path that reached the goal."""
 
     def __init__(
@@ -31,30 +31,18 @@ class PolicyGradientLearner(BaseLearner):
     ) -> None:
         """It has converged when the probabilities change by less than ``policy_change`` in an
         update, summed over the table."""
-        super().__init__(table, ("loss", "policy_change"), learning_rate)
+        super().__init__(table, replay, ("loss", "policy_change"), learning_rate)
         self._table = table
-        self._episodes = EpisodeReader(replay)
         self._policy_change = policy_change
 
-    def learn(self, updates: int) -> None:
-        """Learn from the episodes that ended since the last call, unless no update is due."""
-        if not updates:
+    def learn_from(self, episode: Episode) -> None:
+        # A truncated episode did not reach the goal, and its length is only the time limit.
+        if not episode.terminal or self.converged:
             return
-        for episode in self._episodes.finished():
-            # A truncated episode did not reach the goal, and its length is only the time limit.
-            if not episode.terminal or self.converged:
-                continue
-            state, before = self._table.states.index(episode.stack), self._table.probabilities()
-            step = gradient(before, state, episode.action)
-            self._table.entries += self.learning_rate * step
-            change = float(np.abs(self._table.probabilities() - before).sum())
-            loss = float(-np.log(before[state, episode.action]).mean())
-            self.count({"loss": loss, "policy_change": change})
-            self.converged = change < self._policy_change
-
-    def state_dict(self) -> State:
-        return super().state_dict() | {"episodes": self._episodes.state_dict()}
-
-    def load_state_dict(self, state: State) -> None:
-        super().load_state_dict(state)
-        self._episodes.load_state_dict(state["episodes"])
+        state, before = self._table.states.index(episode.stack), self._table.probabilities()
+        step = gradient(before, state, episode.action)
+        self._table.entries += self.learning_rate * step
+        change = float(np.abs(self._table.probabilities() - before).sum())
+        loss = float(-np.log(before[state, episode.action]).mean())
+        self.count({"loss": loss, "policy_change": change})
+        self.converged = change < self._policy_change

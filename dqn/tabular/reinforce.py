@@ -10,9 +10,9 @@ from dqn.learning.interfaces import Policy
 from dqn.learning.optimizers import make_optimizer
 from dqn.networks.q_network import QNetwork
 from dqn.replay.buffer import Replay
-from dqn.tabular.learner import BaseLearner
+from dqn.tabular.learner import EpisodicLearner
 from dqn.tabular.policies import EpsilonGreedy
-from dqn.tabular.rows import Episode, EpisodeReader
+from dqn.tabular.rows import Episode
 from dqn.types import F64, Array, State
 
 
@@ -68,7 +68,7 @@ def normalized(returns: F64) -> F64:
     return scaled
 
 
-class ReinforceLearner(BaseLearner):
+class ReinforceLearner(EpisodicLearner):
     """One optimizer step per episode on the mean of ``- log pi(a|s) * return to go``: Williams
     1992, equation 11. Normalizing the returns provides a baseline and a scale."""
 
@@ -76,39 +76,29 @@ class ReinforceLearner(BaseLearner):
         self, policy: PolicyNetwork, replay: Replay, gamma: float, optimizer: OptimizerConfig
     ) -> None:
         self._optimizer = make_optimizer(optimizer, policy.network)
-        super().__init__(policy, ("loss", "gradient_norm"), optimizer.learning_rate)
+        super().__init__(policy, replay, ("loss", "gradient_norm"), optimizer.learning_rate)
         self._policy = policy
-        self._episodes = EpisodeReader(replay)
         self._gamma = gamma
 
-    def learn(self, updates: int) -> None:
-        """Learn from the episodes that ended since the last call, unless no update is due."""
-        if not updates:
-            return
-        for episode in self._episodes.finished():
-            advantage = torch.from_numpy(normalized(returns_to_go(episode, self._gamma))).float()
-            log_probabilities = self._policy.logits(episode.stack).log_softmax(1)  # [L, A]
-            action = torch.from_numpy(episode.action)
-            chosen = log_probabilities.gather(1, action[:, None]).squeeze(1)
-            loss = -(advantage * chosen).mean()
-            self._policy.network.zero_grad()
-            loss.backward()
-            gradients = [p.grad for p in self._policy.network.parameters() if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
-            self._optimizer.step(torch.tensor(self.learning_rate))
-            self.count({"loss": loss.item(), "gradient_norm": norm.item()})
+    def learn_from(self, episode: Episode) -> None:
+        advantage = torch.from_numpy(normalized(returns_to_go(episode, self._gamma))).float()
+        log_probabilities = self._policy.logits(episode.stack).log_softmax(1)  # [L, A]
+        action = torch.from_numpy(episode.action)[:, None]
+        loss = -(advantage * log_probabilities.gather(1, action).squeeze(1)).mean()
+        self._policy.network.zero_grad()
+        loss.backward()
+        gradients = [p.grad for p in self._policy.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self._optimizer.step(torch.tensor(self.learning_rate))
+        self.count({"loss": loss.item(), "gradient_norm": norm.item()})
 
     def center_on(self, states: torch.Tensor) -> None:
         """Make the network subtract the mean of ``states [M, S, *frame]`` from its input."""
         self._policy.network.center_on(states)
 
     def state_dict(self) -> State:
-        return super().state_dict() | {
-            "optimizer": self._optimizer.state_dict(),
-            "episodes": self._episodes.state_dict(),
-        }
+        return super().state_dict() | {"optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self._optimizer.load_state_dict(state["optimizer"])
-        self._episodes.load_state_dict(state["episodes"])

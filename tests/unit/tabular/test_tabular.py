@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dqn.config import ReplayConfig
-from dqn.envs.shaping import MAX_ANGLE, shape_cartpole
+from dqn.envs.shaping import MAX_ANGLE, cartpole_reward
 from dqn.replay.buffer import Replay
 from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
 from dqn.tabular.policies import EpsilonGreedy, Softmax
@@ -193,5 +193,5 @@ def test_shaped_reward_by_hand() -> None:
     no = np.zeros(4, bool)
     first = np.array([False, False, False, True])
     step = TimeStep(observed[:, None].astype(np.float32), np.ones(4, np.float32), first, no, no)
-    np.testing.assert_allclose(shape_cartpole(step).reward, [0.7, -0.3, -0.3, 0], atol=1e-6)
+    np.testing.assert_allclose(cartpole_reward(step), [0.7, -0.3, -0.3, 0], atol=1e-6)
     np.testing.assert_array_equal(step.reward, 1)
