@@ -17,9 +17,6 @@ from dqn.types import I64, Array
 Work = Callable[[], None]
 """Reads and writes tensors whose addresses never change."""
 
-Generators = Sequence[torch.Generator]
-"""The device's generators that the work draws from."""
-
 WARM_UPS = 3
 """Eager calls before the first capture; libraries initialise themselves at first use."""
 
@@ -37,9 +34,10 @@ class Eager:
 
 
 class CudaGraphed:
-    """As ``Eager``, with one CUDA graph for each number of times it is called with."""
+    """As ``Eager``, by one CUDA graph for each number of times asked for. ``generators`` are those
+    that the work draws from."""
 
-    def __init__(self, work: Work, generators: Generators) -> None:
+    def __init__(self, work: Work, generators: Sequence[torch.Generator]) -> None:
         self._eager = Eager(work)
         self._generators = generators
         self._calls = 0
@@ -62,7 +60,9 @@ class CudaGraphedGreedy:
     """``Greedy`` as a CUDA graph. It reads the stacks from the replay memory on the device, where
     the pending time step has been added, so that each frame is uploaded once."""
 
-    def __init__(self, q_values: QValues, replay: Replay, generators: Generators) -> None:
+    def __init__(
+        self, q_values: QValues, replay: Replay, generators: Sequence[torch.Generator]
+    ) -> None:
         self._q_values = q_values
         self._replay = replay
         n, device = replay.num_envs, replay.device
@@ -97,7 +97,7 @@ def on_side_stream(work: Work) -> None:
     current.wait_stream(side)
 
 
-def capture(work: Work, generators: Generators) -> Work:
+def capture(work: Work, generators: Sequence[torch.Generator]) -> Work:
     """Record the kernels of ``work`` without running them; returns the function that launches them.
     Every launch advances the generators as running ``work`` would."""
     graph = torch.cuda.CUDAGraph()

@@ -66,13 +66,9 @@ def make_model(config: Config, spec: envs.Spec, device: torch.device) -> QModel:
 def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ValueDistribution]:
     """The untrained network of a config and game, on the CPU, and its return distribution."""
     values = make_values(config.values, config.learner)
+    shape, rng = (spec.stack, *spec.frame_shape), torch_generator(config.seed, "network")
     network = make_network(
-        config.network,
-        config.values,
-        (spec.stack, *spec.frame_shape),
-        spec.num_actions,
-        values.num_outputs,
-        torch_generator(config.seed, "network"),
+        config.network, config.values, shape, spec.num_actions, values.num_outputs, rng
     )
     return network, values
 

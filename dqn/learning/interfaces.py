@@ -28,15 +28,11 @@ class Policy(Protocol):
     def act(self, stack: Array, epsilon: float | F64) -> I64:
         """Actions ``[N]`` for ``stack [N, S, *frame]``; each is random with probability
         ``epsilon``, a number or ``[N]``."""
-        ...
 
     def state_dict(self) -> State:
         """What later actions depend on besides the model."""
-        ...
 
-    def load_state_dict(self, state: State) -> None:
-        """Restore a ``state_dict``."""
-        ...
+    def load_state_dict(self, state: State) -> None: ...
 
 
 MakePolicy = Callable[[np.random.Generator], Policy]
@@ -49,11 +45,9 @@ class Model(Protocol):
     @property
     def q_values(self) -> QValues | None:
         """Its action values; None if it has preferences instead."""
-        ...
 
     def make_policy(self, generator: np.random.Generator) -> Policy:
         """The policy to evaluate."""
-        ...
 
     def draw(self, folder: Path) -> None:
         """Write a picture of the model into a run's folder, if it can be drawn.
@@ -61,15 +55,11 @@ class Model(Protocol):
         Raises:
             OSError: it cannot be written.
         """
-        ...
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The tensors of ``model.safetensors``."""
-        ...
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Restore a ``state_dict``; shapes and dtypes must be the same."""
-        ...
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None: ...
 
 
 MakeModel = Callable[[Config, envs.Spec, torch.device], Model]
@@ -84,36 +74,27 @@ class LearnerProtocol(Protocol):
     @property
     def updates(self) -> int:
         """Updates made so far."""
-        ...
 
     @property
     def converged(self) -> bool:
         """Whether further learning would change nothing, which ends the run."""
-        ...
 
     def sync_target(self) -> None:
         """Update the target network, if there is one."""
-        ...
 
     def center_on(self, states: torch.Tensor) -> None:
         """Subtract the mean of ``states [M, S, *frame]`` from every input (``network.center``)."""
-        ...
 
     def pop_means(self) -> dict[str, float | None]:
         """Mean of each metric, ``loss`` among them, over the updates since the last call."""
-        ...
 
     def finite(self) -> bool:
         """Whether all losses, gradients and weights have been finite."""
-        ...
 
     def state_dict(self) -> State:
         """Everything learned, with the model under ``online``."""
-        ...
 
-    def load_state_dict(self, state: State) -> None:
-        """Restore a ``state_dict``."""
-        ...
+    def load_state_dict(self, state: State) -> None: ...
 
 
 Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)

@@ -18,12 +18,13 @@ from dqn.learning.values import BootstrapInputs, ValueDistribution
 from dqn.networks.q_network import QNetwork
 from dqn.types import Batch, State
 
-METRICS = ("loss", "td_error", "gradient_norm")
-"""Summed over the updates, in this order."""
+METRICS = ("loss", "td_error", "gradient_norm")  # summed over the updates, in this order
 
 
 class Learner:
     """Online network, target network and optimizer."""
+
+    converged = False
 
     def __init__(
         self,
@@ -55,10 +56,6 @@ class Learner:
         """Sums of METRICS over the ``summed`` updates since ``pop_means``."""
         self._summed = torch.zeros((), dtype=torch.int64, device=device)
         self.nonfinite = NonFiniteGuard(device)
-
-    @property
-    def converged(self) -> bool:
-        return False
 
     def acting_q_values(self, state: torch.Tensor) -> torch.Tensor:
         """The online network's q-values ``[B, A]`` for training, with noise if it is noisy."""

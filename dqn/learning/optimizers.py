@@ -75,21 +75,12 @@ class Adam(Optimizer):
     @torch.no_grad()
     def step(self, rate: torch.Tensor) -> None:
         self._steps += 1
+        steps = [self._steps] * len(self._parameters)
         torch._fused_adam_(
-            self._parameters,
-            self._gradients(),
-            self._mean,
-            self._square,
-            [],
-            [self._steps] * len(self._parameters),
-            lr=rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=self._epsilon,
-            amsgrad=False,
-            maximize=False,
-        )
+            self._parameters, self._gradients(), self._mean, self._square, [], steps,
+            lr=rate, beta1=0.9, beta2=0.999, eps=self._epsilon,
+            weight_decay=0.0, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
 
 class NatureRMSprop(Optimizer):

@@ -60,11 +60,7 @@ class ValueDistribution(ABC):
 
     @abstractmethod
     def loss(
-        self,
-        z: torch.Tensor,
-        taus: torch.Tensor | None,
-        action: torch.Tensor,
-        target: torch.Tensor,
+        self, z: torch.Tensor, taus: torch.Tensor | None, action: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss ``[B]`` and priority ``[B]`` of ``z [B, A, K]``, evaluated at ``taus [B, K]`` if the
         network takes any, at ``action [B]``."""
@@ -91,11 +87,7 @@ class Expected(ValueDistribution):
         return inputs.reward + inputs.discount * (inputs.policy * next_q).sum(1)
 
     def loss(
-        self,
-        z: torch.Tensor,
-        taus: torch.Tensor | None,
-        action: torch.Tensor,
-        target: torch.Tensor,
+        self, z: torch.Tensor, taus: torch.Tensor | None, action: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Huber loss (d^2/2 up to |d| = kappa, then linear; kappa 1 is Nature's error clipping) or
         d^2/2. Priority: |TD error|."""
@@ -135,11 +127,7 @@ class Categorical(ValueDistribution):
         return torch.einsum("bak,bakj->bj", probability, share)
 
     def loss(
-        self,
-        z: torch.Tensor,
-        taus: torch.Tensor | None,
-        action: torch.Tensor,
-        target: torch.Tensor,
+        self, z: torch.Tensor, taus: torch.Tensor | None, action: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy. Priority: KL(target || prediction), as Hessel et al. 2018 (arXiv
         1710.02298)."""
@@ -176,11 +164,7 @@ class Quantile(ValueDistribution):
         return inputs.reward[:, None] + inputs.discount[:, None] * mean
 
     def loss(
-        self,
-        z: torch.Tensor,
-        taus: torch.Tensor | None,
-        action: torch.Tensor,
-        target: torch.Tensor,
+        self, z: torch.Tensor, taus: torch.Tensor | None, action: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Quantile Huber loss: summed over the quantiles of ``z``, averaged over the target's
         (QR-DQN's equation 10 over kappa, as in IQN's equation 3).

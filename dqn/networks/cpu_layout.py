@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-_WIDE = 2048
-"""Number of inputs from which on ``wide_linear`` transposes the product."""
+_WIDE = 2048  # inputs from which on ``wide_linear`` transposes the product
 
 
 class PixelPermutation(nn.Module):
@@ -74,7 +73,6 @@ class FlatPixels(nn.Module):
     """``[B, S, *frame]`` -> ``[B, inputs]`` float32; uint8 is divided by 255."""
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
-        """As ``to_float``."""
         return to_float(state)
 
 
@@ -121,7 +119,6 @@ class ChannelsFirst(nn.Module):
         self._channels = channels
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """A copy in that order."""
         return features.view(len(features), -1, self._channels).transpose(1, 2).flatten(1)
 
 

@@ -13,8 +13,8 @@ LinearLayer = Callable[[int, int], nn.Module]
 
 
 class Head(nn.Module):
-    """Hidden layer and output layer; dueling: one such stream each for the advantages and the state
-    value, Wang et al. 2016 (arXiv 1511.06581), equation 9."""
+    """Hidden layer, if it has units, and output layer; dueling: one such stream for the advantages
+    and one for the state value, Wang et al. 2016 (arXiv 1511.06581), equation 9."""
 
     def __init__(
         self,
@@ -27,11 +27,13 @@ class Head(nn.Module):
         activation: Activation,
     ) -> None:
         super().__init__()
-        advantages = num_actions * num_outputs
-        self.advantage = _stream(features, hidden_units, advantages, linear, activation)
-        self.value: nn.Sequential | None = None
-        if dueling:
-            self.value = _stream(features, hidden_units, num_outputs, linear, activation)
+
+        def stream(outputs: int) -> nn.Sequential:
+            hidden = [linear(features, hidden_units), activation()] if hidden_units else []
+            return nn.Sequential(*hidden, linear(hidden_units or features, outputs))
+
+        self.advantage = stream(num_actions * num_outputs)
+        self.value = stream(num_outputs) if dueling else None
         self._outputs = (num_actions, num_outputs)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -73,13 +75,3 @@ class ImplicitQuantileHead(nn.Module):
 def midpoints(count: int, device: torch.device) -> torch.Tensor:
     """Midpoints ``[K]`` of K equal parts of [0, 1]."""
     return (torch.arange(count, device=device) + 0.5) / count
-
-
-def _stream(
-    features: int, hidden_units: int, outputs: int, linear: LinearLayer, activation: Activation
-) -> nn.Sequential:
-    if not hidden_units:
-        return nn.Sequential(linear(features, outputs))
-    return nn.Sequential(
-        linear(features, hidden_units), activation(), linear(hidden_units, outputs)
-    )

@@ -53,7 +53,6 @@ class SpectralConvolution(nn.Conv2d):
             self.left.copy_(self._power_iteration(self.weight.flatten(1))[0])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """As ``nn.Conv2d``."""
         matrix = self.weight.flatten(1)  # [out, in]
         with torch.no_grad():
             left, right = self._power_iteration(matrix)
@@ -71,7 +70,6 @@ class Linear(nn.Linear):
     """``nn.Linear``, faster on the CPU with many inputs."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """``[B, in]`` -> ``[B, out]``."""
         return wide_linear(inputs, self.weight, self.bias)
 
 

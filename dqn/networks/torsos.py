@@ -67,17 +67,7 @@ def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
 
     ``[B, S, 84, 84]`` -> 32 of 20x20 -> 64 of 9x9 -> 64 of 7x7 -> ``[B, 3136]``.
     """
-    layers = nn.Sequential(
-        _first(stack_shape, 32, kernel=8, stride=4),
-        activation(),
-        _convolution(32, 64, kernel=4, stride=2),
-        activation(),
-        _convolution(64, 64, kernel=3, stride=1),
-        activation(),
-        nn.Flatten(),
-    )
-    features = 64 * conv_output_cells(stack_shape, (8, 4), (4, 2), (3, 1))
-    return Torso(SpaceToDepth(stack_shape, 4), layers, features)
+    return _convolutions(stack_shape, activation, (32, 8, 4), (64, 4, 2), (64, 3, 1))
 
 
 def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -86,15 +76,7 @@ def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
 
     ``[B, S, 84, 84]`` -> 16 of 20x20 -> 32 of 9x9 -> ``[B, 2592]``.
     """
-    layers = nn.Sequential(
-        _first(stack_shape, 16, kernel=8, stride=4),
-        activation(),
-        _convolution(16, 32, kernel=4, stride=2),
-        activation(),
-        nn.Flatten(),
-    )
-    features = 32 * conv_output_cells(stack_shape, (8, 4), (4, 2))
-    return Torso(SpaceToDepth(stack_shape, 4), layers, features)
+    return _convolutions(stack_shape, activation, (16, 8, 4), (32, 4, 2))
 
 
 def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -129,12 +111,11 @@ def impala(
     pooling to ``pool`` x ``pool`` if not 0 -> ``[B, features]``.
     """
     layers: list[nn.Module] = []
-    inputs = 0
+    inputs = stack_shape[0]
     for channels in (16 * width, 32 * width, 32 * width):
+        convolution = nn.Conv2d if layers else BlockConvolution
         layers += [
-            _convolution(inputs, channels, kernel=3, stride=1, padding=1)
-            if inputs
-            else _first(stack_shape, channels, kernel=3, stride=1, padding=1),
+            convolution(inputs, channels, 3, padding=1, device="meta"),
             nn.MaxPool2d(3, stride=2, padding=1),
             Residual(channels, spectral_norm),
             Residual(channels, spectral_norm),
@@ -174,24 +155,19 @@ def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
     return Torso(FlatPixels(), nn.Sequential(*layers), inputs)
 
 
-def conv_output_cells(stack_shape: tuple[int, ...], *layers: tuple[int, int]) -> int:
-    """Height times width after convolutions of the given (kernel, stride)."""
-    height, width = stack_shape[1:]
-    for kernel, stride in layers:
+def _convolutions(
+    stack_shape: tuple[int, ...], activation: Activation, *convolutions: tuple[int, int, int]
+) -> Torso:
+    """``convolutions`` of (channels, kernel, stride), with an activation after each."""
+    layers: list[nn.Module] = []
+    inputs, height, width = stack_shape
+    for channels, kernel, stride in convolutions:
+        convolution = nn.Conv2d if layers else BlockConvolution
+        layers += [convolution(inputs, channels, kernel, stride, device="meta"), activation()]
+        inputs = channels
         height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-    return height * width
-
-
-def _first(
-    stack_shape: tuple[int, ...], outputs: int, kernel: int, stride: int, padding: int = 0
-) -> BlockConvolution:
-    return BlockConvolution(stack_shape[0], outputs, kernel, stride, padding, device="meta")
-
-
-def _convolution(
-    inputs: int, outputs: int, kernel: int, stride: int, padding: int = 0
-) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding, device="meta")
+    preprocess = SpaceToDepth(stack_shape, convolutions[0][2])
+    return Torso(preprocess, nn.Sequential(*layers, nn.Flatten()), inputs * height * width)
 
 
 def _two_patch_layers(

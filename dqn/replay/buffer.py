@@ -17,14 +17,11 @@ import numpy as np
 import torch
 
 from dqn.config import ReplayConfig
-from dqn.replay.frames import make_frames
+from dqn.replay.frames import CompressedFrames, PlainFrames
 from dqn.replay.sampler import make_sampler
 from dqn.replay.starts import FLAGS, ValidStarts
 from dqn.replay.transfer import AnyArray, StagingBuffer, numpy_view_or_tensor
 from dqn.types import F32, I64, Batch, State, TimeStep
-
-Write = Callable[[], None]
-"""Writes the uploaded time step into the ring."""
 
 
 class Replay:
@@ -54,9 +51,9 @@ class Replay:
         self.device = generator.device
         self._reward = reward
         pixels = torch.from_numpy(np.empty(0, frame_dtype)).dtype
-        self._frames = make_frames(
-            config.storage, self.length, num_envs, frame_shape, pixels, self.device
-        )
+        frames: type[PlainFrames] | type[CompressedFrames]
+        frames = PlainFrames if config.storage == "plain" else CompressedFrames
+        self._frames = frames(self.length, num_envs, frame_shape, pixels, self.device)
         rows = self.length * num_envs
         flags = torch.zeros(len(FLAGS), rows, dtype=torch.bool, device=self.device)
         action = torch.uint8 if num_actions <= 256 else torch.int32
@@ -93,7 +90,7 @@ class Replay:
             self.device,
         )
         self._staged_action = StagingBuffer({"action": (action, (num_envs,))}, self.device)
-        self._write: Write = self._write_staged
+        self._write: Callable[[], None] = self._write_staged
         self._sampler = make_sampler(config, self.length, num_envs, generator)
 
         def constant(values: list[int] | list[list[int]] | list[float]) -> AnyArray:
@@ -150,7 +147,7 @@ class Replay:
         """Stacks ``[N, S, *frame]`` of the time step added last, read from the ring."""
         return self._stacks(self._staged.device["slot"], self._all_envs)
 
-    def wrap_write(self, wrap: Callable[[Write], Write]) -> None:
+    def wrap_write(self, wrap: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
         """Replace the function that writes an uploaded time step by ``wrap`` of it."""
         self._write = wrap(self._write_staged)
 

@@ -10,22 +10,6 @@ import zstandard
 from dqn.replay.transfer import AnyArray, numpy_view_or_tensor
 
 
-def make_frames(
-    storage: str,
-    length: int,
-    num_envs: int,
-    shape: tuple[int, ...],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> "PlainFrames | CompressedFrames":
-    """Frame storage for ``length`` time slots, of the kind named by ``replay.storage``."""
-    if storage == "plain":
-        return PlainFrames(length, num_envs, shape, dtype, device)
-    assert storage == "compressed", storage
-    assert device.type == "cpu", device
-    return CompressedFrames(length, num_envs, shape, dtype)
-
-
 class PlainFrames:
     """Ring ``[T, N, *frame]`` on any device."""
 
@@ -69,8 +53,14 @@ class CompressedFrames:
     """
 
     def __init__(
-        self, length: int, num_envs: int, shape: tuple[int, ...], dtype: torch.dtype
+        self,
+        length: int,
+        num_envs: int,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
+        assert device.type == "cpu", device
         self._num_envs, self._shape, self._dtype = num_envs, shape, dtype
         self._packed: list[bytes] = [b""] * (length * num_envs + 1)
         # no checksums: this is memory, not a disk

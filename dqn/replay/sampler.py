@@ -119,7 +119,6 @@ class Sampler(ABC):
         """Set the priorities ``[B]``, at least 0, of the rows ``index [B]``."""
 
     def state_dict(self) -> State:
-        """Masses and generator state."""
         return {"mass": self._masses.mass, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: State) -> None:
@@ -142,15 +141,13 @@ class UniformSampler(Sampler):
     def __init__(self, time_rows: int, num_envs: int, generator: torch.Generator) -> None:
         super().__init__(time_rows, num_envs, torch.uint8, 1, generator)
 
-    def set_beta(self, step: int) -> None:
-        pass
+    def set_beta(self, step: int) -> None: ...
 
     def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
         uniform = self._uniform(batch_size)
         return self._masses.find(uniform), torch.ones(batch_size, device=uniform.device)
 
-    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
-        pass
+    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None: ...
 
 
 class PrioritizedSampler(Sampler):

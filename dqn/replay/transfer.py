@@ -23,7 +23,7 @@ _ALIGNMENT = 16  # bytes; enough for every dtype used
 def numpy_view_or_tensor(tensor: torch.Tensor) -> AnyArray:
     """On the CPU a numpy view of the same memory, ten times as fast as torch for a few numbers;
     on other devices the tensor itself."""
-    return tensor.numpy() if _is_numpy(tensor.device) else tensor
+    return tensor.numpy() if tensor.device.type in _NUMPY else tensor
 
 
 def to_int64(values: AnyArray) -> AnyArray:
@@ -52,7 +52,7 @@ class StagingBuffer:
         aligned = (-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)
         *begins, end = itertools.accumulate(aligned, initial=0)
         self._host = self._device = torch.zeros(end, dtype=torch.uint8, device=device)
-        if not _is_numpy(device):  # pinned, for an asynchronous copy
+        if device.type not in _NUMPY:  # pinned, for an asynchronous copy
             self._host = torch.zeros(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
@@ -82,7 +82,3 @@ class StagingBuffer:
             self._device.copy_(self._host, non_blocking=True)
         if self._copied:
             self._copied.record()
-
-
-def _is_numpy(device: torch.device) -> bool:
-    return device.type in _NUMPY

@@ -106,7 +106,8 @@ class Expectation(NamedTuple):
 def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], Expectation]:
     """Every start ``(time, environment)`` after ``written`` rows, and its sample."""
     starts = {}
-    for t, e in itertools.product(range(written), range(shape.num_envs)):
+    held = range(max(0, written - shape.length), written)
+    for t, e in itertools.product(held, range(shape.num_envs)):
         if tape[t][e].last:
             continue  # last rows are never starts
         if t - frames_needed(tape, t, e, shape.stack) + 1 < written - shape.length:
@@ -177,6 +178,14 @@ def add(replay: Replay, tape: Tape, t: int) -> None:
     replay.add(moment(replay, tape, t), action)
 
 
+def replay_of(tape: Tape, shape: Shape) -> Replay:
+    """A replay memory with all rows of a tape."""
+    replay = make_replay(shape)
+    for t in range(len(tape)):
+        add(replay, tape, t)
+    return replay
+
+
 def drawable(replay: Replay) -> set[int]:
     """Rows that can be drawn, as ``slot * N + environment``."""
     return set(replay._sampler._masses.flat.nonzero().flatten().tolist())
@@ -234,13 +243,10 @@ def follow_the_rule(shape: Shape) -> None:
     assert total > 10 * shape.length, "the pattern left hardly anything to check"
 
 
-def filled(shape: Shape, rows: int, seed: int = 0) -> Replay:
+def filled(shape: Shape, rows: int) -> Replay:
     """A replay memory after ``rows`` rows of a random tape."""
-    tape = make_tape(random_endings(seed, rows, shape.num_envs), shape.float_frames)
-    replay = make_replay(shape, seed)
-    for t in range(rows):
-        add(replay, tape, t)
-    return replay
+    endings = random_endings(0, rows, shape.num_envs)
+    return replay_of(make_tape(endings, shape.float_frames), shape)
 
 
 def chi_square(counts: np.ndarray) -> float:

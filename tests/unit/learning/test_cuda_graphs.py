@@ -1,8 +1,8 @@
-"""CudaGraphed work, rehearsed on the CPU: what is launched again does what was done the first time.
+"""CUDA graphs rehearsed on the CPU: replaying the captured work does what running it did.
 
-A tape stands in for the CUDA graph. It records every operation below autograd and repeats them on
-the same tensors, so it has a graph's blindness: what Python counted, chose or computed while it was
-recorded is not done again, and an operation that waits for the device is an error.
+A tape stands in for the graph. It records every operation below autograd and repeats it on the same
+tensors, so it is as blind as a graph: what Python counted, chose or computed during the recording
+is not repeated, and an operation that waits for the device is an error.
 """
 
 import contextlib
@@ -25,24 +25,22 @@ from dqn.config import (
     ReplayConfig,
     ValuesConfig,
 )
-from dqn.learning import cuda_graphs as accelerate
+from dqn.learning import cuda_graphs
 from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed, Eager
 from dqn.learning.factory import Agent, make_agent
 
 CPU = torch.device("cpu")
-
-
 aten = torch.ops.aten
 WAITING = {
     aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default,
     aten.equal.default, aten._unique2.default,
 }  # fmt: skip
-"""Operations whose result's size or value has to come back from a GPU."""
+"""Operations that need a value or a size from the GPU."""
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 
 
 class Tape(TorchDispatchMode):
-    """Operations and the tensors they read and wrote."""
+    """The operations run, with the tensors they read and wrote."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +51,9 @@ class Tape(TorchDispatchMode):
     ) -> Any:
         assert func not in WAITING, "waits for the device"
         for index in args[1] if func in INDEXING else ():
-            assert index is None or index.dtype != torch.bool, "counts what is true: waits"
+            assert index is None or index.dtype != torch.bool, (
+                "boolean indexing waits for the device"
+            )
         result = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, result))
         return result
@@ -68,7 +68,7 @@ class Tape(TorchDispatchMode):
 
 
 def recorded(work: Callable[[], None], _: Any) -> Callable[[], None]:
-    """As ``accelerate.capture``; the recording itself counts as the first launch."""
+    """In place of ``cuda_graphs.capture``; recording counts as the first launch."""
     tape, launches = Tape(), 0
 
     def launch() -> None:
@@ -84,15 +84,15 @@ def recorded(work: Callable[[], None], _: Any) -> Callable[[], None]:
 
 @pytest.fixture
 def _taped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerate, "capture", recorded)
-    monkeypatch.setattr(accelerate, "on_side_stream", lambda work: work())
+    monkeypatch.setattr(cuda_graphs, "capture", recorded)
+    monkeypatch.setattr(cuda_graphs, "on_side_stream", lambda work: work())
 
 
 SMALL = Config(
     game="CartPole-v1",
     num_envs=4,
     learning_starts=40,
-    # 25 moments, so that 60 go round twice
+    # 25 time rows, so that 60 wrap twice
     replay=ReplayConfig(capacity=100, n_step=3, sampler="prioritized", beta_steps=200),
     network=NetworkConfig(mlp_units=(16, 8)),
     optimizer=OptimizerConfig(learning_rate=1e-2),
@@ -123,8 +123,8 @@ FAMILY = {
 
 
 @contextlib.contextmanager
-def on_a_gpu(captured: bool) -> Iterator[None]:
-    """If so: what is sent lies in memory of its own, where numpy has no hands."""
+def rehearsed_gpu(captured: bool) -> Iterator[None]:
+    """If so: no numpy views, and uploads have memory of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dqn.learning.factory._use_cuda_graphs", lambda *_: captured)
         if captured:
@@ -133,7 +133,7 @@ def on_a_gpu(captured: bool) -> Iterator[None]:
 
 
 def agent_of(config: Config, captured: bool) -> Agent:
-    with on_a_gpu(captured):
+    with rehearsed_gpu(captured):
         agent = make_agent(config, CPU)
     agent.learner.nonfinite._read = False  # as on a GPU
     agent.environment.reset(1, "training")
@@ -141,9 +141,9 @@ def agent_of(config: Config, captured: bool) -> Agent:
 
 
 def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
-    """The loop's order of calls, with the rate, the weights' exponent and the rows moving on."""
+    """The loop's order of calls, with changing learning rate, beta and rows."""
     chosen, environment = [], agent.environment
-    with on_a_gpu(isinstance(agent.learn, CudaGraphed)):
+    with rehearsed_gpu(isinstance(agent.learn, CudaGraphed)):
         for step in range(steps):
             agent.replay.add_timestep(environment.timestep)
             action = agent.actor.act(environment.timestep.stack, 0.2)
@@ -159,7 +159,7 @@ def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
     return chosen
 
 
-def remembered(agent: Agent) -> list[Any]:
+def state_of(agent: Agent) -> list[Any]:
     state = {"learner": agent.learner.state_dict(), "replay": agent.replay.state_dict()}
     return tree_leaves(state)
 
@@ -174,7 +174,7 @@ def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> Non
     assert play(captured, 60, updates) == play(plain, 60, updates)
     assert len(captured.learn._launch) == len(set(updates) - {0}), "it was captured"
     assert captured.learner.updates == plain.learner.updates > 40
-    for ours, theirs in zip(remembered(captured), remembered(plain), strict=True):
+    for ours, theirs in zip(state_of(captured), state_of(plain), strict=True):
         if isinstance(ours, torch.Tensor):
             assert torch.equal(ours, theirs)
         else:
@@ -183,32 +183,31 @@ def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> Non
 
 
 @pytest.mark.usefixtures("_taped")
-def test_pictures_too() -> None:
-    """The convolutions, on batches of frames."""
+def test_captured_convolutions_give_the_same_bits() -> None:
     config = dataclasses.replace(
         SMALL, game="Breakout", num_envs=2, network=NetworkConfig(hidden_units=8),
         replay=ReplayConfig(capacity=400), learner=LearnerConfig(batch_size=2),
     )  # fmt: skip
     plain, captured = (agent_of(config, wanted) for wanted in (False, True))
     assert play(captured, 24, [1]) == play(plain, 24, [1])
-    for ours, theirs in zip(remembered(captured), remembered(plain), strict=True):
+    for ours, theirs in zip(state_of(captured), state_of(plain), strict=True):
         assert not isinstance(ours, torch.Tensor) or torch.equal(ours, theirs)
 
 
 @pytest.mark.usefixtures("_taped")
-def test_what_python_does_is_not_repeated() -> None:
-    """The tape is as blind as a graph: this is what the tests above would catch."""
-    counted, there = [0], torch.zeros(())
+def test_the_tape_is_as_blind_as_a_graph() -> None:
+    """So the tests above notice work done in Python, and work that waits for the device."""
+    counted, on_device = [0], torch.zeros(())
 
     def work() -> None:
         counted[0] += 1
-        there.add_(1)
+        on_device.add_(1)
 
     captured = CudaGraphed(work, [])
     for _ in range(WARM_UPS + 5):
         captured(1)
-    assert counted[0] == WARM_UPS + 1 and there == WARM_UPS + 5
-    waits = CudaGraphed(lambda: there.add_(float(there)) and None, [])
+    assert counted[0] == WARM_UPS + 1 and on_device == WARM_UPS + 5
+    waits = CudaGraphed(lambda: on_device.add_(float(on_device)) and None, [])
     for _ in range(WARM_UPS):
         waits(1)
     with pytest.raises(AssertionError, match="waits for the device"):
@@ -216,19 +215,19 @@ def test_what_python_does_is_not_repeated() -> None:
 
 
 @pytest.mark.usefixtures("_taped")
-def test_greedy_actions_are_the_callers_own() -> None:
-    """The next call may not change what the last one handed over."""
+def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:
+    """The next call does not change the array that the last one returned."""
     agent = agent_of(SMALL, True)
-    chosen, copies, environment = [], [], agent.environment
+    returned, copies, environment = [], [], agent.environment
     for _ in range(12):
-        with torch.no_grad():  # another action is the best one
+        with torch.no_grad():  # so that another action is best
             for parameter in agent.learner.online.head.parameters():
                 parameter.neg_()
         agent.replay.add_timestep(environment.timestep)
         action = agent.actor._greedy(environment.timestep.stack)
         with pytest.raises(AssertionError, match="not the replay memory's pending"):
             agent.actor._greedy(environment.timestep.stack.copy())
-        chosen.append(action)
+        returned.append(action)
         copies.append(action.copy())
         environment.send(np.array([0, 1, 0, 1]))
         agent.replay.add_action(action)
@@ -236,11 +235,11 @@ def test_greedy_actions_are_the_callers_own() -> None:
     with pytest.raises(AssertionError, match="not the replay memory's pending"):
         agent.actor._greedy(environment.timestep.stack)
     environment.close()
-    assert np.array_equal(chosen, copies)
-    assert len(set(map(tuple, chosen))) > 1
+    assert np.array_equal(returned, copies)
+    assert len(set(map(tuple, returned))) > 1
 
 
-def test_what_cannot_be_captured_is_refused() -> None:
+def test_cuda_graphs_without_a_gpu_are_refused() -> None:
     with pytest.raises(ConfigError, match="cuda_graphs is true, and needs device"):
         make_agent(dataclasses.replace(SMALL, cuda_graphs=True), CPU)
     with pytest.raises(ConfigError, match="cuda_graphs"):

@@ -1,4 +1,4 @@
-"""The replay memory against a literal restatement of the row rule, for every row there is."""
+"""The replay memory against a literal restatement of the row rule, for every row."""
 
 import itertools
 import subprocess
@@ -27,6 +27,7 @@ from support.replays import (
     make_tape,
     moment,
     random_endings,
+    replay_of,
 )
 
 from dqn.config import ReplayConfig
@@ -54,7 +55,9 @@ def test_every_row_obeys_the_rule_before_and_after_wraps(shape: Shape) -> None:
     ],
     ids=str,
 )
-def test_and_so_it_does_in_torchs_hands(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_obeys_the_rule_with_torch_instead_of_numpy(
+    shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a GPU."""
     monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
     follow_the_rule(shape)
@@ -99,10 +102,8 @@ def test_a_small_tape_by_hand() -> None:
     endings = [PLAIN, PLAIN, LIFE_LOST, PLAIN, TIME_OUT, GAME_OVER, PLAIN, PLAIN]
     shape = Shape(length=20, num_envs=1, n_step=2, stack=2)
     tape = make_tape([[ending] for ending in endings])
-    replay = make_replay(shape)
-    for t in range(len(tape)):
-        add(replay, tape, t)
-    assert drawable(replay) == {0, 1, 2, 3}  # 4 and 5 are last, 6 and 7 not whole
+    replay = replay_of(tape, shape)
+    assert drawable(replay) == {0, 1, 2, 3}  # 4 and 5 are last, 6 and 7 incomplete
     batch = draw(replay, [0, 1, 2, 3])
     rewards = [row[0].reward for row in tape]
     assert rewards[:5] == [-0.25, 1.25, -2.25, 3.25, -4.25]
@@ -116,20 +117,14 @@ def test_a_small_tape_by_hand() -> None:
 def test_rewards_are_clipped_as_they_are_stored() -> None:
     tape = make_tape([[PLAIN]] * 5)
     for clip, expected in ((True, [1, -1]), (False, [1.25, -2.25])):
-        replay = make_replay(Shape(20, 1, 1, 1, clip))
-        for t in range(5):
-            add(replay, tape, t)
+        replay = replay_of(tape, Shape(20, 1, 1, 1, clip))
         assert draw(replay, [0, 1]).reward.tolist() == expected
 
 
 def test_dtypes_and_shapes_of_a_batch() -> None:
     for float_frames, pixels, frame in ((False, torch.uint8, (2, 2)), (True, torch.float32, (4,))):
         shape = Shape(30, 3, 3, 1 if float_frames else 4, float_frames=float_frames)
-        tape = make_tape([[PLAIN] * 3] * 12, float_frames)
-        replay = make_replay(shape)
-        for t in range(12):
-            add(replay, tape, t)
-        batch = replay.sample(7)
+        batch = replay_of(make_tape([[PLAIN] * 3] * 12, float_frames), shape).sample(7)
         for state in (batch.state, batch.next_state):
             assert state.dtype == pixels and state.shape == (7, shape.stack, *frame)
         assert [x.dtype for x in (batch.action, batch.index)] == [torch.int64] * 2
@@ -139,7 +134,7 @@ def test_dtypes_and_shapes_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("num_actions, dtype", [(256, torch.uint8), (257, torch.int32)])
-def test_the_greatest_action_fits(num_actions: int, dtype: torch.dtype) -> None:
+def test_the_largest_action_fits_its_dtype(num_actions: int, dtype: torch.dtype) -> None:
     generator = torch.Generator()
     replay = Replay(
         ReplayConfig(capacity=20), 1, (1,), "uint8", 1, num_actions, lambda t: t.reward, generator
@@ -159,8 +154,8 @@ def test_len_and_fill() -> None:
 
 
 @pytest.mark.parametrize("rows", [9, 20, 57])
-def test_rows_and_state_make_an_equal_memory(rows: int) -> None:
-    """Taken out in odd pieces, before and after wraps; what follows is equal to the bit too."""
+def test_rows_and_state_restore_an_equal_memory(rows: int) -> None:
+    """In pieces of odd sizes, before and after wraps; later samples are equal to the bit too."""
     shape = Shape(20, 3, 3, 4)
     replay, other = filled(shape, rows), make_replay(shape, seed=99)
     oldest = max(0, rows - shape.length)
@@ -178,7 +173,7 @@ def test_rows_and_state_make_an_equal_memory(rows: int) -> None:
         add(other, tape, t)
 
 
-def test_rows_that_are_gone_cannot_be_asked_for() -> None:
+def test_rows_that_are_not_held_are_refused() -> None:
     replay = filled(Shape(20, 1, 1, 4), 50)
     for begin, end in ((29, 50), (30, 51), (-1, 3)):
         with pytest.raises(AssertionError):
@@ -187,39 +182,37 @@ def test_rows_that_are_gone_cannot_be_asked_for() -> None:
 
 @pytest.mark.parametrize("shape, rows", [(Shape(200, 3, 3, 4), 530), (Shape(3000, 1, 1, 1), 7001)])
 def test_draws_are_uniform_over_the_starts(shape: Shape, rows: int) -> None:
-    """The second memory is of three blocks, the last of them short."""
+    """The second memory has three blocks, the last one incomplete."""
     replay = filled(shape, rows)
     starts = sorted(drawable(replay))
     counts = np.zeros(shape.length * shape.num_envs, np.int64)
     for _ in range(30):
         index = replay.sample(40 * len(starts) // 30).index
         counts += np.bincount(index, minlength=len(counts))
-    assert counts.sum() == counts[starts].sum(), "a row was drawn that is no start"
+    assert counts.sum() == counts[starts].sum(), "a row that is not a valid start was drawn"
     assert abs(chi_square(counts[starts])) < 4
 
 
-def test_draws_are_independent_of_the_batch_they_come_in() -> None:
+def test_draws_do_not_depend_on_the_batch_size() -> None:
     whole, parts = filled(Shape(50, 3, 1, 4), 70), filled(Shape(50, 3, 1, 4), 70)
     index = torch.cat([parts.sample(8).index for _ in range(4)])
     assert torch.equal(whole.sample(32).index, index)
 
 
-@pytest.mark.parametrize("numpy_view_or_tensor", ["numpy", "torch"])
+@pytest.mark.parametrize("arrays", ["numpy", "torch"])
 @pytest.mark.parametrize("float_frames", [False, True])
-def test_the_newest_stacks_are_those_shown(
-    numpy_view_or_tensor: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
+def test_current_stacks_are_those_of_the_time_step(
+    arrays: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every time step, across wraps and ends, before and after its action is added. With torch,
     as on a GPU, uploads have memory of their own."""
     shape = Shape(12, 5, 2, 4, float_frames=float_frames)
     tape = make_tape(random_endings(3, 60, 5), float_frames)
     plain = make_replay(shape)
-    if numpy_view_or_tensor == "torch":
+    if arrays == "torch":
         monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
     replay = make_replay(shape)
-    assert isinstance(replay._staged.device["slot"], torch.Tensor) == (
-        numpy_view_or_tensor == "torch"
-    )
+    assert isinstance(replay._staged.device["slot"], torch.Tensor) == (arrays == "torch")
     for t in range(60):
         step = moment(replay, tape, t)
         with pytest.raises(AssertionError, match="no time step to act on"):
@@ -243,24 +236,24 @@ def test_the_newest_stacks_are_those_shown(
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 600, 2000])
-def test_more_than_one_block(num_envs: int) -> None:
-    """Sums per block agree with the masses at all times, and every block is drawn from."""
+def test_block_sums_stay_correct_and_every_block_is_drawn_from(num_envs: int) -> None:
     length = 2500 // num_envs + 12
     shape = Shape(length, num_envs, 3, 4)
-    tape = make_tape(random_endings(1, 40, num_envs))
+    tape = make_tape(random_endings(1, 20, num_envs))
     replay = make_replay(shape)
     masses = replay._sampler._masses
     assert len(masses._sums) > 1
+    steps = [moment(replay, tape, t) for t in range(19)]
     for t in range(length + 40):
-        add(replay, tape, t % 39)
+        replay.add(steps[t % 19], np.zeros(num_envs, np.int64))
         assert torch.equal(masses._sums, masses._by_block.sum(1))
     blocks = replay.sample(20_000).index // masses._by_block.shape[1]
     assert set(blocks.tolist()) == set(masses._sums.nonzero().flatten().tolist())
 
 
 @pytest.mark.parametrize("n_step", [1, 3])
-def test_the_smallest_memory_is_never_without_a_start(n_step: int) -> None:
-    """As small as a config may ask for, with episodes as short as they get: two rows."""
+def test_the_smallest_memory_always_has_a_valid_start(n_step: int) -> None:
+    """The smallest capacity that a config accepts, with episodes of two rows."""
     shape = Shape(n_step + 5, 1, n_step, 4)
     tape = make_tape([[PLAIN], [GAME_OVER]] * 40)
     replay = make_replay(shape)
@@ -301,7 +294,7 @@ print(empty - before, process.memory_info().rss - before)
     psutil.virtual_memory().available < 10e9, reason="less than 10 GB of memory is free here"
 )
 def test_a_million_rows_take_at_most_7_2_gb_and_nothing_before() -> None:
-    """Of resident memory, every row really filled with random bytes."""
+    """Resident memory, with every row filled with random bytes."""
     command = [sys.executable, "-c", MEMORY]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     empty, full = map(int, output.split())

@@ -1,4 +1,4 @@
-"""Prioritised draws against their definition, row by row."""
+"""Prioritized draws against their definition, row by row."""
 
 import numpy as np
 import psutil
@@ -13,16 +13,18 @@ from dqn.replay.sampler import PrioritizedSampler, UniformSampler, make_sampler
 UNIT = PrioritizedSampler.UNIT
 
 
-def sampler(rows: int, alpha: float = 0.5, beta: float = 1.0, seed: int = 1) -> PrioritizedSampler:
-    """One environment, every row open."""
+def all_enabled(
+    rows: int, alpha: float = 0.5, beta: float = 1.0, seed: int = 1
+) -> PrioritizedSampler:
+    """One environment, every row enabled."""
     generator = torch.Generator().manual_seed(seed)
-    made = PrioritizedSampler(rows, 1, generator, alpha, (beta, beta, 0))
-    made.enable(np.arange(rows), np.ones((rows, 1), bool))
-    return made
+    sampler = PrioritizedSampler(rows, 1, generator, alpha, (beta, beta, 0))
+    sampler.enable(np.arange(rows), np.ones((rows, 1), bool))
+    return sampler
 
 
-def masses(made: PrioritizedSampler) -> list[int]:
-    return made._masses.flat.tolist()
+def masses(sampler: PrioritizedSampler) -> list[int]:
+    return sampler._masses.flat.tolist()
 
 
 def test_the_config_chooses() -> None:
@@ -33,64 +35,64 @@ def test_the_config_chooses() -> None:
 
 
 def test_a_mass_is_the_priority_to_the_power_of_alpha() -> None:
-    made = sampler(2000)
+    sampler = all_enabled(2000)
     index = torch.tensor([0, 3, 1500])
-    made.update_priorities(index, torch.tensor([4.0, 0.25, 1e-4]))
+    sampler.update_priorities(index, torch.tensor([4.0, 0.25, 1e-4]))
     expected = [2 * UNIT, UNIT // 2, round(0.01 * UNIT)]
-    assert [masses(made)[i] for i in index] == expected
-    assert masses(made)[1] == UNIT, "the others keep theirs"
+    assert [masses(sampler)[i] for i in index] == expected
+    assert masses(sampler)[1] == UNIT, "the others keep theirs"
 
 
 @pytest.mark.parametrize(
     "priority, mass",
     [(0.0, 1), (1e-30, 1), (1e30, 2**31 - 1), (float("inf"), 2**31 - 1), (float("nan"), 1)],
 )
-def test_every_priority_has_a_mass(priority: float, mass: int) -> None:
-    """A row that may be drawn has one; a number that is none is the learner's to report."""
-    made = sampler(10)
-    made.update_priorities(torch.tensor([2]), torch.tensor([priority]))
-    assert masses(made)[2] == mass
-    index, weight = made.draw(64)
+def test_every_priority_gives_a_positive_finite_mass(priority: float, mass: int) -> None:
+    """Reporting a priority that is not finite is the learner's task."""
+    sampler = all_enabled(10)
+    sampler.update_priorities(torch.tensor([2]), torch.tensor([priority]))
+    assert masses(sampler)[2] == mass
+    index, weight = sampler.draw(64)
     assert ((0 <= index) & (index < 10)).all() and weight.isfinite().all()
 
 
-def test_a_new_row_has_the_greatest_mass_there_has_been() -> None:
-    made = sampler(10)
-    made.update_priorities(torch.tensor([4]), torch.tensor([9.0]))
-    made.update_priorities(torch.tensor([4]), torch.tensor([1.0]))
-    made.disable(np.array([7]), np.zeros((1, 1), bool))
-    assert masses(made)[7] == 0
-    made.enable(np.array([7]), np.ones((1, 1), bool))
-    assert masses(made)[4] == UNIT and masses(made)[7] == 3 * UNIT
+def test_a_new_row_gets_the_largest_mass_so_far() -> None:
+    sampler = all_enabled(10)
+    sampler.update_priorities(torch.tensor([4]), torch.tensor([9.0]))
+    sampler.update_priorities(torch.tensor([4]), torch.tensor([1.0]))
+    sampler.disable(np.array([7]), np.zeros((1, 1), bool))
+    assert masses(sampler)[7] == 0
+    sampler.enable(np.array([7]), np.ones((1, 1), bool))
+    assert masses(sampler)[4] == UNIT and masses(sampler)[7] == 3 * UNIT
 
 
-def test_a_closed_row_stays_closed() -> None:
-    made = sampler(10)
-    made.disable(np.array([7]), np.zeros((1, 1), bool))
-    made.update_priorities(torch.tensor([7, 8]), torch.tensor([5.0, 0.0]))
-    assert masses(made)[7] == 0 and masses(made)[8] == 1
-    assert 7 not in made.draw(1000)[0]
+def test_a_disabled_row_stays_disabled() -> None:
+    sampler = all_enabled(10)
+    sampler.disable(np.array([7]), np.zeros((1, 1), bool))
+    sampler.update_priorities(torch.tensor([7, 8]), torch.tensor([5.0, 0.0]))
+    assert masses(sampler)[7] == 0 and masses(sampler)[8] == 1
+    assert 7 not in sampler.draw(1000)[0]
 
 
-def test_a_row_drawn_twice_gets_one_mass_whatever_the_order() -> None:
-    made, other = sampler(10), sampler(10)
-    made.update_priorities(torch.tensor([3, 5, 3]), torch.tensor([4.0, 1.0, 9.0]))
+def test_the_mass_of_a_row_drawn_twice_does_not_depend_on_the_order() -> None:
+    sampler, other = all_enabled(10), all_enabled(10)
+    sampler.update_priorities(torch.tensor([3, 5, 3]), torch.tensor([4.0, 1.0, 9.0]))
     other.update_priorities(torch.tensor([3, 3, 5]), torch.tensor([9.0, 4.0, 1.0]))
-    assert masses(made) == masses(other)
-    assert masses(made)[3] == 3 * UNIT
+    assert masses(sampler) == masses(other)
+    assert masses(sampler)[3] == 3 * UNIT
 
 
 def test_draws_are_in_proportion_to_the_masses() -> None:
-    """Three blocks, masses over four powers of ten; strata make the draws steadier than chance."""
+    """Three blocks, masses over four powers of ten; strata reduce the variance of the counts."""
     rows = 2500
-    made = sampler(rows, alpha=1.0)
+    sampler = all_enabled(rows, alpha=1.0)
     random = np.random.default_rng(3)
     priority = torch.from_numpy(10 ** random.uniform(-3, 1, rows))
-    made.update_priorities(torch.arange(rows), priority)
+    sampler.update_priorities(torch.arange(rows), priority)
     counts = np.zeros(rows)
     for _ in range(4000):
-        counts += np.bincount(made.draw(250)[0], minlength=rows)
-    share = np.array(masses(made)[:rows]) / sum(masses(made))
+        counts += np.bincount(sampler.draw(250)[0], minlength=rows)
+    share = np.array(masses(sampler)[:rows]) / sum(masses(sampler))
     often = share * counts.sum() > 20
     assert often.sum() > 1000
     deviation = (counts - share * counts.sum()) / np.sqrt(share * counts.sum())
@@ -100,25 +102,25 @@ def test_draws_are_in_proportion_to_the_masses() -> None:
 
 
 def test_one_row_is_drawn_from_each_stratum() -> None:
-    made = sampler(64)
+    sampler = all_enabled(64)
     for _ in range(100):
-        assert (made.draw(64)[0] == torch.arange(64)).all()
+        assert (sampler.draw(64)[0] == torch.arange(64)).all()
 
 
 def test_equal_priorities_are_drawn_uniformly() -> None:
-    made = sampler(3000)
+    sampler = all_enabled(3000)
     counts = np.zeros(3000)
     for _ in range(2000):
-        counts += np.bincount(made.draw(32)[0], minlength=3000)
+        counts += np.bincount(sampler.draw(32)[0], minlength=3000)
     assert chi_square(counts) < 4
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
-def test_weights_undo_the_bias(beta: float) -> None:
-    """``(N P)^-beta`` over the greatest of the batch, by hand for three rows."""
-    made = sampler(3, alpha=1.0, beta=beta)
-    made.update_priorities(torch.arange(3), torch.tensor([0.5, 1.0, 2.0]))
-    index, weight = made.draw(700)
+def test_weights_correct_the_bias(beta: float) -> None:
+    """``(N P)^-beta`` over the largest of the batch, by hand for three rows."""
+    sampler = all_enabled(3, alpha=1.0, beta=beta)
+    sampler.update_priorities(torch.arange(3), torch.tensor([0.5, 1.0, 2.0]))
+    index, weight = sampler.draw(700)
     chance = torch.tensor([0.5, 1.0, 2.0])[index] / 3.5
     expected = (3 * chance) ** -beta
     torch.testing.assert_close(weight, expected / expected.max())
@@ -126,12 +128,12 @@ def test_weights_undo_the_bias(beta: float) -> None:
 
 
 def test_beta_grows_with_the_rows() -> None:
-    made = PrioritizedSampler(2, 1, torch.Generator(), 1.0, (0.4, 1.0, 1000))
-    made.enable(np.arange(2), np.ones((2, 1), bool))
-    made.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
+    sampler = PrioritizedSampler(2, 1, torch.Generator(), 1.0, (0.4, 1.0, 1000))
+    sampler.enable(np.arange(2), np.ones((2, 1), bool))
+    sampler.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
     for step, beta in ((0, 0.4), (500, 0.7), (1000, 1.0), (5000, 1.0)):
-        made.set_beta(step)
-        _, weight = made.draw(100)
+        sampler.set_beta(step)
+        _, weight = sampler.draw(100)
         assert weight.min().item() == pytest.approx(4**-beta)
 
 
@@ -148,14 +150,14 @@ def test_sums_are_exact_after_a_thousand_changes(num_envs: int) -> None:
     assert inner._sums.sum() == sum(inner.flat.tolist())
 
 
-def test_the_rows_that_may_be_drawn_are_the_uniform_samplers() -> None:
+def test_both_samplers_enable_the_same_rows() -> None:
     shape = Shape(20, 3, 3, 4)
     for rows in range(1, 70):
         uniform = filled(shape, rows)
         assert drawable(uniform) == drawable(filled(shape._replace(sampler="prioritized"), rows))
 
 
-def test_a_state_makes_an_equal_sampler() -> None:
+def test_a_restored_sampler_draws_the_same() -> None:
     shape = Shape(40, 3, 1, 4, sampler="prioritized")
     replay, other = filled(shape, 100), make_replay(shape, seed=9)
     replay.update_priorities(replay.sample(8).index, torch.linspace(0, 20, 8))
@@ -166,7 +168,7 @@ def test_a_state_makes_an_equal_sampler() -> None:
     assert torch.equal(replay._sampler._new_mass, other._sampler._new_mass)
 
 
-def test_compressed_frames_are_the_plain_ones_to_the_bit() -> None:
+def test_compressed_frames_equal_plain_ones() -> None:
     for float_frames in (False, True):
         shape = Shape(40, 3, 3, 4, float_frames=float_frames)
         plain, packed = filled(shape, 130), filled(shape._replace(storage="compressed"), 130)
@@ -178,9 +180,9 @@ def test_compressed_frames_are_the_plain_ones_to_the_bit() -> None:
             assert all(torch.equal(rows[name], others[name]) for name in rows)
 
 
-def test_compressed_frames_take_the_memory_that_they_need() -> None:
-    """Not what the library set aside for them: that would be a whole frame each, 280 MB here."""
-    frames = CompressedFrames(40_000, 1, (84, 84), torch.uint8)
+def test_compressed_frames_take_no_more_memory_than_their_bytes() -> None:
+    """zstd allocates a whole frame for each result, which would be 280 MB here."""
+    frames = CompressedFrames(40_000, 1, (84, 84), torch.uint8, torch.device("cpu"))
     frame = np.zeros((1, 84, 84), np.uint8)
     before = psutil.Process().memory_info().rss
     for slot in range(40_000):

@@ -1,4 +1,4 @@
-"""What is sent arrives, all of it and nothing else, and only when it is sent."""
+"""An upload copies all of the host arrays, and nothing is copied before it."""
 
 import numpy as np
 import pytest
@@ -9,44 +9,46 @@ from dqn.replay.transfer import StagingBuffer, numpy_view_or_tensor
 CPU = torch.device("cpu")
 LAYOUT = {
     "slot": (torch.int64, (1,)),
-    "frame": (torch.uint8, (1, 3, 5, 7)),  # 105 bytes: the next one begins at 112
+    "frame": (torch.uint8, (1, 3, 5, 7)),  # 105 bytes, so the next one starts at 112
     "reward": (torch.float32, (1, 3)),
-    "opened": (torch.bool, (0, 3)),
-    "kept": (torch.bool, (2, 3)),
+    "enable": (torch.bool, (0, 3)),
+    "keep": (torch.bool, (2, 3)),
 }
 
 
 def random_arrays(seed: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    types = {"slot": "i8", "frame": "u1", "reward": "f4", "opened": "?", "kept": "?"}
+    types = {"slot": "i8", "frame": "u1", "reward": "f4", "enable": "?", "keep": "?"}
     return {
         name: random.integers(0, 250, shape).astype(types[name])
         for name, (_, shape) in LAYOUT.items()
     }
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_what_is_sent_arrives(apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if apart:
+@pytest.mark.parametrize("separate", [False, True])
+def test_an_upload_copies_everything(separate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if separate:
         monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
-    parcel = StagingBuffer(LAYOUT, CPU)
-    there = dict(parcel.device)
-    assert {isinstance(part, torch.Tensor) for part in there.values()} == {apart}
+    staging = StagingBuffer(LAYOUT, CPU)
+    device = dict(staging.device)
+    assert {isinstance(part, torch.Tensor) for part in device.values()} == {separate}
     for seed in range(3):
         arrays = random_arrays(seed)
-        before = {name: np.asarray(part).copy() for name, part in there.items()}
-        for name, array in parcel.host().items():
+        before = {name: np.asarray(part).copy() for name, part in device.items()}
+        for name, array in staging.host().items():
             assert array.dtype == arrays[name].dtype and array.shape == arrays[name].shape
             array[...] = arrays[name]
-        if apart:  # nothing moves by itself
-            assert all(np.array_equal(part, before[name]) for name, part in there.items())
-        parcel.upload()
-        assert all(np.array_equal(part, arrays[name]) for name, part in there.items())
-    assert all(parcel.device[name] is part for name, part in there.items()), "they stay"
+        if separate:  # nothing is copied yet
+            assert all(np.array_equal(part, before[name]) for name, part in device.items())
+        staging.upload()
+        assert all(np.array_equal(part, arrays[name]) for name, part in device.items())
+    assert all(staging.device[name] is part for name, part in device.items()), (
+        "addresses must not change"
+    )
 
 
-def test_on_the_cpu_numpy_holds_the_same_memory() -> None:
+def test_on_the_cpu_numpy_views_the_same_memory() -> None:
     tensor = torch.zeros(3)
-    held = numpy_view_or_tensor(tensor)
-    held[[0, 2]] += 1
-    assert isinstance(held, np.ndarray) and tensor.tolist() == [1, 0, 1]
+    view = numpy_view_or_tensor(tensor)
+    view[[0, 2]] += 1
+    assert isinstance(view, np.ndarray) and tensor.tolist() == [1, 0, 1]
