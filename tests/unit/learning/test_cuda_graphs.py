@@ -159,9 +159,11 @@ def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
     return chosen
 
 
-def state_of(agent: Agent) -> list[Any]:
-    state = {"learner": agent.learner.state_dict(), "replay": agent.replay.state_dict()}
-    return tree_leaves(state)
+def assert_same_state(*agents: Agent) -> None:
+    learners = [tree_leaves(agent.learner.state_dict()) for agent in agents]
+    replays = [tree_leaves(agent.replay.state_dict()) for agent in agents]
+    for ours, theirs in [*zip(*learners, strict=True), *zip(*replays, strict=True)]:
+        assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
 
 
 @pytest.mark.usefixtures("_taped")
@@ -174,11 +176,7 @@ def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> Non
     assert play(captured, 60, updates) == play(plain, 60, updates)
     assert len(captured.learn._launch) == len(set(updates) - {0}), "it was captured"
     assert captured.learner.updates == plain.learner.updates > 40
-    for ours, theirs in zip(state_of(captured), state_of(plain), strict=True):
-        if isinstance(ours, torch.Tensor):
-            assert torch.equal(ours, theirs)
-        else:
-            assert ours == theirs
+    assert_same_state(captured, plain)
     assert captured.learner.pop_means() == plain.learner.pop_means()
 
 
@@ -190,8 +188,7 @@ def test_captured_convolutions_give_the_same_bits() -> None:
     )  # fmt: skip
     plain, captured = (agent_of(config, wanted) for wanted in (False, True))
     assert play(captured, 24, [1]) == play(plain, 24, [1])
-    for ours, theirs in zip(state_of(captured), state_of(plain), strict=True):
-        assert not isinstance(ours, torch.Tensor) or torch.equal(ours, theirs)
+    assert_same_state(captured, plain)
 
 
 @pytest.mark.usefixtures("_taped")

@@ -7,58 +7,42 @@ import pytest
 import torch
 from support.learners import CPU, generator, make_network
 from torch import nn
+from torch.nn import functional as F
 
 from dqn.config import ConfigError, ValuesConfig
-from dqn.networks.q_network import QNetwork
 from dqn.networks.torsos import MIN_SIDE
 
 PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())
 
 
-def parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+@pytest.mark.parametrize(
+    "torso, convolutions, shapes, parameters",
+    [
+        ("nature", [(8, 4), (4, 2), (3, 1)], [(32, 20, 20), (64, 9, 9), (64, 7, 7)], 77_984),
+        ("nips", [(8, 4), (4, 2)], [(16, 20, 20), (32, 9, 9)], 16 * 257 + 32 * 257),
+        ("data_efficient", [(5, 5), (5, 5)], [(32, 16, 16), (64, 3, 3)], 32 * 101 + 64 * 801),
+    ],
+)
+def test_convolutional_torsos(
+    torso: str, convolutions: list[Any], shapes: list[Any], parameters: int
+) -> None:
+    """Equal to torch's own convolutions of these kernels and strides."""
+    network = make_network((4, 84, 84), torso=torso)
+    layers = [module for module in network.torso if isinstance(module, nn.Conv2d)]
+    assert [(layer.kernel_size[0], layer.stride[0]) for layer in layers] == convolutions
+    assert sum(p.numel() for p in network.torso.parameters()) == parameters
+    features = PIXELS.float() / 255
+    for layer, shape in zip(layers, shapes, strict=True):
+        features = F.conv2d(features, layer.weight, layer.bias, layer.stride).relu()
+        assert features.shape == (2, *shape)
+    ours = network.torso(network.preprocess(PIXELS))
+    torch.testing.assert_close(ours, features.flatten(1), rtol=1e-4, atol=1e-5)
 
 
-def nature(actions: int = 6, seed: int = 1, **fields: Any) -> QNetwork:
-    return make_network((4, 84, 84), actions=actions, seed=seed, **fields)
-
-
-def test_shapes_and_parameters_of_the_nature_torso() -> None:
-    network = nature(actions=6)
-    shapes = []
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, out: shapes.append(tuple(out.shape[1:])))
-        for module in network.torso
-        if not isinstance(module, nn.ReLU)
-    ]
-    z = network(torch.zeros(2, 4, 84, 84, dtype=torch.uint8))
-    assert z.shape == (2, 6, 1)
-    assert shapes == [(32, 20, 20), (64, 9, 9), (64, 7, 7), (3136,)]
-    assert len(hooks) == 4
-    convolutions = [m for m in network.torso if isinstance(m, nn.Conv2d)]
-    assert [(m.kernel_size[0], m.stride[0]) for m in convolutions] == [(8, 4), (4, 2), (3, 1)]
-    assert sum(p.numel() for p in network.torso.parameters()) == 77_984
+def test_the_nature_network() -> None:
+    network = make_network((4, 84, 84), actions=6)
+    assert network(PIXELS).shape == (2, 6, 1)
     assert sum(p.numel() for p in network.parameters()) == 1_684_128 + 512 * 6 + 6
-
-
-def test_the_data_efficient_torso() -> None:
-    network = make_network((4, 84, 84), torso="data_efficient", hidden_units=256)
-    assert network.torso(network.preprocess(PIXELS)).shape == (2, 576)
-    assert parameters(network.torso) == 32 * 100 + 32 + 64 * 800 + 64
-    first, _, second, *_ = network.torso
-    plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, 5).relu()
-    plain = nn.functional.conv2d(plain, second.weight, second.bias, 5).relu().flatten(1)
-    torch.testing.assert_close(
-        network.torso(network.preprocess(PIXELS)), plain, rtol=1e-4, atol=1e-5
-    )
-
-
-def test_the_nips_torso() -> None:
-    network = make_network((4, 84, 84), torso="nips", hidden_units=256)
-    assert network.torso(network.preprocess(PIXELS)).shape == (2, 2592)
-    assert parameters(network.torso) == 16 * 256 + 16 + 32 * 256 + 32
-    sizes = [(m.kernel_size[0], m.stride[0]) for m in network.torso if isinstance(m, nn.Conv2d)]
-    assert sizes == [(8, 4), (4, 2)]
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -73,7 +57,7 @@ def test_the_impala_torso(width: int, pool: int, side: int) -> None:
     rest = [(two, two)] * 4
     assert sizes == [(4, one), *[(one, one)] * 4, (one, two), *rest, (two, two), *rest]
     first = convolutions[0]
-    plain = nn.functional.conv2d(PIXELS.float() / 255, first.weight, first.bias, padding=1)
+    plain = F.conv2d(PIXELS.float() / 255, first.weight, first.bias, padding=1)
     torch.testing.assert_close(first(network.preprocess(PIXELS)), plain, rtol=1e-4, atol=1e-5)
 
 
@@ -83,8 +67,10 @@ def test_shapes_of_the_mlp_and_other_settings() -> None:
     assert mlp(torch.zeros(9, 1, 3, 2)).shape == (9, 4, 2)
     linear = make_network((1, 3), actions=2, mlp_units=())
     assert [tuple(p.shape) for p in linear.parameters()] == [(2, 3), (2,)]
-    assert nature(hidden_units=10).head.advantage[2].in_features == 10
-    assert isinstance(nature(torso="mlp", mlp_units=(3, 2)).torso[0], nn.Linear)
+    narrow = make_network((4, 84, 84), hidden_units=10)
+    assert narrow.head.advantage[2].in_features == 10
+    forced = make_network((4, 84, 84), torso="mlp", mlp_units=(3, 2))
+    assert isinstance(forced.torso[0], nn.Linear)
     with pytest.raises(ConfigError, match=r"network\.torso nature needs pictures"):
         make_network((1, 4), torso="nature")
 
@@ -108,7 +94,7 @@ def test_other_dtypes_are_converted_but_not_scaled() -> None:
 
 def test_initial_weights_are_kaiming_uniform_and_biases_zero() -> None:
     """Uniform within sqrt(6 / inputs) before a ReLU, sqrt(3 / inputs) in the last layer."""
-    network = nature(actions=18)
+    network = make_network((4, 84, 84), actions=18)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     inputs = [4 * 64, 32 * 16, 64 * 9, 3136, 512]
     for layer, fan_in in zip(layers, inputs, strict=True):
