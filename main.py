@@ -58,10 +58,7 @@ def evaluate_command(arguments: list[str]) -> int:
     options = parse(EvaluateOptions, arguments)
     from dqn.commands.evaluate import evaluate_run
 
-    return evaluate_run(
-        options.run, options.checkpoint, options.episodes, options.seed, options.device,
-        options.json,
-    )  # fmt: skip
+    return evaluate_run(options)
 
 
 def play_command(arguments: list[str]) -> int:
@@ -72,10 +69,7 @@ def play_command(arguments: list[str]) -> int:
     options = parse(PlayOptions, arguments)
     from dqn.commands.play import play_run
 
-    return play_run(
-        options.run, options.checkpoint, options.seed, options.device,
-        video=options.video, gif=options.gif, png=options.png, window=options.window,
-    )  # fmt: skip
+    return play_run(options)
 
 
 def compare_command(arguments: list[str]) -> int:
@@ -86,7 +80,7 @@ def compare_command(arguments: list[str]) -> int:
     options = parse(CompareOptions, arguments)
     from dqn.commands.compare import compare
 
-    return compare(list(options.run), options.picture)
+    return compare(options)
 
 
 def bench_command(arguments: list[str]) -> int:

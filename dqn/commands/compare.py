@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dqn.config import ConfigError, differing_fields
+from dqn.config.commands import CompareOptions
 from dqn.evaluation import scores
 from dqn.report.curves import SMOOTHED, points, running_mean
 from dqn.report.run_record import AXES, Axis, RunRecord, read_run
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def compare(runs: list[str], picture: str | None) -> int:
-    """Print a comparison of runs of one game, and draw their curves into ``picture``.
+def compare(options: CompareOptions) -> int:
+    """Print a comparison of runs of one game, and draw their curves if asked.
 
     Raises:
         ConfigError: a folder is not a run, no run has evaluations, the runs are of different
             games, or the picture cannot be written.
     """
+    picture = options.picture
     if picture and not picture.endswith(".png"):
         raise ConfigError(f"--picture must be the name of a .png file, not {picture}")
     records = []
-    for run in {Path(run).resolve(): run for run in runs}.values():
+    for run in {Path(run).resolve(): run for run in options.run}.values():
         record = read_run(run)
         if record.evaluations:
             records.append(record)

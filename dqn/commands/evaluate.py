@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dqn.config import ConfigError
+from dqn.config.commands import EvaluateOptions
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
@@ -13,26 +14,20 @@ from dqn.run.methods import make_model
 from dqn.storage.saved_run import load_agent
 
 
-def evaluate_run(
-    run: str,
-    which: str,
-    episodes: int | None,
-    seed: int,
-    device_name: str,
-    json_file: str | None,
-) -> int:
+def evaluate_run(options: EvaluateOptions) -> int:
     """Play whole games under the run's own protocol and print the scores.
 
     Raises:
         ConfigError: as ``load_agent``, or the JSON file cannot be written.
     """
-    agent = load_agent(make_model, run, which, resolve_device(device_name))
+    run, seed = options.run, options.seed
+    agent = load_agent(make_model, run, options.checkpoint, resolve_device(options.device))
     settings = agent.config.evaluation
-    if episodes is not None:
-        settings = dataclasses.replace(settings, episodes=episodes)
+    if options.episodes is not None:
+        settings = dataclasses.replace(settings, episodes=options.episodes)
     config = dataclasses.replace(agent.config, seed=seed, evaluation=settings)
-    if json_file:
-        write_report(Path(json_file), "")  # fails now rather than after the games
+    if options.json:
+        write_report(Path(options.json), "")  # fails now rather than after the games
     use_threads(config.threads)
     result = evaluate(agent.model.make_policy, config, agent.step, owner="evaluate command")
     assert result is not None, "it cannot be stopped"
@@ -45,9 +40,9 @@ def evaluate_run(
     )
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
-    if json_file:
+    if options.json:
         source = {"run": run, "checkpoint": agent.name, "seed": seed}
-        write_report(Path(json_file), json.dumps(source | result.as_json(), indent=1) + "\n")
+        write_report(Path(options.json), json.dumps(source | result.as_json(), indent=1) + "\n")
     return 0
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 from dqn import envs
 from dqn.config import ConfigError
+from dqn.config.commands import PlayOptions
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation.episode import play_episode
 from dqn.evaluation.gif import Gif
@@ -15,27 +16,18 @@ from dqn.seeds import numpy_generator
 from dqn.storage.saved_run import load_agent
 
 
-def play_run(
-    run: str,
-    which: str,
-    seed: int,
-    device_name: str,
-    *,
-    video: str | None,
-    gif: str | None,
-    png: str | None,
-    window: bool,
-) -> int:
+def play_run(options: PlayOptions) -> int:
     """Play one game and record it in each of the given ways.
 
     Raises:
         ConfigError: as ``load_agent``, no way to show the game is given, or one is unavailable.
     """
-    if not (video or gif or png or window):
+    files, seed = (options.video, options.gif, options.png), options.seed
+    if not (any(files) or options.window):
         raise ConfigError(
             "play needs at least one of --video FILE, --gif FILE, --png FOLDER and --window"
         )
-    agent = load_agent(make_model, run, which, resolve_device(device_name))
+    agent = load_agent(make_model, options.run, options.checkpoint, resolve_device(options.device))
     config = dataclasses.replace(agent.config, seed=seed)
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
@@ -44,22 +36,22 @@ def play_run(
     try:
         with ExitStack() as stack:
             recorders: list[Recorder] = []
-            if video:
-                recorders.append(stack.enter_context(Video(video, rate)))
-            if gif:
-                recorders.append(stack.enter_context(Gif(gif, rate)))
-            if png:
-                recorders.append(stack.enter_context(PngFolder(png)))
-            shown = Window(environment.spec.game, rate) if window else None
-            if shown:
-                recorders.append(stack.enter_context(shown))
+            if options.video:
+                recorders.append(stack.enter_context(Video(options.video, rate)))
+            if options.gif:
+                recorders.append(stack.enter_context(Gif(options.gif, rate)))
+            if options.png:
+                recorders.append(stack.enter_context(PngFolder(options.png)))
+            window = Window(environment.spec.game, rate) if options.window else None
+            if window:
+                recorders.append(stack.enter_context(window))
             record = play_episode(
                 environment,
                 lambda frames: policy.act(frames, config.evaluation.epsilon),
                 seed,
                 "play command",
                 recorders,
-                stop=shown.closed if shown else lambda: False,
+                stop=window.closed if window else lambda: False,
             )
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.strerror else error
@@ -69,6 +61,6 @@ def play_run(
     print(
         f"{environment.spec.game}, {agent.name}, step {agent.step:,}: a return of "
         f"{record.return_:g} in {record.length:,} steps"
-        + "".join(f"; wrote {name}" for name in (video, gif, png) if name)
+        + "".join(f"; wrote {name}" for name in files if name)
     )
     return 0

@@ -22,6 +22,8 @@ from dqn.storage.manifest import CorruptCheckpoint, read_manifest
 from dqn.storage.provenance import as_text
 from dqn.storage.tensors import MODEL_FILE, read_tensors
 
+EXAMPLE = "checkpoints/Breakout/dqn-seed1"
+
 
 @dataclass(frozen=True)
 class SavedAgent:
@@ -85,11 +87,13 @@ def run_config(folder: Path) -> Config:
         ConfigError: the folder has no run.
     """
     try:
-        found = (folder / "config.yaml").is_file()
+        exists, found = folder.is_dir(), (folder / "config.yaml").is_file()
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}") from None
+    if not exists:
+        raise ConfigError(f"there is no folder {folder}; name a run's, such as {EXAMPLE}")
     if not found:
-        raise ConfigError(f"{folder} is not the folder of a run: it has no config.yaml")
+        raise ConfigError(f"{folder} is not a run's folder: no config.yaml; name one such as {EXAMPLE}")
     return load_config(folder / "config.yaml")
 
 

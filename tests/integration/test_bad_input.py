@@ -270,9 +270,15 @@ def test_train_on_a_checkpoint_of_another_game(
 
 
 READERS = {
-    "no such folder": (["nowhere"], "nowhere is not the folder of a run: it has no config.yaml"),
-    "a file": (["checkpoints/file"], "is not the folder of a run"),
-    "a folder of runs": (["checkpoints/CartPole-v1"], "is not the folder of a run"),
+    "no such folder": (
+        ["nowhere"],
+        "there is no folder nowhere; name a run's, such as checkpoints/",
+    ),
+    "a file": (["checkpoints/file"], "there is no folder checkpoints/file"),
+    "a folder of runs": (
+        ["checkpoints/CartPole-v1"],
+        "is not a run's folder: no config.yaml; name one",
+    ),
     "checkpoint of nonsense": (
         [CARTPOLE, "--checkpoint=newest"],
         "latest, best or a step, not new",

@@ -177,7 +177,7 @@ def test_what_cannot_be_compared(tmp_path, watch, capsys):
         (pong, broken): f"{broken}/evaluations.jsonl is damaged: ",
         (pong, untyped): f"{untyped}/evaluations.jsonl is damaged: line 1 has missing or invalid",
         (pong, hidden): f"cannot read the files of {hidden}: Is a directory",
-        (pong, f"{tmp_path}/e"): f"{tmp_path}/e is not the folder of a run: it has no config.yaml",
+        (pong, f"{tmp_path}/e"): f"there is no folder {tmp_path}/e; ",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
         (): "no RUN given; try main.py compare checkpoints/Breakout/dqn-seed1",
