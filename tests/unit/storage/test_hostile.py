@@ -22,7 +22,22 @@ import torch
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from support.forgeries import FEW, anything, places
+from support.forgeries import (
+    FEW,
+    MISSING,
+    alter,
+    altered,
+    anything,
+    described,
+    edit,
+    entry,
+    last,
+    nested,
+    places,
+    reseal,
+    rewrite,
+    with_header,
+)
 
 from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
@@ -48,8 +63,6 @@ PONG = [
     "--replay.capacity=100", "--network.hidden-units=8", "--evaluation.episodes=1",
     "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6", "--env.max-episode-frames=40",
 ]  # fmt: skip
-
-Meta = dict[str, Any]
 
 OLDER, NEWER, LONGER = 100, 200, 240
 """Steps of the two checkpoints, and where the run is continued to."""
@@ -82,24 +95,6 @@ def load_model(run: Path) -> None:
 def newest(run: Path) -> Path:
     """Its newest checkpoint."""
     return max(run.glob("step_*[0-9]"))
-
-
-def reseal(checkpoint: Path) -> None:
-    """Make every digest fit what is there now, as a forger would."""
-    meta = json.loads((checkpoint / "meta.json").read_bytes())
-    for name, entry in meta["files"].items() if isinstance(meta.get("files"), dict) else ():
-        if isinstance(entry, dict) and (checkpoint / name).is_file():
-            data = (checkpoint / name).read_bytes()
-            entry |= {"sha256": sha256(data), "bytes": len(data)}
-    (checkpoint / "meta.json").write_text(json.dumps(meta | {"sha256": digest_of(meta)}))
-
-
-def rewrite(checkpoint: Path, change: Callable[[Meta], Any]) -> None:
-    """Forge a meta.json, and seal it."""
-    meta = json.loads((checkpoint / "meta.json").read_bytes())
-    change(meta)
-    (checkpoint / "meta.json").write_text(json.dumps(meta))
-    reseal(checkpoint)
 
 
 def contents(folder: Path, without: Path) -> dict[str, bytes | None]:
@@ -183,21 +178,6 @@ def torch_saved(path: Path) -> None:
     torch.save({"head.advantage.0.weight": torch.ones(2), "bomb": bomb}, path)
 
 
-def with_header(header: bytes, length: int | None = None, data: bytes = bytes(64)) -> bytes:
-    """A safetensors file of that header."""
-    return struct.pack("<Q", len(header) if length is None else length) + header + data
-
-
-def described(**entries: Any) -> bytes:
-    """A safetensors file with these entries in its header."""
-    return with_header(json.dumps(entries).encode())
-
-
-def entry(dtype: str = "F32", shape: Any = (4,), offsets: Any = (0, 16)) -> dict[str, Any]:
-    """One of them."""
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
-
-
 FILES: dict[str, Callable[[Path], Any]] = {
     "pickle": pickled,
     "torch.save": torch_saved,
@@ -277,45 +257,12 @@ def test_older_checkpoint_is_used(
 # Whole safetensors files of the wrong content.
 
 
-Change = Callable[[torch.Tensor], Any]
-
-
-def last(value: Any) -> Change:
-    """Another last element."""
-
-    def change(tensor: torch.Tensor) -> torch.Tensor:
-        tensor.view(-1)[-1] = value
-        return tensor
-
-    return change
-
-
-def altered(data: bytes, name: str, change: Any) -> bytes:
-    """The bytes of a .safetensors file with one array removed, replaced, filled or changed."""
-    tensors = safetensors.torch.load(data)
-    if change is MISSING:
-        del tensors[name]
-    elif isinstance(change, torch.Tensor):
-        tensors[name] = change
-    else:
-        old = tensors[name]
-        tensors[name] = change(old) if callable(change) else torch.full_like(old, change)
-    return safetensors.torch.save(tensors)
-
-
-def alter(file: Path, name: str, change: Any) -> None:
-    """Forge a file of a checkpoint, and seal it."""
-    file.write_bytes(altered(file.read_bytes(), name, change))
-    reseal(file.parent)
-
-
 def cases(forgeries: dict[str, list[Any]]) -> pytest.MarkDecorator:
     """A test for each change to each name."""
     pairs = [(name, change) for name, changes in forgeries.items() for change in changes]
-    return pytest.mark.parametrize("name, change", pairs)
+    return pytest.mark.parametrize("name, change", pairs, ids=lambda value: str(value)[:40])
 
 
-MISSING = object()
 NAN, INF = float("nan"), float("inf")
 ONES = torch.ones
 FIRST = "head.advantage.0.weight"
@@ -445,26 +392,6 @@ def test_piece(case: str, run: Path, config: Config) -> None:
 
 
 # meta.json.
-
-
-def edit(path: str, value: Any) -> Callable[[Meta], Any]:
-    """Another value at ``state.replay.time``, say, or none."""
-
-    def change(meta: Meta) -> None:
-        *parents, key = path.split(".")
-        for parent in parents:
-            meta = meta[parent]
-        if value is MISSING:
-            del meta[key]
-        else:
-            meta[key] = value
-
-    return change
-
-
-def nested(depth: int) -> Meta:
-    """Dicts in dicts."""
-    return {"a": nested(depth - 1)} if depth else {}
 
 
 ELSEWHERE = {"sha256": sha256(b"untouched"), "bytes": 9}
@@ -626,19 +553,3 @@ def test_any_header(data: st.DataObject, cartpole: Path, config: Config, tmp_pat
     file.write_bytes(content)
     reseal(newest(run))
     survives(run, config)
-
-
-@pytest.mark.parametrize("name", [".lock", "train.log", "rewards.txt", ".config.yaml.part", "best"])
-def test_a_link_in_the_run_folder(
-    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """What it points to is somebody else's."""
-    run = tmp_path / "checkpoints" / "CartPole-v1" / "dqn-seed1"
-    run.mkdir(parents=True)
-    victim = tmp_path / "victim"
-    victim.write_text("not yours")
-    (run / name).symlink_to(victim)
-    assert main(["--game=CartPole-v1", f"--checkpoints-dir={tmp_path / 'checkpoints'}"]) == 2
-    assert f"{name} is a link; a run's files are its own" in capfd.readouterr().err
-    assert victim.read_text() == "not yours"
-    assert [path.name for path in run.iterdir()] == [name]
