@@ -18,8 +18,8 @@ class TrainOptions:
     checkpoint. Other commands, each with its own --help: main.py evaluate RUN; main.py play RUN;
     main.py compare RUN RUN; main.py bench. The command line takes precedence over --config, and
     both over the defaults below; in YAML, names have underscores and sections are mappings. Whole
-    numbers may be written 2_000_000 or 2e6, and --render alone means --render true. A step is one decision in one environment, 4 emulator
-    frames on Atari."""
+    numbers may be written 2_000_000 or 2e6; an option that is true or false may stand alone for
+    true. A step is one decision in one environment, 4 emulator frames on Atari."""
 
     usage: ClassVar = "main.py [train] --game GAME [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()

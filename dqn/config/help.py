@@ -9,6 +9,9 @@ from dqn.config.fields import hints, metavar, shown, text_metavar
 from dqn.config.yaml_file import PRESETS
 
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
 class Option(NamedTuple):
     """One option of a command."""
 
@@ -50,9 +53,9 @@ def help_text(kind: Any) -> str:
             section = option.section
             lines += ["", f"{section}:"]
         unset = not option.default and text_metavar(option.hint)
-        default = "" if unset else f" (default {shown(option.default)})"
+        default = "" if unset else f" (default{_NO_BREAK}{shown(option.default)})"
         lines.append(f"  {as_typed(name)} {metavar(option.hint)}")
-        lines.append(meaning.fill(option.meaning + default))
+        lines.append(meaning.fill(option.meaning + default).replace(_NO_BREAK, " "))
     return "\n".join(lines)
 
 
