@@ -93,7 +93,9 @@ def run_config(folder: Path) -> Config:
     if not exists:
         raise ConfigError(f"there is no folder {folder}; name a run's, such as {EXAMPLE}")
     if not found:
-        raise ConfigError(f"{folder} is not a run's folder: no config.yaml; name one such as {EXAMPLE}")
+        raise ConfigError(
+            f"{folder} is not a run's folder: no config.yaml; name one such as {EXAMPLE}"
+        )
     return load_config(folder / "config.yaml")
 
 
