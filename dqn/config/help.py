@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from dqn.config.fields import hints, metavar, shown, text_metavar
 from dqn.config.yaml_file import PRESETS
 
-
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
