@@ -33,8 +33,9 @@ def main(arguments: list[str]) -> int:
 
 def train_command(arguments: list[str]) -> int:
     """``train``, the default."""
-    from dqn.config.cli import as_yaml, parse
+    from dqn.config.cli import parse
     from dqn.config.commands import TrainOptions
+    from dqn.config.loading import as_yaml
 
     options = parse(TrainOptions, arguments)
     if options.print_config:

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 
 from dqn.config import Config
-from dqn.config.cli import as_yaml
+from dqn.config.loading import as_yaml
 from dqn.evaluation.episode import render_evaluation
 from dqn.evaluation.evaluate import evaluate, held_out_states, mean_max_q
 from dqn.learning.interfaces import Agent, LearnerProtocol

@@ -8,7 +8,7 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError, differing_fields
-from dqn.config.cli import load_config
+from dqn.config.loading import load_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.run.folder import RunFolder
 from dqn.run.methods import make_agent

@@ -16,8 +16,9 @@ import dqn.run.session
 import dqn.run.train
 import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
-from dqn.config.cli import load_config, parse
+from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
+from dqn.config.loading import load_config
 
 OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",

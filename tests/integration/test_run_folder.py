@@ -31,8 +31,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import dqn.report.progress
 from dqn.config import Config
-from dqn.config.cli import load_config, parse
+from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
+from dqn.config.loading import load_config
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import TAGS
 from main import main

@@ -10,8 +10,9 @@ import yaml
 
 import main as program
 from dqn.config import Config, flatten
-from dqn.config.cli import as_yaml, load_config, parse
+from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
+from dqn.config.loading import as_yaml, load_config
 from main import main
 
 PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dqn.config import ConfigError
-from dqn.config.cli import RENAMED, load_config, parse
+from dqn.config.cli import parse
 from dqn.config.commands import (
     BenchOptions,
     CompareOptions,
@@ -13,6 +13,7 @@ from dqn.config.commands import (
     PlayOptions,
     TrainOptions,
 )
+from dqn.config.loading import RENAMED, load_config
 from dqn.config.yaml_file import PRESETS
 
 
@@ -32,7 +33,7 @@ NO_EPSILON = "--exploration.epsilon-start=0 --exploration.epsilon-end=0"
 COMMAND_LINES = {
     # names
     "Pong": "unexpected 'Pong'; a game is given as --game Breakout",
-    "--render maybe": "unexpected 'maybe'",
+    "--render maybe": "--render must be true or false, not maybe",
     "--reply.capacity=3": "unknown option --reply.capacity; did you mean --replay.capacity?",
     "--capacity 3": "unknown option --capacity; did you mean --replay.capacity?",
     "--total-step 3": "unknown option --total-step; did you mean --total-steps?",
@@ -44,10 +45,10 @@ COMMAND_LINES = {
     "--learner.max-gradient-value=1": "was removed; use --learner.max-gradient-norm",
     # values of the wrong type
     "--game=": "--game needs a value: a text",
-    "--game": "--game needs a value: a text",
+    "--game": "--game needs a value",
     "--config --fresh": "--config needs a value",
     "--seed=": "--seed needs a value: a whole number from 0 to 9,223,372,036,854,775,807",
-    "--fresh=3": "--fresh must be true or false, not 3",
+    "--fresh=3": "--fresh: ignored explicit argument '3'",
     "--device gpu": "--device must be auto, cpu or cuda, not gpu",
     "--method=ppo": "--method must be dqn, random, q_learning, sarsa, policy_gradient or reinforce",
     "--seed=abc": "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not abc",

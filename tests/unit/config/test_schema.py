@@ -25,13 +25,13 @@ from dqn.config import (
     differing_fields,
     flatten,
 )
-from dqn.config.cli import as_yaml, load_config
-from dqn.config.help import options_of
+from dqn.config.cli import options_of
+from dqn.config.loading import as_yaml, load_config
 from dqn.config.rules import USED_WITH
 from dqn.envs import atari
 
 PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
-OPTIONS = options_of(Config)
+OPTIONS = {option.name: option for option in options_of(Config)}
 
 
 def with_field(config: Config, name: str, value: Any) -> Config:
