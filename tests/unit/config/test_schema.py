@@ -219,6 +219,17 @@ def test_a_memory_on_the_gpu_beside_a_learner_on_the_cpu_is_refused() -> None:
     assert "replay.device is cuda, but" in refusal(Config, device="cpu", replay=on_gpu)
 
 
+NEVER_0 = [
+    "values.kappa", "learner.munchausen_temperature", "checkpoint_minutes",
+    "optimizer.learning_rate", "learner.target_tau", "learner.max_gradient_norm",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEVER_0)
+def test_0_is_refused_where_nothing_would_be_learned_or_defined(name: str) -> None:
+    assert refusal(with_field, Config(), name, 0.0).startswith(f"{name} must be a number above 0")
+
+
 def test_an_optimizer_without_epsilon_is_refused() -> None:
     """It would divide 0 by 0 for every weight that has no gradient yet."""
     message = refusal(OptimizerConfig, epsilon=0.0)
