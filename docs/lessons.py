@@ -65,7 +65,7 @@ def row(preset: str, seed: str, folder: str) -> str:
 
 def least_chance(run: Path) -> float:
     """Of a move on the maze's best path, by the table that the run ended with."""
-    chances = load_agent(make_model, str(run), "latest", torch.device("cpu")).model.chances()
+    chances = load_agent(make_model, str(run), "latest", torch.device("cpu")).model.probabilities()
     return min(float(chances[cell, action]) for cell, action in BEST_PATH.items())
 
 

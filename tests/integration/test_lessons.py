@@ -67,8 +67,8 @@ def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(
     run = trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6")
     policy = load_agent(make_model, str(run), "latest", torch.device("cpu")).model
     assert isinstance(policy, PolicyTable)
-    chances = policy.chances()
-    assert min(chances[cell, action] for cell, action in BEST_PATH.items()) > 0.98
+    probabilities = policy.probabilities()
+    assert min(probabilities[cell, action] for cell, action in BEST_PATH.items()) > 0.98
     step = read_lines(run / "evaluations.jsonl")[-1]["step"]
     assert 1000 < step < 50_000
     trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6", "--total-steps=1e6")
