@@ -36,10 +36,8 @@ from dqn.seeds import numpy_generator
 from dqn.storage.provenance import device_name, versions
 
 WINDOWS = 5
-ROWS = 10_000
-"""Rows of random play in the replay memory when it is measured, or as many as it can hold."""
-FRAMES = 200_000_000
-"""The usual length of a training run in the literature."""
+ROWS = 10_000  # of random play in the replay memory when it is measured, if it can hold them
+FRAMES = 200_000_000  # the usual length of a training run in the literature
 
 Figures = dict[str, Any]
 
@@ -194,8 +192,7 @@ def free_memory(device: torch.device) -> None:
 
 
 def random_player(agent: Agent[Learner], seed: int, add: bool) -> Callable[[], object]:
-    """A function that makes a random step of every environment, and may ``add`` it to the replay
-    memory."""
+    """A function that steps every environment at random; ``add``: into the replay memory too."""
     environment = agent.environment
     generator = numpy_generator(seed, "bench")
 
@@ -225,14 +222,12 @@ def fill(agent: Agent[Learner], rows: int, seed: int) -> None:
 
 def seconds_to_first_step(config: Config) -> float:
     """Time from starting the command, in a new process, to the report of its first step."""
-    main = Path(__file__).parents[2] / "main.py"
     with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        command = [sys.executable, str(main), f"--game={config.game}", f"--device={config.device}"]
-        command += [f"--num-envs={config.num_envs}", "--report-period=1"]
+        command = [sys.executable, str(Path(__file__).parents[2] / "main.py"), "--report-period=1"]
+        command += [f"--game={config.game}", f"--device={config.device}"]
+        command += [f"--num-envs={config.num_envs}", f"--checkpoints-dir={folder}"]
         began = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, f"--checkpoints-dir={folder}"], stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             while not any(Path(folder).glob("*/*/training.jsonl")) and process.poll() is None:
                 time.sleep(0.005)

@@ -28,6 +28,7 @@ its own where that makes no circle."""
 
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MAX_ROOMS = 16
+MAX_LINES = 250
 
 ONLY_IN = {
     "ale_py": {"envs"},
@@ -102,6 +103,11 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
 def test_a_package_is_imported_in_its_room_only(path: Path) -> None:
     for package in {name.split(".")[0] for name in imports_of(path)} & set(ONLY_IN):
         assert {room_of(path), str(path)} & ONLY_IN[package], f"{path} imports {package}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_file_is_short(path: Path) -> None:
+    assert len((ROOT / "dqn" / path).read_text().splitlines()) <= MAX_LINES
 
 
 def global_states() -> tuple[object, ...]:
