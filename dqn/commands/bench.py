@@ -4,6 +4,7 @@ Every rate is the median of several windows; the first window is warm-up and is 
 loop is that of ``train``, once learning has begun.
 """
 
+import dataclasses
 import gc
 import itertools
 import json
@@ -25,13 +26,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from dqn.commands.evaluate import write_report
 from dqn.commands.peers import at_full_speed, check_peers, measure_peers
 from dqn.config import Config, ConfigError
+from dqn.config.commands import BenchOptions
 from dqn.device import resolve_device, use_threads
 from dqn.learning.cuda_graphs import CudaGraphed
 from dqn.learning.factory import make_agent
 from dqn.learning.interfaces import Agent
 from dqn.learning.learner import Learner
+from dqn.run.loop import loop
 from dqn.run.session import Session
-from dqn.run.train import loop
 from dqn.seeds import numpy_generator
 from dqn.storage.provenance import device_name, versions
 
@@ -42,34 +44,35 @@ FRAMES = 200_000_000  # the usual length of a training run in the literature
 Figures = dict[str, Any]
 
 
-def bench(config: Config, seconds: float, peers: bool, json_file: str | None) -> int:
-    """Measure each part for about ``seconds``, print a table, and write it to ``json_file``.
+def run(options: BenchOptions) -> int:
+    """Measure each part, print a table, and write it to a file if asked.
 
     Raises:
         ConfigError: the method is not DQN, the game or the device does not exist, the file cannot
             be written, or there is no peer to compare with.
     """
+    config = dataclasses.replace(options.settings, game=options.settings.game or "Breakout")
     if config.method != "dqn":
         raise ConfigError(f"bench measures method dqn, not {config.method}")
-    if json_file:
-        write_report(Path(json_file), "")  # fails now, not after minutes
-    if peers:
+    if options.json:
+        write_report(Path(options.json), "")  # fails now, not after minutes
+    if options.peers:
         check_peers(config)
     device = resolve_device(config.device)
     threads = use_threads(config.threads)
     figures = {"device": device_name(device), "threads": threads, "num_envs": config.num_envs}
     figures |= {"versions": versions(), "startup_seconds": seconds_to_first_step(config)}
     for measure in (measure_parts, measure_loop):
-        figures |= measure(config, device, seconds)
+        figures |= measure(config, device, options.seconds)
         free_memory(device)  # two replay memories might not fit
     figures |= compare(config, figures)
     if device.type == "cuda":
         figures["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
-    if peers:
-        figures |= measure_peers(config, 2 * seconds)
+    if options.peers:
+        figures |= measure_peers(config, 2 * options.seconds)
     print_table(figures)
-    if json_file:
-        write_report(Path(json_file), json.dumps(figures, indent=1) + "\n")
+    if options.json:
+        write_report(Path(options.json), json.dumps(figures, indent=1) + "\n")
     return 0
 
 

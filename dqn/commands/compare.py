@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def compare(options: CompareOptions) -> int:
+def run(options: CompareOptions) -> int:
     """Print a comparison of runs of one game, and draw their curves if asked.
 
     Raises:
@@ -32,8 +32,8 @@ def compare(options: CompareOptions) -> int:
     if picture and not picture.endswith(".png"):
         raise ConfigError(f"--picture must be the name of a .png file, not {picture}")
     records = []
-    for run in {Path(run).resolve(): run for run in options.run}.values():
-        record = read_run(run)
+    for folder in {Path(folder).resolve(): folder for folder in options.run}.values():
+        record = read_run(folder)
         if record.evaluations:
             records.append(record)
         else:

@@ -14,14 +14,14 @@ from dqn.run.methods import make_model
 from dqn.storage.saved_run import load_agent
 
 
-def evaluate_run(options: EvaluateOptions) -> int:
+def run(options: EvaluateOptions) -> int:
     """Play whole games under the run's own protocol and print the scores.
 
     Raises:
         ConfigError: as ``load_agent``, or the JSON file cannot be written.
     """
-    run, seed = options.run, options.seed
-    agent = load_agent(make_model, run, options.checkpoint, resolve_device(options.device))
+    folder, seed = options.run, options.seed
+    agent = load_agent(make_model, folder, options.checkpoint, resolve_device(options.device))
     settings = agent.config.evaluation
     if options.episodes is not None:
         settings = dataclasses.replace(settings, episodes=options.episodes)
@@ -32,7 +32,7 @@ def evaluate_run(options: EvaluateOptions) -> int:
     result = evaluate(agent.model.make_policy, config, agent.step, owner="evaluate command")
     assert result is not None, "it cannot be stopped"
     print(
-        f"{result.game}, {run}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
+        f"{result.game}, {folder}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
         f"{_interval(result.returns)}, median {result.median:.1f}, "
         f"min {min(result.returns):.1f}, max {max(result.returns):.1f} over "
         f"{len(result.returns)} episodes; protocol {result.protocol}, epsilon {result.epsilon:g}, "
@@ -41,7 +41,7 @@ def evaluate_run(options: EvaluateOptions) -> int:
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
     if options.json:
-        source = {"run": run, "checkpoint": agent.name, "seed": seed}
+        source = {"run": folder, "checkpoint": agent.name, "seed": seed}
         write_report(Path(options.json), json.dumps(source | result.as_json(), indent=1) + "\n")
     return 0
 

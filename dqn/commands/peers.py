@@ -23,8 +23,8 @@ from dqn import envs
 from dqn.config import Config, ConfigError
 from dqn.device import resolve_device, use_threads
 from dqn.learning.factory import make_agent
+from dqn.run.loop import loop
 from dqn.run.session import Session
-from dqn.run.train import loop
 
 WINDOWS = 5
 WARM_UP_STEPS = 2_000

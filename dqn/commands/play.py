@@ -16,7 +16,7 @@ from dqn.seeds import numpy_generator
 from dqn.storage.saved_run import load_agent
 
 
-def play_run(options: PlayOptions) -> int:
+def run(options: PlayOptions) -> int:
     """Play one game and record it in each of the given ways.
 
     Raises:

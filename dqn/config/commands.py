@@ -105,3 +105,13 @@ class CompareOptions:
     """Folders of the runs."""
     picture: File | None = None
     """Plot training returns and evaluations over steps and over minutes (.png)."""
+
+
+COMMANDS: dict[str, type] = {
+    "train": TrainOptions,
+    "evaluate": EvaluateOptions,
+    "play": PlayOptions,
+    "compare": CompareOptions,
+    "bench": BenchOptions,
+}
+"""The options of each module in ``dqn.commands``."""

@@ -12,8 +12,8 @@ from support.faulty_disk import Died, FaultyDisk
 from support.runs import assert_same, newest, run_of
 from support.tiers import slow_except
 
+import dqn.commands.train
 import dqn.run.session
-import dqn.run.train
 import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
@@ -77,7 +77,7 @@ def load_once(path: Path) -> Config:
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """Small pieces of replay, so that checkpoints share some."""
     patch.setattr(dqn.storage.replay_pieces, "PIECE_ROWS", 16)
-    patch.setattr(dqn.run.train, "load_config", load_once)
+    patch.setattr(dqn.commands.train, "load_config", load_once)
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def train(folder: Path, steps: int = 90) -> int:
     config = dataclasses.replace(CONFIG, total_steps=steps, checkpoints_dir=str(folder))
     try:
-        return dqn.run.train.train(config, "dqn", fresh=False)
+        return dqn.commands.train.train(config, "dqn", fresh=False)
     except ConfigError:
         return 2
 

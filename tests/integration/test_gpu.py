@@ -117,7 +117,7 @@ def test_deterministic_operations_are_asked_for(
     """The knob is read; that it helps is the test above."""
     asked = []
     monkeypatch.setattr(
-        "dqn.run.train.use_deterministic_operations", lambda device: asked.append(device.type)
+        "dqn.commands.train.use_deterministic_operations", lambda device: asked.append(device.type)
     )
     small = [
         "--game=CartPole-v1", "--total-steps=16", "--learning-starts=16", "--device=cpu",

@@ -25,8 +25,8 @@ from dqn.config.loading import load_config
 from dqn.device import use_threads
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning.factory import make_agent
+from dqn.run.loop import loop
 from dqn.run.session import Session
-from dqn.run.train import loop
 
 CPU = torch.device("cpu")
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -107,7 +107,7 @@ def test_a_signal_stops_the_restoring_of_the_emulators_too(
             self._receive(signal.SIGTERM, None)
             return self
 
-    monkeypatch.setattr("dqn.run.train.StopSignals", Eager)
+    monkeypatch.setattr("dqn.commands.train.StopSignals", Eager)
     assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}", "--total-steps=1600"]) == 143
     assert "nothing was changed" in capfd.readouterr().err
     assert before == {path: path.read_bytes() for path in before}

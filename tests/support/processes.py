@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 PRELOADED = [
     "pytest", "torch", "cv2", "ale_py", "gymnasium", "matplotlib.figure", "main",
-    "dqn.run.train", "dqn.learning.factory", "dqn.tabular.agent",
+    "dqn.commands.train", "dqn.learning.factory", "dqn.tabular.agent",
 ]  # fmt: skip
 
 

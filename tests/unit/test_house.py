@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from dqn.commands.train import train
 from dqn.config import Config, EvaluationConfig, ExplorationConfig, ReplayConfig
-from dqn.run.train import train
 
 ROOT = Path(__file__).parents[2]
 

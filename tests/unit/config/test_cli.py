@@ -11,7 +11,7 @@ import yaml
 import main as program
 from dqn.config import Config, flatten
 from dqn.config.cli import parse
-from dqn.config.commands import TrainOptions
+from dqn.config.commands import EvaluateOptions, TrainOptions
 from dqn.config.loading import as_yaml, load_config
 from main import main
 
@@ -245,7 +245,7 @@ Calls = list[tuple[Config, str, bool]]
 def trained(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Instead of training, note down what would be trained."""
     calls: Calls = []
-    monkeypatch.setattr("dqn.run.train.train", lambda *arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr("dqn.commands.train.train", lambda *arguments: calls.append(arguments) or 0)
     return calls
 
 
@@ -284,8 +284,8 @@ def test_spellings_of_a_game_are_one_run(
 
 
 def test_interrupted_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: list[str]) -> int:
+    def interrupted(_: EvaluateOptions) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(program.COMMANDS, "evaluate", interrupted)
+    monkeypatch.setattr("dqn.commands.evaluate.run", interrupted)
     assert main(["evaluate", "x"]) == 130

@@ -9,7 +9,7 @@ import pytest
 from dqn.config import Config, ExplorationConfig, LearnerConfig, OptimizerConfig
 from dqn.learning.cuda_graphs import Eager
 from dqn.learning.factory import learn_once
-from dqn.run.train import loop
+from dqn.run.loop import loop
 from dqn.schedule import due, epsilon, learning_rate
 from dqn.types import TimeStep
 

@@ -43,8 +43,8 @@ from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.learning.factory import make_agent, make_model
+from dqn.run.loop import loop
 from dqn.run.session import Session
-from dqn.run.train import loop
 from dqn.storage.files import sha256
 from dqn.storage.manifest import CorruptCheckpoint, digest_of
 from dqn.storage.saved_run import load_agent

@@ -1,4 +1,4 @@
-"""The loop, and how a run begins and ends."""
+"""``train``, the default command: how a run begins and ends."""
 
 import dataclasses
 import logging
@@ -8,42 +8,32 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError, differing_fields
-from dqn.config.loading import load_config
+from dqn.config.commands import TrainOptions
+from dqn.config.loading import as_yaml, load_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.run.folder import RunFolder
+from dqn.run.loop import loop
 from dqn.run.methods import make_agent
-from dqn.run.process import StopSignals, log_to_file
+from dqn.run.process import StopSignals, log_to_file, log_to_terminal
 from dqn.run.resume import StoppedEarly
 from dqn.run.session import RunStopped, Session
-from dqn.schedule import due, epsilon, epsilons, learning_rate, updates_due
 
 log = logging.getLogger("dqn")
 
 
-def loop(session: Session) -> None:
-    """Add the time step, act on it, send, learn, receive, until the run ends or is stopped.
+def run(options: TrainOptions) -> int:
+    """Train, or print the resolved settings; returns the exit status.
 
-    The emulators' threads run between send and receive, while the learner learns. No update sees a
-    row that arrived while it ran, so the overlap is deterministic.
+    Raises:
+        ConfigError: as ``train``.
     """
-    config, agent, metrics = session.config, session.agent, session.metrics
-    environment, replay, learner = agent.environment, agent.replay, agent.learner
-    timestep = environment.timestep
-    while session.before_step():
-        before, after = session.step, session.step + config.num_envs
-        replay.add_timestep(timestep)
-        action = agent.actor.act(timestep.stack, epsilons(config, before))
-        environment.send(action)
-        replay.add_action(action)
-        learner.learning_rate = learning_rate(config, before)
-        agent.learn(updates_due(config, before, after))
-        timestep = environment.receive()
-        session.step = after
-        for _ in range(due(before, after, config.learner.target_period)):
-            learner.sync_target()
-        metrics.count(timestep, after, epsilon(config, after))
-        if due(before, after, config.report_period):
-            session.report()
+    config = options.settings
+    if options.print_config:
+        game = config.game and envs.resolve_game(config.game)
+        print(as_yaml(dataclasses.replace(config, game=game)), end="")
+        return 0
+    log_to_terminal()
+    return train(config, options.name, options.fresh)
 
 
 def train(config: Config, name: str, fresh: bool) -> int:
