@@ -1,5 +1,5 @@
 """Every preset trains: a few hundred steps of a real game, small where size costs only time; and
-README's table of them is what they are. ``python tests/integration/test_presets.py`` prints it.
+docs/presets.md's table of them is what they are. ``python tests/integration/test_presets.py`` prints it.
 """
 
 import math
@@ -128,7 +128,7 @@ def others(config: Config) -> list[str]:
 
 
 def table() -> str:
-    """README's table of the presets."""
+    """The table in docs/presets.md."""
     head = [
         "preset", "torso", "head", "values", "target's policy", "replay", "n", "gamma",
         "batch / steps", "environments", "optimiser", "else",
@@ -139,7 +139,7 @@ def table() -> str:
 
 
 def test_readme_shows_every_preset_and_what_it_is_made_of() -> None:
-    assert table() in (PRESETS[0].parent.parent / "README.md").read_text(encoding="utf-8")
+    assert table() in (PRESETS[0].parent.parent / "docs/presets.md").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":
