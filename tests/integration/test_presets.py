@@ -1,5 +1,5 @@
 """Every preset trains: a few hundred steps of a real game, small where size costs only time; and
-docs/presets.md's table of them is what they are. ``python tests/integration/test_presets.py`` prints it.
+the table in docs/presets.md is up to date (``python tests/integration/test_presets.py`` prints it).
 """
 
 import math
