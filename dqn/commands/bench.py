@@ -180,11 +180,7 @@ def waiting(do: Callable[[], object], device: torch.device) -> Callable[[], obje
     if device.type != "cuda":
         return do
 
-    def do_and_wait() -> None:
-        do()
-        torch.cuda.synchronize(device)
-
-    return do_and_wait
+    return lambda: (do(), torch.cuda.synchronize(device))
 
 
 def free_memory(device: torch.device) -> None:

@@ -197,6 +197,11 @@ PRESETS.remove("gpu")  # dqn.yaml with more environments
 EXPLORES = ExplorationConfig(epsilon_end=0.1, epsilon_decay_steps=1000)
 NOISE_ALONE = ExplorationConfig(epsilon_end=0.0, epsilon_decay_steps=0)
 RATES = {"adam": 2e-3, "rmsprop": 1e-3}
+SMALL_VALUES: dict[str, dict[str, Any]] = {
+    "categorical": {"atoms": 21, "v_min": -2, "v_max": 2},
+    "quantile": {"quantiles": 16},
+    "implicit_quantile": {"num_taus": 8, "num_policy_taus": 8},
+}
 
 
 def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
@@ -224,9 +229,7 @@ def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
             center=theirs.network.center,
             layer_norm=theirs.network.layer_norm,
         ),
-        values=dataclasses.replace(
-            theirs.values, atoms=21, v_min=-2, v_max=2, quantiles=16, num_taus=8, num_policy_taus=8
-        ),
+        values=dataclasses.replace(theirs.values, **SMALL_VALUES.get(theirs.values.kind, {})),
         optimizer=dataclasses.replace(
             theirs.optimizer,
             learning_rate=RATES[optimizer],
