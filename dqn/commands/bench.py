@@ -64,7 +64,9 @@ def run(options: BenchOptions) -> int:
     figures |= {"versions": versions(), "startup_seconds": seconds_to_first_step(config)}
     for measure in (measure_parts, measure_loop):
         figures |= measure(config, device, options.seconds)
-        free_memory(device)  # two replay memories might not fit
+        gc.collect()  # two replay memories might not fit
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
     figures |= compare(config, figures)
     if device.type == "cuda":
         figures["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
@@ -180,14 +182,11 @@ def waiting(do: Callable[[], object], device: torch.device) -> Callable[[], obje
     if device.type != "cuda":
         return do
 
-    return lambda: (do(), torch.cuda.synchronize(device))
+    def do_and_wait() -> None:
+        do()
+        torch.cuda.synchronize(device)
 
-
-def free_memory(device: torch.device) -> None:
-    """Release what the part measured last allocated."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    return do_and_wait
 
 
 def random_player(agent: Agent[Learner], seed: int, add: bool) -> Callable[[], object]:
