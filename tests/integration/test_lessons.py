@@ -98,8 +98,8 @@ def test_a_table_holds_the_pole(tmp_path: Path) -> None:
 def test_a_network_holds_the_pole(
     preset: str, seed: int, steps: int, goal: float, tmp_path: Path
 ) -> None:
-    """By the presets as they are, each with a quick seed (docs/results/classic.md); 500 is the most,
-    and random play has some 22."""
+    """By the presets as they are, each with a quick seed (docs/results/classic.md). The maximum is
+    500; random play scores about 22."""
     run = trained(
         tmp_path,
         preset,
