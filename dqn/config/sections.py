@@ -37,7 +37,8 @@ class EnvConfig:
     threads: Threads = 0
     """Emulator threads (0: one per core)."""
     niceness: Annotated[int, Interval(ge=0, le=19)] = 10
-    """Niceness of the emulator threads on Linux (0: same priority as the learner)."""
+    """Niceness of the emulator threads on Linux (0: the learner's own; take it beside other work on
+    the same cores)."""
 
 
 @validated(frozen=True)
