@@ -29,8 +29,7 @@ from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
 from dqn.device import resolve_device, use_threads
 from dqn.learning.cuda_graphs import CudaGraphed
-from dqn.learning.factory import make_agent
-from dqn.learning.interfaces import Agent
+from dqn.learning.factory import Agent, make_agent
 from dqn.learning.learner import Learner
 from dqn.run.loop import loop
 from dqn.run.session import Session
@@ -95,13 +94,13 @@ def measure_parts(config: Config, device: torch.device, seconds: float) -> Figur
             updates = due * rate(waiting(lambda: agent.learn(due), device), seconds)
         else:
             updates = rate(waiting(lambda: agent.learner.update(next(batches)), device), seconds)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as updating:
             agent.learner.update(next(batches))
-        update_flop = counter.get_total_flops()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with FlopCounterMode(display=False) as choosing, torch.no_grad():
             stack = torch.from_numpy(agent.environment.timestep.stack)
             agent.learner.acting_q_values(stack.to(device))
-    step_flop = update_flop / config.learner.update_period + counter.get_total_flops() / n
+    update_flop = updating.get_total_flops()
+    step_flop = update_flop / config.learner.update_period + choosing.get_total_flops() / n
     left = torch.ones(2048, 2048, device=device)
     products = 2 * 2048**3 * rate(waiting(lambda: left @ left, device), seconds)
     layout = agent.replay.layout.values()
@@ -153,8 +152,8 @@ def measure_loop(config: Config, device: torch.device, seconds: float) -> Figure
 def compare(config: Config, figures: Figures) -> Figures:
     """Ratios of the measured figures, and the memory used."""
     training = figures["training_steps_per_second"]
-    learner = figures["learner_updates_per_second"] * config.learner.update_period
-    limits = figures["emulator_steps_per_second"], figures["acting_steps_per_second"], learner
+    learning = figures["learner_updates_per_second"] * config.learner.update_period
+    limits = figures["emulator_steps_per_second"], figures["acting_steps_per_second"], learning
     frames = training * figures["frames_per_step"]
     return {
         "training_frames_per_second": frames,
@@ -179,12 +178,11 @@ def rate(do: Callable[[], object], seconds: float) -> float:
 
 def waiting(do: Callable[[], object], device: torch.device) -> Callable[[], object]:
     """``do``, then wait until a GPU has finished it."""
-    if device.type != "cuda":
-        return do
 
     def do_and_wait() -> None:
         do()
-        torch.cuda.synchronize(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return do_and_wait
 

@@ -5,13 +5,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqn.config import ConfigError
+import torch
+
+from dqn import envs
+from dqn.config import Config, ConfigError
 from dqn.config.commands import EvaluateOptions
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
-from dqn.run.methods import make_model
+from dqn.learning import factory
+from dqn.learning.interfaces import Model
 from dqn.storage.saved_run import load_agent
+from dqn.tabular import agent as tabular
 
 
 def run(options: EvaluateOptions) -> int:
@@ -44,6 +49,12 @@ def run(options: EvaluateOptions) -> int:
         source = {"run": folder, "checkpoint": agent.name, "seed": seed}
         write_report(Path(options.json), json.dumps(source | result.as_json(), indent=1) + "\n")
     return 0
+
+
+def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model:
+    """The untrained model of a config, whatever its method."""
+    make = factory.make_model if config.method == "dqn" else tabular.make_model
+    return make(config, spec, device)
 
 
 def _interval(returns: Sequence[float]) -> str:

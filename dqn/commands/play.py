@@ -4,6 +4,7 @@ import dataclasses
 from contextlib import ExitStack
 
 from dqn import envs
+from dqn.commands.evaluate import make_model
 from dqn.config import ConfigError
 from dqn.config.commands import PlayOptions
 from dqn.device import resolve_device, use_threads
@@ -11,7 +12,6 @@ from dqn.evaluation.episode import play_episode
 from dqn.evaluation.gif import Gif
 from dqn.evaluation.recorders import PngFolder, Recorder, Window
 from dqn.evaluation.video import Video
-from dqn.run.methods import make_model
 from dqn.seeds import numpy_generator
 from dqn.storage.saved_run import load_agent
 

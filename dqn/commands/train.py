@@ -9,14 +9,17 @@ import torch
 from dqn import envs
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.config.commands import TrainOptions
-from dqn.config.loading import as_yaml, load_config
+from dqn.config.yaml_file import as_yaml, load_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
+from dqn.learning import factory
+from dqn.learning.factory import Agent
+from dqn.learning.interfaces import LearnerProtocol
 from dqn.run.folder import RunFolder
 from dqn.run.loop import loop
-from dqn.run.methods import make_agent
 from dqn.run.process import StopSignals, log_to_file, log_to_terminal
 from dqn.run.resume import StoppedEarly
 from dqn.run.session import RunStopped, Session
+from dqn.tabular import agent as tabular
 
 log = logging.getLogger("dqn")
 
@@ -80,7 +83,8 @@ def train(config: Config, name: str, fresh: bool) -> int:
 def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -> int:
     """Run to the end, or until a signal."""
     with StopSignals() as stop:
-        agent = make_agent(config, device)
+        make_agent = factory.make_agent if config.method == "dqn" else tabular.make_agent
+        agent: Agent[LearnerProtocol] = make_agent(config, device)
         aside = folder.set_aside() if fresh else None
         try:
             with Session(config, agent, folder.path, device, stop) as session:

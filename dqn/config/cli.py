@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
 
 import yaml
 
-from dqn.config.fields import ConfigError, hints, in_words, metavar, shown, text_metavar
-from dqn.config.loading import Given, as_typed, build, prefix_of, read_settings, unknown
-from dqn.config.yaml_file import PRESETS, parse_yaml
+from dqn.config.fields import ConfigError, as_typed, hints, in_words, metavar, shown, text_metavar
+from dqn.config.rules import unknown
+from dqn.config.schema import Given, build, prefix_of
+from dqn.config.yaml_file import PRESETS, parse_yaml, read_settings
 
 SHORT = {"--keep": "--keep-checkpoints"}
 """Other spellings on the command line."""

@@ -20,7 +20,8 @@ from pydantic import ConfigDict, ValidationError
 
 __all__ = [
     "ConfigError", "Device", "File", "Folder", "Games", "Probability", "Seed", "SettingError",
-    "Threads", "hints", "in_words", "metavar", "printable", "shown", "text_metavar", "validated",
+    "Threads", "as_typed", "hints", "in_words", "metavar", "printable", "shown", "text_metavar",
+    "validated",
 ]  # fmt: skip
 
 
@@ -115,6 +116,11 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(shown, value))}]"
     return f"{value:_}" if isinstance(value, int) else str(value)
+
+
+def as_typed(name: str) -> str:
+    """A name as on the command line: ``--replay.n-step``."""
+    return f"--{name.replace('_', '-')}"
 
 
 def text_metavar(hint: Any) -> str | None:

@@ -1,8 +1,10 @@
-"""Settings that contradict each other, or would have no effect: both are refused."""
+"""Settings that are refused: they contradict each other, would have no effect, or do not exist."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
-from dqn.config.fields import SettingError, shown
+from dqn.config.fields import SettingError, as_typed, shown
 
 Flat = dict[str, Any]
 """Settings by their dotted names."""
@@ -193,3 +195,29 @@ def _check_pairs(config: Flat) -> None:
         "exploration.spread",
         "needs several environments; set num_envs to 2 or more, or do not set it",
     )
+
+
+RENAMED = {
+    "keep": "keep_checkpoints",
+    "learner.policy": "learner.target_policy",
+    "learner.munchausen_low": "learner.munchausen_clip_min",
+    "values.samples": "values.num_taus",
+    "values.policy_samples": "values.num_policy_taus",
+    "values.cosines": "values.num_cosines",
+}
+REPLACED = {"learner.max_gradient_value": "learner.max_gradient_norm"}
+"""Former names of settings, and what replaces those that are gone."""
+
+
+def unknown(name: str, known: Iterable[str], written: str, where: str = "") -> str:
+    """What to say of a name that is no setting's, and which one was meant by it."""
+    spell = str if written == name else as_typed
+    if name in RENAMED:
+        return f"{written} is now {spell(RENAMED[name])}{where}"
+    if name in REPLACED:
+        return f"{written} was removed{where}; use {spell(REPLACED[name])}"
+    by_key = {key: whole for whole in known for key in (whole.rpartition(".")[2], whole)}
+    wanted = (name, name.rpartition(".")[2])
+    near = [n for w in wanted for n in difflib.get_close_matches(w, by_key, n=1, cutoff=0.7)]
+    advice = f"did you mean {spell(by_key[near[0]])}?" if near else "--help lists all"
+    return f"unknown {'setting' if written == name else 'option'} {written}{where}; {advice}"

@@ -1,13 +1,24 @@
-"""The whole configuration of a run, and what makes two of them the same run."""
+"""The whole configuration of a run, how it is built, and what makes two of them the same run."""
 
 import dataclasses
 import functools
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dqn.config import rules
-from dqn.config.fields import Device, Folder, Games, Seed, Threads, validated
+from dqn.config.fields import (
+    ConfigError,
+    Device,
+    Folder,
+    Games,
+    Seed,
+    SettingError,
+    Threads,
+    as_typed,
+    validated,
+)
 from dqn.config.sections import (
     EnvConfig,
     EvaluationConfig,
@@ -19,6 +30,8 @@ from dqn.config.sections import (
     TabularConfig,
     ValuesConfig,
 )
+
+T = TypeVar("T")
 
 
 @validated(frozen=True)
@@ -109,3 +122,37 @@ def differing_fields(ours: Config, theirs: Config) -> list[str]:
         for name in mine
         if mine[name] != other[name] and name not in MAY_CHANGE_ON_RESUME
     ]
+
+
+class Given(NamedTuple):
+    """A value somebody set."""
+
+    value: Any
+    where: str = ""
+    """`` (in FILE, line 3)``; empty on the command line."""
+
+
+def build(kind: Callable[..., T], given: dict[str, Given], prefix: str = "") -> T:
+    """An object of the class and its sections, with the given values."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cast(Any, kind)):
+        name = prefix + field.name
+        if dataclasses.is_dataclass(field.default):
+            inner = prefix_of(prefix, field.name)
+            values[field.name] = build(type(field.default), given, inner)
+        elif name in given:
+            value = given[name].value
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return kind(**values)
+    except SettingError as error:
+        source = given.get(error.name)
+        if source is None:
+            raise
+        name = error.name if source.where else as_typed(error.name)
+        raise ConfigError(f"{name} {error.problem}{source.where}") from None
+
+
+def prefix_of(prefix: str, field: str) -> str:
+    """Prefix of a section's settings; ``settings`` is the Config among a command's options."""
+    return "" if field == "settings" else f"{prefix}{field}."

@@ -1,5 +1,5 @@
-"""YAML as people write it: ``2e6`` is a whole number and a key stands once; a mistake is one
-sentence with the file and the line."""
+"""Settings in YAML as people write it: ``2e6`` is a whole number and a key stands once; a mistake
+is one sentence with the file and the line."""
 
 import difflib
 import re
@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from dqn.config.fields import ConfigError
+from dqn.config.fields import ConfigError, shown
+from dqn.config.rules import unknown
+from dqn.config.schema import Config, Given, build, flatten
 
 PRESETS = Path(__file__).parents[2] / "configs"
 
@@ -73,6 +75,56 @@ def _lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]
             yield f"{prefix}{key.value}", key.start_mark.line + 1
             if not prefix:
                 yield from _lines(value, f"{key.value}.")
+
+
+def load_config(path: Path) -> Config:
+    """The Config in a YAML file: a preset, or a run's config.yaml.
+
+    Raises:
+        ConfigError: unreadable, or not a valid config.
+    """
+    return build(Config, read_settings(str(path)))
+
+
+def as_yaml(config: Config) -> str:
+    """Every setting, in the order of the classes, as YAML that ``load_config`` reads."""
+    tree: dict[str, Any] = {}
+    for name, value in flatten(config).items():
+        section, _, field = name.rpartition(".")
+        place = tree.setdefault(section, {}) if section else tree
+        place[field] = list(value) if isinstance(value, tuple) else value
+    return yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+
+
+def read_settings(file: str) -> dict[str, Given]:
+    """The settings in a YAML file."""
+    tree, lines = read_mapping(file)
+    known = flatten(Config)
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    given: dict[str, Given] = {}
+
+    def add(name: str, value: Any) -> None:
+        where = _where(file, lines.get(name))
+        if name not in known:
+            raise ConfigError(unknown(name, known, name, where))
+        given[name] = Given(value, where)
+
+    for key, value in tree.items():
+        if key not in sections:
+            add(str(key), value)
+        elif isinstance(value, dict):
+            for field, inner in value.items():
+                add(f"{key}.{field}", inner)
+        elif value is not None:  # None: everything in the section is commented out
+            example = next(name for name in known if name.startswith(f"{key}."))
+            example = f"{key}: {{{example.partition('.')[2]}: {shown(known[example])}}}"
+            where = _where(file, lines.get(key))
+            raise ConfigError(f"{key} must be a mapping, such as {example}, not {value}{where}")
+    return given
+
+
+def _where(file: str, line: int | None) -> str:
+    return f" (in {file}, line {line})" if line else f" (in {file})"
 
 
 def read_mapping(file: str) -> tuple[dict[Any, Any], dict[str, int]]:

@@ -2,8 +2,7 @@
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs.atari import AtariEngine
-from dqn.envs.engine import Engine, Spec
-from dqn.envs.environment import Environment
+from dqn.envs.environment import Engine, Environment, Spec
 from dqn.envs.gymnasium import GymnasiumEngine, make_one
 from dqn.envs.maze import MAZE
 from dqn.envs.names import atari_rom, display_name, gymnasium_id, is_atari, resolve_game

@@ -23,7 +23,7 @@ import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
 from dqn.config import EnvConfig
-from dqn.envs.engine import EngineStep, Spec
+from dqn.envs.environment import EngineStep, Spec
 from dqn.types import I64, Bool
 
 NOOP_MAX = 30

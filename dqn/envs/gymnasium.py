@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from dqn.config import ConfigError
-from dqn.envs.engine import EngineStep, Spec
+from dqn.envs.environment import EngineStep, Spec
 from dqn.types import I64
 
 Env = gymnasium.Env[Any, Any]

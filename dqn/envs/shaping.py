@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from dqn.config import ConfigError
-from dqn.envs.engine import Spec
+from dqn.envs.environment import Spec
 from dqn.types import F32, TimeStep
 
 MAX_POSITION = 2.4

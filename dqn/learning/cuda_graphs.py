@@ -21,24 +21,12 @@ WARM_UPS = 3
 """Eager calls before the first capture; libraries initialise themselves at first use."""
 
 
-class Eager:
-    """Runs a piece of work a number of times."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-
-    def __call__(self, times: int) -> None:
-        """Run the work ``times`` times."""
-        for _ in range(times):
-            self._work()
-
-
 class CudaGraphed:
-    """As ``Eager``, by one CUDA graph for each number of times asked for. ``generators`` are those
-    that the work draws from."""
+    """Runs a piece of work a number of times, by one CUDA graph for each such number.
+    ``generators`` are those that the work draws from."""
 
     def __init__(self, work: Work, generators: Sequence[torch.Generator]) -> None:
-        self._eager = Eager(work)
+        self._work = work
         self._generators = generators
         self._calls = 0
         self._launch: dict[int, Work] = {}
@@ -54,6 +42,10 @@ class CudaGraphed:
         if times not in self._launch:
             self._launch[times] = capture(lambda: self._eager(times), self._generators)
         self._launch[times]()
+
+    def _eager(self, times: int) -> None:
+        for _ in range(times):
+            self._work()
 
 
 class CudaGraphedGreedy:

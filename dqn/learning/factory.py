@@ -1,28 +1,46 @@
-"""From a config to DQN's parts, each with a random generator of its own."""
+"""The parts of a run, and how DQN's are made, each with a random generator of its own."""
 
 import functools
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import psutil
 import torch
 
 from dqn import envs
-from dqn.config import Config, ConfigError
+from dqn.config import Config, ConfigError, LearnerConfig, ValuesConfig
 from dqn.device import resolve_device
 from dqn.learning.actor import Actor, QModel, make_greedy
-from dqn.learning.cuda_graphs import CudaGraphed, CudaGraphedGreedy, Eager
-from dqn.learning.interfaces import Agent
+from dqn.learning.cuda_graphs import CudaGraphed, CudaGraphedGreedy
+from dqn.learning.distributions import Categorical, ImplicitQuantile, Quantile
+from dqn.learning.interfaces import LearnerProtocol, Model, Policy
 from dqn.learning.learner import Learner
-from dqn.learning.values import ValueDistribution, make_values
+from dqn.learning.values import Expected, ValueDistribution
 from dqn.networks.q_network import QNetwork, make_network
 from dqn.replay.buffer import Replay
 from dqn.seeds import numpy_generator, torch_generator
 from dqn.types import F32, TimeStep
 
 log = logging.getLogger("dqn")
+
+Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
+
+
+@dataclass(frozen=True)
+class Agent(Generic[Learner_co]):
+    """Every part of a run."""
+
+    environment: envs.Environment
+    replay: Replay
+    model: Model
+    learner: Learner_co
+    actor: Policy
+    learn: Callable[[int], None]
+    """Makes the given number of updates."""
 
 
 def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
@@ -39,16 +57,23 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     replay_device = _replay_device(config, device)
     replay_rng = torch_generator(config.seed, "replay", device=replay_device)
     replay = make_replay(config, spec, replay_rng)
-    update = functools.partial(learn_once, replay, learner, config.learner.batch_size)
-    learn: Callable[[int], None] = Eager(update)
+    batch_size = config.learner.batch_size
+    make_updates: Callable[[int], None] = functools.partial(learn, replay, learner, batch_size)
     greedy = make_greedy(learner.acting_q_values, device)
     if _use_cuda_graphs(config, device, replay_device):
-        learn = CudaGraphed(update, [learner_rng, replay_rng])
+        update = functools.partial(learn_once, replay, learner, batch_size)
+        make_updates = CudaGraphed(update, [learner_rng, replay_rng])
         replay.wrap_write(lambda write: functools.partial(CudaGraphed(write, []), 1))
         greedy = CudaGraphedGreedy(learner.acting_q_values, replay, [learner_rng])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
     model = QModel(network, values, spec.num_actions, device)
-    return Agent(environment, replay, model, learner, actor, learn)
+    return Agent(environment, replay, model, learner, actor, make_updates)
+
+
+def learn(replay: Replay, learner: Learner, batch_size: int, updates: int) -> None:
+    """Make the given number of updates."""
+    for _ in range(updates):
+        learn_once(replay, learner, batch_size)
 
 
 def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:
@@ -71,6 +96,17 @@ def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ValueDist
         config.network, config.values, shape, spec.num_actions, values.num_outputs, rng
     )
     return network, values
+
+
+def make_values(values: ValuesConfig, learner: LearnerConfig) -> ValueDistribution:
+    """The return distribution described by a config."""
+    if values.kind == "expected":
+        return Expected(learner.loss, values.kappa)
+    if values.kind == "categorical":
+        return Categorical(values.atoms, values.v_min, values.v_max)
+    if values.kind == "quantile":
+        return Quantile(values.quantiles, values.kappa)
+    return ImplicitQuantile(values.num_taus, values.num_policy_taus, values.kappa)
 
 
 def make_replay(config: Config, spec: envs.Spec, generator: torch.Generator) -> Replay:

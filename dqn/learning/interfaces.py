@@ -5,9 +5,8 @@ The training loop, sessions, metrics, checkpoints and evaluation use nothing els
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ import torch
 from dqn import envs
 from dqn.config import Config
 from dqn.learning.nonfinite import NonFiniteGuard
-from dqn.replay.buffer import Replay
 from dqn.types import F64, I64, Array, State
 
 QValues = Callable[[torch.Tensor], torch.Tensor]
@@ -66,7 +64,7 @@ MakeModel = Callable[[Config, envs.Spec, torch.device], Model]
 
 
 class LearnerProtocol(Protocol):
-    """A learner; its updates are made by ``Agent.learn``."""
+    """A learner; its updates are made by ``Agent.learn`` (``factory``)."""
 
     learning_rate: float
     nonfinite: NonFiniteGuard
@@ -95,19 +93,3 @@ class LearnerProtocol(Protocol):
         """Everything learned, with the model under ``online``."""
 
     def load_state_dict(self, state: State) -> None: ...
-
-
-Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
-
-
-@dataclass(frozen=True)
-class Agent(Generic[Learner_co]):
-    """Every part of a run."""
-
-    environment: envs.Environment
-    replay: Replay
-    model: Model
-    learner: Learner_co
-    actor: Policy
-    learn: Callable[[int], None]
-    """Makes the given number of updates."""

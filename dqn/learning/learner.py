@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from dqn.config import LearnerConfig, OptimizerConfig
+from dqn.learning.munchausen import Munchausen
 from dqn.learning.nonfinite import NonFiniteGuard
 from dqn.learning.optimizers import make_optimizer
-from dqn.learning.policies import Munchausen, greedy
-from dqn.learning.values import BootstrapInputs, ValueDistribution
+from dqn.learning.values import BootstrapInputs, ValueDistribution, greedy
 from dqn.networks.q_network import QNetwork
 from dqn.types import Batch, State
 
@@ -38,9 +38,13 @@ class Learner:
         self._config = learner
         self._device = device = generator.device
         self._generator = generator
-        self._munchausen = Munchausen(
-            learner.munchausen_alpha, learner.munchausen_temperature, learner.munchausen_clip_min
-        )
+        self._munchausen: Munchausen | None = None
+        if learner.target_policy == "munchausen":
+            self._munchausen = Munchausen(
+                learner.munchausen_alpha,
+                learner.munchausen_temperature,
+                learner.munchausen_clip_min,
+            )
         self._values = values
         self.online = network.place(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -115,7 +119,7 @@ class Learner:
         next_z = self.target.forward_preprocessed(next_inputs, rng, taus)  # [B, A, K]
         next_q = values.q(next_z)  # [B, A]
         reward, bonus = batch.reward, torch.zeros_like(next_q)
-        if self._config.target_policy == "munchausen":
+        if self._munchausen:
             q = values.q(self.target.forward_preprocessed(inputs, rng))
             reward = reward + self._munchausen.reward(q, batch.action)
             policy, bonus = self._munchausen.policy(next_q)

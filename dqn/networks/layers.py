@@ -1,17 +1,13 @@
-"""Layers that torch does not have, or has slower. None draws from a global generator."""
+"""Layers of some variants: normalised, noisy. None draws from a global generator."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dqn.networks.cpu_layout import wide_linear
-
-Activation = Callable[[], nn.Module]
-"""Makes a ReLU, plain or with layer normalisation."""
+from dqn.networks.torsos import wide_linear
 
 
 class LayerNormReLU(nn.Module):
@@ -64,13 +60,6 @@ class SpectralConvolution(nn.Conv2d):
     def _power_iteration(self, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         right = F.normalize(matrix.t() @ self.left, dim=0)
         return F.normalize(matrix @ right, dim=0), right
-
-
-class Linear(nn.Linear):
-    """``nn.Linear``, faster on the CPU with many inputs."""
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return wide_linear(inputs, self.weight, self.bias)
 
 
 class NoisyLinear(nn.Module):

@@ -1,19 +1,61 @@
-"""The Q-network: preprocessing, a torso that extracts features, and a head.
+"""The Q-network: a torso that extracts features, a head, and how they are made and initialised.
 
 No layer draws from a global generator: layers are made on the meta device, then initialised from a
 given one.
 """
 
 import functools
+import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from dqn.config import NetworkConfig, ValuesConfig
-from dqn.networks.cpu_layout import to_float
-from dqn.networks.heads import Head, ImplicitQuantileHead, LinearLayer
-from dqn.networks.layers import Activation, LayerNormReLU, Linear, NoisyLinear, SpectralConvolution
-from dqn.networks.torsos import Torso, make_torso, torso_name
+from dqn.config import ConfigError, NetworkConfig, ValuesConfig
+from dqn.networks.impala import impala
+from dqn.networks.layers import LayerNormReLU, NoisyLinear, SpectralConvolution
+from dqn.networks.patch_torsos import data_efficient, patches
+from dqn.networks.quantile_head import ImplicitQuantileHead
+from dqn.networks.torsos import Activation, Linear, Torso, mlp, nature, nips, to_float
+
+MIN_SIDE = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
+"""Smallest height and width, in pixels, from which each torso computes any features."""
+
+LinearLayer = Callable[[int, int], nn.Module]
+"""Makes a linear layer, plain or noisy, from its numbers of inputs and outputs."""
+
+
+class Head(nn.Module):
+    """Hidden layer, if it has units, and output layer; dueling: one such stream for the advantages
+    and one for the state value, Wang et al. 2016 (arXiv 1511.06581), equation 9."""
+
+    def __init__(
+        self,
+        features: int,
+        hidden_units: int,
+        num_actions: int,
+        num_outputs: int,
+        dueling: bool,
+        linear: LinearLayer,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+
+        def stream(outputs: int) -> nn.Sequential:
+            hidden = [linear(features, hidden_units), activation()] if hidden_units else []
+            return nn.Sequential(*hidden, linear(hidden_units or features, outputs))
+
+        self.advantage = stream(num_actions * num_outputs)
+        self.value = stream(num_outputs) if dueling else None
+        self._outputs = (num_actions, num_outputs)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """``[B, features]`` -> ``[B, A, K]``."""
+        z: torch.Tensor = self.advantage(features).unflatten(1, self._outputs)  # [B, A, K]
+        if self.value is None:
+            return z
+        value: torch.Tensor = self.value(features)[:, None]  # [B, 1, K]
+        return value + z - z.mean(1, keepdim=True)
 
 
 class QNetwork(nn.Module):
@@ -104,6 +146,36 @@ def make_network(
     _to_empty(network)
     _initialise(network, generator)
     return network
+
+
+def make_torso(
+    config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
+) -> Torso:
+    """The torso described by a config, for stacks ``[S, *frame]``.
+
+    Raises:
+        ConfigError: the torso cannot process frames of this shape.
+    """
+    name = torso_name(config, stack_shape)
+    if name == "mlp":
+        return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
+    if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < MIN_SIDE[name]:
+        raise ConfigError(
+            f"network.torso {name} needs pictures of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
+            f"not {list(stack_shape[1:])}"
+        )
+    if name == "impala":
+        return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
+    make = {"nature": nature, "nips": nips, "data_efficient": data_efficient, "patches": patches}
+    return make[name](stack_shape, activation)
+
+
+def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
+    """The torso's name; ``auto`` is resolved for stacks ``[S, *frame]``."""
+    if config.torso != "auto":
+        return config.torso
+    pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
+    return "nature" if pictures else "mlp"
 
 
 def _to_empty(network: QNetwork) -> None:

@@ -1,24 +1,21 @@
-"""Torsos: from a stack of frames to features. Layers are made on the meta device."""
+"""Torsos: from a stack of frames to features. Layers are made on the meta device.
+
+A CPU is slow at convolutions of few channels, so the pixels are put in another order first, in
+which it computes the same sums faster.
+"""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from dqn.config import ConfigError, NetworkConfig
-from dqn.networks.cpu_layout import (
-    BlockConvolution,
-    ChannelsFirst,
-    FlatPixels,
-    PatchConvolution,
-    Patches,
-    SpaceToDepth,
-)
-from dqn.networks.layers import Activation, Linear, SpectralConvolution
+_WIDE = 2048  # inputs from which on ``wide_linear`` transposes the product
 
-MIN_SIDE = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
-"""Smallest height and width, in pixels, from which each torso computes any features."""
+Activation = Callable[[], nn.Module]
+"""Makes a ReLU, plain or with layer normalisation."""
 
 
 class Torso(NamedTuple):
@@ -30,36 +27,6 @@ class Torso(NamedTuple):
     """Inputs -> ``[B, features]``."""
     features: int
     """Number of features."""
-
-
-def make_torso(
-    config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
-) -> Torso:
-    """The torso described by a config, for stacks ``[S, *frame]``.
-
-    Raises:
-        ConfigError: the torso cannot process frames of this shape.
-    """
-    name = torso_name(config, stack_shape)
-    if name == "mlp":
-        return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
-    if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < MIN_SIDE[name]:
-        raise ConfigError(
-            f"network.torso {name} needs pictures of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
-            f"not {list(stack_shape[1:])}"
-        )
-    if name == "impala":
-        return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
-    make = {"nature": nature, "nips": nips, "data_efficient": data_efficient, "patches": patches}
-    return make[name](stack_shape, activation)
-
-
-def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
-    """The torso's name; ``auto`` is resolved for stacks ``[S, *frame]``."""
-    if config.torso != "auto":
-        return config.torso
-    pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
-    return "nature" if pictures else "mlp"
 
 
 def nature(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
@@ -77,73 +44,6 @@ def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
     ``[B, S, 84, 84]`` -> 16 of 20x20 -> 32 of 9x9 -> ``[B, 2592]``.
     """
     return _convolutions(stack_shape, activation, (16, 8, 4), (32, 4, 2))
-
-
-def data_efficient(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
-    """Two convolutions with large strides: van Hasselt et al. 2019 (arXiv 1906.05243), appendix E.
-
-    ``[B, S, 84, 84]`` -> 32 of 15x15 (the 16th row and column are unused) -> 64 of 3x3 ->
-    ``[B, 576]``.
-    """
-    return _two_patch_layers(stack_shape, (5, 5), activation)
-
-
-def patches(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
-    """Two convolutions without overlap, the cheapest torso; ours, for 48x48 frames, where it uses
-    every pixel.
-
-    ``[B, S, 48, 48]`` -> 32 of 12x12 -> 64 of 4x4 -> ``[B, 1024]``.
-    """
-    return _two_patch_layers(stack_shape, (4, 3), activation)
-
-
-def impala(
-    stack_shape: tuple[int, ...],
-    width: int,
-    pool: int,
-    spectral_norm: bool,
-    activation: Activation,
-) -> Torso:
-    """Three blocks of a convolution, max pooling and two residual blocks: Espeholt et al. 2018
-    (arXiv 1802.01561), figure 3, right.
-
-    ``[B, S, 84, 84]`` -> 16, 32, 32 (times ``width``) of 42x42, 21x21, 11x11 -> adaptive max
-    pooling to ``pool`` x ``pool`` if not 0 -> ``[B, features]``.
-    """
-    layers: list[nn.Module] = []
-    inputs = stack_shape[0]
-    for channels in (16 * width, 32 * width, 32 * width):
-        convolution = nn.Conv2d if layers else BlockConvolution
-        layers += [
-            convolution(inputs, channels, 3, padding=1, device="meta"),
-            nn.MaxPool2d(3, stride=2, padding=1),
-            Residual(channels, spectral_norm),
-            Residual(channels, spectral_norm),
-        ]
-        inputs = channels
-    layers.append(activation())
-    rows, columns = (-(-side // 8) for side in stack_shape[1:])  # each pooling halves and rounds up
-    if pool:
-        layers.append(nn.AdaptiveMaxPool2d(pool))
-        rows = columns = pool
-    features = inputs * rows * columns
-    return Torso(SpaceToDepth(stack_shape, 1), nn.Sequential(*layers, nn.Flatten()), features)
-
-
-class Residual(nn.Module):
-    """Two convolutions and a skip connection."""
-
-    def __init__(self, channels: int, spectral_norm: bool) -> None:
-        super().__init__()
-        kind = SpectralConvolution if spectral_norm else nn.Conv2d
-        self.first = kind(channels, channels, 3, padding=1, device="meta")
-        self.second = kind(channels, channels, 3, padding=1, device="meta")
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """``[B, C, H, W]`` -> the same shape."""
-        inner = self.first(torch.relu(features))
-        residual: torch.Tensor = self.second(inner.relu_())
-        return features + residual
 
 
 def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
@@ -170,16 +70,112 @@ def _convolutions(
     return Torso(preprocess, nn.Sequential(*layers, nn.Flatten()), inputs * height * width)
 
 
-def _two_patch_layers(
-    stack_shape: tuple[int, ...], sides: tuple[int, int], activation: Activation
-) -> Torso:
-    """32 channels per patch of pixels, then 64 per patch of those; ``sides`` of the patches."""
-    preprocess = Patches(stack_shape, *sides)
-    layers = nn.Sequential(
-        PatchConvolution(stack_shape[0], 32, sides[0], of_frames=True, device="meta"),
-        activation(),
-        PatchConvolution(32, 64, sides[1], of_frames=False, device="meta"),
-        activation(),
-        ChannelsFirst(64),
-    )
-    return Torso(preprocess, layers, 64 * preprocess.rows * preprocess.columns)
+class PixelPermutation(nn.Module):
+    """Selects the pixels of a stack in a given order."""
+
+    def __init__(self, stack_shape: tuple[int, ...], order: torch.Tensor) -> None:
+        """``order``: indices into the flattened stack."""
+        super().__init__()
+        self._order: torch.Tensor
+        self._words: torch.Tensor
+        self.register_buffer("_order", order.flatten(), persistent=False)
+        # If aligned groups of four pixels stay together, they are moved as 32-bit words.
+        first = self._order[::4]
+        self._by_words = (
+            order.numel() % 4 == 0
+            and math.prod(stack_shape) % 4 == 0
+            and bool((first % 4 == 0).all())
+            and torch.equal(self._order.view(-1, 4), first[:, None] + torch.arange(4))
+        )
+        self.register_buffer("_words", first // 4, persistent=False)
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        """``[B, S, H, W]`` -> ``[B, pixels]`` float32; uint8 is divided by 255."""
+        if state.dtype != torch.uint8 or not self._by_words:
+            return to_float(state).index_select(1, self._order)
+        # float32, because torch moves it eight times as fast as int32; the bits stay the same
+        words = state.flatten(1).view(torch.float32).index_select(1, self._words)
+        return to_float(words.view(torch.uint8))
+
+
+class SpaceToDepth(PixelPermutation):
+    """Space to depth: turns each ``side`` x ``side`` block of pixels into one position with
+    ``side^2`` times the channels, as 4 channels leave a CPU's vector units idle and 64 do not.
+    Incomplete blocks at the border are dropped."""
+
+    def __init__(self, stack_shape: tuple[int, ...], side: int) -> None:
+        order = block_pixels(stack_shape, side)
+        self._blocks = order.shape[:2]
+        super().__init__(stack_shape, order)
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        """``[B, S, H, W]`` -> ``[B, S * side^2, H / side, W / side]`` float32, channels last in
+        memory; uint8 is divided by 255."""
+        pixels = super().forward(state)
+        return pixels.view(len(state), *self._blocks, -1).permute(0, 3, 1, 2)
+
+
+class FlatPixels(nn.Module):
+    """``[B, S, *frame]`` -> ``[B, inputs]`` float32; uint8 is divided by 255."""
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        return to_float(state)
+
+
+class BlockConvolution(nn.Conv2d):
+    """Convolution of frames after ``SpaceToDepth(side=stride)``; the kernel is a multiple of the
+    stride. Padding requires a stride of 1."""
+
+    def forward(self, blocks: torch.Tensor) -> torch.Tensor:
+        """``[B, S * stride^2, H / stride, W / stride]`` -> ``[B, channels, ...]``."""
+        outputs, stack, kernel, _ = self.weight.shape
+        side = self.stride[0]
+        weight = self.weight.reshape(outputs, stack, kernel // side, side, kernel // side, side)
+        weight = weight.permute(0, 2, 4, 1, 3, 5).reshape(
+            outputs, kernel // side, kernel // side, stack * side * side
+        )
+        return F.conv2d(blocks, weight.permute(0, 3, 1, 2), self.bias, padding=self.padding)
+
+
+class Linear(nn.Linear):
+    """``nn.Linear``, faster on the CPU with many inputs."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return wide_linear(inputs, self.weight, self.bias)
+
+
+def wide_linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """``F.linear``. With many inputs a CPU takes a third of the time for ``weight @ inputs^T``."""
+    if inputs.is_cuda or inputs.shape[1] < _WIDE:
+        return F.linear(inputs, weight, bias)
+    product: Any = _TransposedProduct.apply
+    output: torch.Tensor = product(inputs, weight, bias)
+    return output
+
+
+class _TransposedProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(inputs, weight)
+        return torch.addmm(bias[:, None], weight, inputs.t()).t().contiguous()
+
+    @staticmethod
+    def backward(
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        inputs, weight = ctx.saved_tensors
+        return gradient @ weight, gradient.t() @ inputs, gradient.sum(0)
+
+
+def to_float(state: torch.Tensor) -> torch.Tensor:
+    """``[B, ...]`` -> a new ``[B, inputs]`` float32; uint8 is divided by 255."""
+    values = state.flatten(1).to(torch.float32, copy=True)
+    return values.div_(255) if state.dtype == torch.uint8 else values
+
+
+def block_pixels(stack_shape: tuple[int, ...], side: int) -> torch.Tensor:
+    """Indices of the pixels of each block: ``[rows, columns, S, side, side]``."""
+    pixel = torch.arange(math.prod(stack_shape)).view(stack_shape)
+    return pixel.unfold(1, side, side).unfold(2, side, side).permute(1, 2, 0, 3, 4)

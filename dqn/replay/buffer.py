@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from dqn.config import ReplayConfig
-from dqn.replay.frames import CompressedFrames, PlainFrames
-from dqn.replay.sampler import make_sampler
-from dqn.replay.starts import FLAGS, ValidStarts
-from dqn.replay.transfer import AnyArray, StagingBuffer, numpy_view_or_tensor
+from dqn.replay.arrays import AnyArray, PlainFrames, StagingBuffer, numpy_view_or_tensor
+from dqn.replay.compressed import CompressedFrames
+from dqn.replay.prioritized import PrioritizedSampler
+from dqn.replay.sampler import FLAGS, Sampler, UniformSampler, ValidStarts
 from dqn.types import F32, I64, Batch, State, TimeStep
 
 
@@ -91,7 +91,9 @@ class Replay:
         )
         self._staged_action = StagingBuffer({"action": (action, (num_envs,))}, self.device)
         self._write: Callable[[], None] = self._write_staged
-        self._sampler = make_sampler(config, self.length, num_envs, generator)
+        self._sampler: Sampler = UniformSampler(self.length, num_envs, generator)
+        if config.sampler == "prioritized":
+            self._sampler = PrioritizedSampler(self.length, num_envs, generator, config)
 
         def constant(values: list[int] | list[list[int]] | list[float]) -> AnyArray:
             return numpy_view_or_tensor(torch.tensor(values, device=self.device))

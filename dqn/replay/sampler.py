@@ -1,4 +1,4 @@
-"""Which rows to draw: uniformly, or in proportion to priorities.
+"""Which rows may start a sample, by the row rule (``buffer``), and which of them to draw.
 
 Every row has a mass, its unnormalised probability, which is 0 while the row cannot start a
 transition; so every draw is valid. Masses are integers and their sums exact in any order. Sums are
@@ -8,14 +8,51 @@ and no drift. A draw finds its block in the block sums, then its row inside the 
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 
-from dqn.config import ReplayConfig
-from dqn.replay.transfer import AnyArray, numpy_view_or_tensor, searchsorted, to_int64
-from dqn.schedule import linear
-from dqn.types import State
+from dqn.replay.arrays import AnyArray, numpy_view_or_tensor, searchsorted, to_int64
+from dqn.types import I64, Bool, State
+
+FLAGS = ("first", "last", "terminal")
 
 _BLOCK_ROWS = 128  # 8,000 sums for a million rows: searching them costs as much as 32 blocks
+
+
+class ValidStarts:
+    """Finds the rows that become, or stop being, valid starts when a row is added.
+
+    Works on a host copy of the rows' flags, so that it never waits for a device.
+    """
+
+    def __init__(self, length: int, num_envs: int, n_step: int, stack: int) -> None:
+        self.flags = np.zeros((len(FLAGS), length, num_envs), bool)
+        """FLAGS of every row, ``[3, T, N]``."""
+        self._length, self._n_step, self._stack = length, n_step, stack
+
+    def kept(self, time: int) -> tuple[I64, Bool]:
+        """Slots ``[S]`` whose stacks may show the row that row ``time`` overwrites, and which of
+        their rows stay valid all the same, ``[S, N]``: those from the next ``first`` row on."""
+        slots = (time + np.arange(self._stack)) % self._length
+        keep = np.ones((self._stack, self.flags.shape[2]), bool)
+        if time >= self._length:
+            keep[0] = False
+            np.logical_or.accumulate(self.flags[0, slots[1:]], out=keep[1:])
+        return slots, keep
+
+    def completed(self, time: int) -> tuple[I64, Bool]:
+        """The n slots ``[n]`` before row ``time``, newest first, and which of their rows it makes
+        valid starts, ``[n, N]``: the oldest and, if it is an end, all since the last end."""
+        slots = (time - 1 - np.arange(self._n_step)) % self._length
+        _, last, terminal = self.flags
+        complete = np.zeros((self._n_step, self.flags.shape[2]), bool)
+        complete[-1] = True
+        complete |= last[time % self._length] | terminal[time % self._length]
+        ends = last[slots] | terminal[slots]
+        complete[1:] &= ~np.logical_or.accumulate(ends[:-1])
+        complete &= ~last[slots]
+        complete[time:] = False  # there are only ``time`` earlier rows
+        return slots, complete
 
 
 class BlockSums:
@@ -148,67 +185,3 @@ class UniformSampler(Sampler):
         return self._masses.find(uniform), torch.ones(batch_size, device=uniform.device)
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None: ...
-
-
-class PrioritizedSampler(Sampler):
-    """Proportional prioritization, Schaul et al. 2016 (arXiv 1511.05952), sections 3.3 and 3.4.
-
-    A row's mass is ``priority ** alpha`` in units of 2^-20, at least one unit. A new row gets the
-    largest mass so far. A batch has one row from each of B equal strata of the total mass (appendix
-    B.2.1), weighted by ``(N * P(row)) ** -beta`` over the largest weight of the batch.
-    """
-
-    UNIT = 2**20
-    MAX_MASS = 2**31 - 1
-
-    def __init__(
-        self,
-        time_rows: int,
-        num_envs: int,
-        generator: torch.Generator,
-        alpha: float,
-        beta: tuple[float, float, int],
-    ) -> None:
-        """``beta``: its first value, its last, and the number of steps between them."""
-        super().__init__(time_rows, num_envs, torch.int32, self.UNIT, generator)
-        self._alpha = alpha
-        self._schedule = beta
-        # a tensor on the device, so that a captured draw sees its changes
-        self._beta = torch.full((), beta[0], dtype=torch.float64, device=generator.device)
-
-    def set_beta(self, step: int) -> None:
-        start, end, steps = self._schedule
-        self._beta.fill_(linear(step, start, end, begin=0, duration=steps))
-
-    def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
-        uniform = self._uniform(batch_size)
-        strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
-        index = self._masses.find((strata + uniform) / batch_size)
-        mass = self._masses.flat[torch.as_tensor(index)].double()
-        return index, (mass.min() / mass).pow(self._beta).float()
-
-    def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
-        mass = priority.to(self._new_mass.device, torch.float64).pow(self._alpha).mul(self.UNIT)
-        mass = mass.round().nan_to_num(1).clamp(1, self.MAX_MASS).int()
-        torch.maximum(self._new_mass, mass.amax(), out=self._new_mass)
-        self._masses.replace(index, mass)
-
-    def state_dict(self) -> State:
-        return super().state_dict() | {"max_priority": self._new_mass}
-
-    def load_state_dict(self, state: State) -> None:
-        maximum = state["max_priority"]
-        if maximum.shape != () or maximum.dtype != torch.int32 or maximum < self.UNIT:
-            raise ValueError("invalid maximum priority")
-        self._new_mass.copy_(maximum)
-        super().load_state_dict(state)
-
-
-def make_sampler(
-    config: ReplayConfig, time_rows: int, num_envs: int, generator: torch.Generator
-) -> Sampler:
-    """The sampler described by a config, for ``time_rows`` rows of N environments."""
-    if config.sampler == "uniform":
-        return UniformSampler(time_rows, num_envs, generator)
-    beta = config.beta_start, config.beta_end, config.beta_steps
-    return PrioritizedSampler(time_rows, num_envs, generator, config.alpha, beta)

@@ -15,10 +15,11 @@ from typing import Self
 import torch
 
 from dqn.config import Config
-from dqn.config.loading import as_yaml
+from dqn.config.yaml_file import as_yaml
 from dqn.evaluation.episode import render_evaluation
 from dqn.evaluation.evaluate import evaluate, held_out_states, mean_max_q
-from dqn.learning.interfaces import Agent, LearnerProtocol
+from dqn.learning.factory import Agent
+from dqn.learning.interfaces import LearnerProtocol
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import Metrics
 from dqn.run.process import Clock

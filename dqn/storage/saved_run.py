@@ -14,8 +14,7 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError
-from dqn.config.loading import load_config
-from dqn.config.yaml_file import NUMBER, number
+from dqn.config.yaml_file import NUMBER, load_config, number
 from dqn.learning.interfaces import MakeModel, Model
 from dqn.storage.checkpoint import newest_first, step_of
 from dqn.storage.manifest import CorruptCheckpoint, read_manifest

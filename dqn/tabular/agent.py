@@ -4,8 +4,8 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError
-from dqn.learning.factory import make_q_network, make_replay
-from dqn.learning.interfaces import Agent, Model, Policy
+from dqn.learning.factory import Agent, make_q_network, make_replay
+from dqn.learning.interfaces import Model, Policy
 from dqn.replay.buffer import Replay
 from dqn.seeds import numpy_generator, torch_generator
 from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value

@@ -18,7 +18,7 @@ import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
-from dqn.config.loading import load_config
+from dqn.config.yaml_file import load_config
 
 OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",

@@ -15,8 +15,7 @@ from dqn.config import Config
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
-from dqn.learning.factory import make_agent
-from dqn.learning.interfaces import Agent
+from dqn.learning.factory import Agent, make_agent
 from dqn.learning.learner import Learner
 
 CONFIGS = Path(__file__).parents[2] / "configs"

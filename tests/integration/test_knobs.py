@@ -25,7 +25,8 @@ from dqn.config import (
 )
 from dqn.device import resolve_device
 from dqn.learning.factory import make_agent
-from dqn.replay.frames import CompressedFrames, PlainFrames
+from dqn.replay.arrays import PlainFrames
+from dqn.replay.compressed import CompressedFrames
 
 CARTPOLE = [
     "--game=CartPole-v1", "--total-steps=400", "--num-envs=4", "--learning-starts=40",

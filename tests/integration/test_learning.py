@@ -21,7 +21,7 @@ from dqn.config import (
     OptimizerConfig,
     ReplayConfig,
 )
-from dqn.config.loading import load_config
+from dqn.config.yaml_file import load_config
 from dqn.device import use_threads
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning.factory import make_agent

@@ -12,7 +12,7 @@ from support.runs import checkpoints, content
 from support.tiers import slow_except
 
 from dqn.config import Config
-from dqn.config.loading import load_config
+from dqn.config.yaml_file import load_config
 from dqn.learning.learner import Learner
 from dqn.report.curves import read_lines
 from main import main

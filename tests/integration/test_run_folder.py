@@ -33,7 +33,7 @@ import dqn.report.progress
 from dqn.config import Config
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
-from dqn.config.loading import load_config
+from dqn.config.yaml_file import load_config
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import TAGS
 from main import main

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from dqn.config import LearnerConfig, NetworkConfig, OptimizerConfig, ValuesConfig
+from dqn.learning.factory import make_values
 from dqn.learning.learner import Learner
-from dqn.learning.values import make_values
 from dqn.networks import q_network
 from dqn.networks.q_network import QNetwork
 from dqn.types import Batch

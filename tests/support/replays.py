@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from dqn.config import ReplayConfig
+from dqn.replay.arrays import PlainFrames
 from dqn.replay.buffer import Replay
-from dqn.replay.frames import PlainFrames
 from dqn.types import Batch, TimeStep
 
 GAMMA = 0.9

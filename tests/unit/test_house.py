@@ -43,7 +43,7 @@ ONLY_IN = {
     "pygame": {"evaluation"},
     "cv2": {"envs", "evaluation"},
     "safetensors": {"storage"},
-    "zstandard": {"storage", "replay/frames.py"},
+    "zstandard": {"storage", "replay/compressed.py"},
     "psutil": {"learning", "report", "commands"},
     "stable_baselines3": {"commands/peers.py"},
     "ray": set(),

@@ -12,7 +12,7 @@ import main as program
 from dqn.config import Config, flatten
 from dqn.config.cli import parse
 from dqn.config.commands import EvaluateOptions, TrainOptions
-from dqn.config.loading import as_yaml, load_config
+from dqn.config.yaml_file import as_yaml, load_config
 from main import main
 
 PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))

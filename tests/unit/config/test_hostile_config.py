@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.forgeries import FEW, anything, places
 
 from dqn.config import Config, ConfigError
-from dqn.config.loading import as_yaml, load_config
+from dqn.config.yaml_file import as_yaml, load_config
 
 TEXT = as_yaml(Config(game="CartPole-v1"))
 

@@ -13,8 +13,8 @@ from dqn.config.commands import (
     PlayOptions,
     TrainOptions,
 )
-from dqn.config.loading import RENAMED, load_config
-from dqn.config.yaml_file import PRESETS
+from dqn.config.rules import RENAMED
+from dqn.config.yaml_file import PRESETS, load_config
 
 
 def refusal(kind: type, arguments: list[str]) -> str:

@@ -26,8 +26,8 @@ from dqn.config import (
     flatten,
 )
 from dqn.config.cli import options_of
-from dqn.config.loading import as_yaml, load_config
 from dqn.config.rules import USED_WITH
+from dqn.config.yaml_file import as_yaml, load_config
 from dqn.envs import atari
 
 PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))

@@ -15,7 +15,7 @@ from support.streams import (
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import Environment, make
-from dqn.envs.engine import EngineStep, Spec
+from dqn.envs.environment import EngineStep, Spec
 from dqn.seeds import environment_seeds
 from dqn.types import I64
 

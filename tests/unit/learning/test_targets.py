@@ -15,7 +15,8 @@ from support.learners import (
 from torch import nn
 
 from dqn.config import OptimizerConfig
-from dqn.learning.policies import Munchausen, greedy
+from dqn.learning.munchausen import Munchausen
+from dqn.learning.values import greedy
 
 
 def test_greedy_breaks_ties_by_the_first_action() -> None:

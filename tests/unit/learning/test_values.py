@@ -12,8 +12,9 @@ from support.learners import (
     tiny_learner,
 )
 
-from dqn.learning.policies import Munchausen
-from dqn.learning.values import BootstrapInputs, Categorical, Expected, Quantile
+from dqn.learning.distributions import Categorical, Quantile
+from dqn.learning.munchausen import Munchausen
+from dqn.learning.values import BootstrapInputs, Expected
 
 
 def test_q_is_the_number_itself() -> None:

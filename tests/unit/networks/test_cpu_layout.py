@@ -12,16 +12,9 @@ from torch import nn
 from dqn.config import LearnerConfig, OptimizerConfig
 from dqn.learning.learner import Learner
 from dqn.learning.values import Expected
-from dqn.networks.cpu_layout import (
-    BlockConvolution,
-    ChannelsFirst,
-    PatchConvolution,
-    Patches,
-    PixelPermutation,
-    SpaceToDepth,
-)
-from dqn.networks.layers import Linear
+from dqn.networks.patch_torsos import ChannelsFirst, PatchConvolution, Patches
 from dqn.networks.q_network import QNetwork
+from dqn.networks.torsos import BlockConvolution, Linear, PixelPermutation, SpaceToDepth
 from dqn.types import Batch
 
 

@@ -9,8 +9,9 @@ from torch import nn
 
 from dqn.config import LearnerConfig, OptimizerConfig, ValuesConfig
 from dqn.learning.actor import QModel
+from dqn.learning.factory import make_values
 from dqn.learning.learner import Learner
-from dqn.learning.values import Expected, make_values
+from dqn.learning.values import Expected
 from dqn.networks.layers import LayerNormReLU, NoisyLinear, SpectralConvolution
 
 PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dqn.config import ConfigError, ValuesConfig
-from dqn.networks.torsos import MIN_SIDE
+from dqn.networks.q_network import MIN_SIDE
 
 PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())
 

@@ -59,7 +59,7 @@ def test_every_row_obeys_the_rule_with_torch_instead_of_numpy(
     shape: Shape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU."""
-    monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
+    monkeypatch.setattr("dqn.replay.arrays._NUMPY", set())
     follow_the_rule(shape)
 
 
@@ -210,7 +210,7 @@ def test_current_stacks_are_those_of_the_time_step(
     tape = make_tape(random_endings(3, 60, 5), float_frames)
     plain = make_replay(shape)
     if arrays == "torch":
-        monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
+        monkeypatch.setattr("dqn.replay.arrays._NUMPY", set())
     replay = make_replay(shape)
     assert isinstance(replay._staged.device["slot"], torch.Tensor) == (arrays == "torch")
     for t in range(60):

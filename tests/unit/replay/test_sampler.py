@@ -7,8 +7,9 @@ import torch
 from support.replays import Shape, chi_square, draw, drawable, filled, make_replay
 
 from dqn.config import ReplayConfig
-from dqn.replay.frames import CompressedFrames
-from dqn.replay.sampler import PrioritizedSampler, UniformSampler, make_sampler
+from dqn.replay.compressed import CompressedFrames
+from dqn.replay.prioritized import PrioritizedSampler
+from dqn.replay.sampler import UniformSampler
 
 UNIT = PrioritizedSampler.UNIT
 
@@ -18,7 +19,8 @@ def all_enabled(
 ) -> PrioritizedSampler:
     """One environment, every row enabled."""
     generator = torch.Generator().manual_seed(seed)
-    sampler = PrioritizedSampler(rows, 1, generator, alpha, (beta, beta, 0))
+    config = ReplayConfig(alpha=alpha, beta_start=beta, beta_end=beta, beta_steps=0)
+    sampler = PrioritizedSampler(rows, 1, generator, config)
     sampler.enable(np.arange(rows), np.ones((rows, 1), bool))
     return sampler
 
@@ -28,10 +30,8 @@ def masses(sampler: PrioritizedSampler) -> list[int]:
 
 
 def test_the_config_chooses() -> None:
-    generator = torch.Generator()
-    assert isinstance(make_sampler(ReplayConfig(), 9, 1, generator), UniformSampler)
-    prioritized = ReplayConfig(sampler="prioritized")
-    assert isinstance(make_sampler(prioritized, 9, 1, generator), PrioritizedSampler)
+    for name, kind in (("uniform", UniformSampler), ("prioritized", PrioritizedSampler)):
+        assert isinstance(make_replay(Shape(9, 1, 1, 4, sampler=name))._sampler, kind)
 
 
 def test_a_mass_is_the_priority_to_the_power_of_alpha() -> None:
@@ -128,7 +128,8 @@ def test_weights_correct_the_bias(beta: float) -> None:
 
 
 def test_beta_grows_with_the_rows() -> None:
-    sampler = PrioritizedSampler(2, 1, torch.Generator(), 1.0, (0.4, 1.0, 1000))
+    config = ReplayConfig(alpha=1.0, beta_start=0.4, beta_end=1.0, beta_steps=1000)
+    sampler = PrioritizedSampler(2, 1, torch.Generator(), config)
     sampler.enable(np.arange(2), np.ones((2, 1), bool))
     sampler.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
     for step, beta in ((0, 0.4), (500, 0.7), (1000, 1.0), (5000, 1.0)):

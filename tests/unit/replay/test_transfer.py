@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dqn.replay.transfer import StagingBuffer, numpy_view_or_tensor
+from dqn.replay.arrays import StagingBuffer, numpy_view_or_tensor
 
 CPU = torch.device("cpu")
 LAYOUT = {
@@ -28,7 +28,7 @@ def random_arrays(seed: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("separate", [False, True])
 def test_an_upload_copies_everything(separate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if separate:
-        monkeypatch.setattr("dqn.replay.transfer._NUMPY", set())
+        monkeypatch.setattr("dqn.replay.arrays._NUMPY", set())
     staging = StagingBuffer(LAYOUT, CPU)
     device = dict(staging.device)
     assert {isinstance(part, torch.Tensor) for part in device.values()} == {separate}

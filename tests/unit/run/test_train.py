@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from dqn.config import Config, ExplorationConfig, LearnerConfig, OptimizerConfig
-from dqn.learning.cuda_graphs import Eager
-from dqn.learning.factory import learn_once
+from dqn.learning.factory import learn
 from dqn.run.loop import loop
 from dqn.schedule import due, epsilon, learning_rate
 from dqn.types import TimeStep
@@ -39,8 +38,7 @@ class Tape:
             learner=SimpleNamespace(update=self._update, sync_target=self._sync),
             actor=SimpleNamespace(act=self._act),
         )
-        once = functools.partial(learn_once, self.agent.replay, self.agent.learner, 7)
-        self.agent.learn = Eager(once)
+        self.agent.learn = functools.partial(learn, self.agent.replay, self.agent.learner, 7)
 
     def before_step(self):
         self.calls.append(f"go on? {self.step}")

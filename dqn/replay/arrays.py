@@ -1,4 +1,4 @@
-"""Array code shared by numpy and torch, and batched transfers from the host to a device.
+"""The replay memory's arrays: numpy views on the CPU, uploads to a device, a ring of frames.
 
 ``buffer`` and ``sampler`` use operations that numpy and torch spell alike; they run on whichever
 ``numpy_view_or_tensor`` returns. The type checker cannot follow that; the tests run both.
@@ -82,3 +82,39 @@ class StagingBuffer:
             self._device.copy_(self._host, non_blocking=True)
         if self._copied:
             self._copied.record()
+
+
+class PlainFrames:
+    """Ring ``[T, N, *frame]`` on any device."""
+
+    def __init__(
+        self,
+        length: int,
+        num_envs: int,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        # empty, not zeros: on the CPU a page takes no memory until it is written
+        self._flat = torch.empty(length * num_envs + 1, *shape, dtype=dtype, device=device)
+        self._flat[-1] = 0
+        self._ring = self._flat[:-1].view(length, num_envs, *shape)
+        # On the CPU numpy writes: torch would split the work over threads and wait for them while
+        # the emulators occupy every core.
+        self._view = numpy_view_or_tensor(self._ring)
+
+    def write(self, slot: AnyArray, frame: AnyArray) -> None:
+        """Store the frames ``[1, N, *frame]`` of time slot ``slot [1]``, both on this device."""
+        self._view[slot] = frame
+
+    def read(self, row: torch.Tensor) -> torch.Tensor:
+        """A copy of the frames of the rows ``row [M]``: ``[M, *frame]``."""
+        return self._flat.index_select(0, row)
+
+    def save(self, slots: torch.Tensor) -> torch.Tensor:
+        """Frames of the time slots ``[L]``: ``[L, N, *frame]``, on the CPU."""
+        return self._ring[slots.to(self._ring.device)].cpu()
+
+    def load(self, slots: torch.Tensor, frame: torch.Tensor) -> None:
+        """Restore what ``save`` returned."""
+        self._ring[slots.to(self._ring.device)] = frame.to(self._ring.device)

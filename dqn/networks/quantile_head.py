@@ -1,4 +1,4 @@
-"""Heads: from features ``[B, features]`` to K outputs per action."""
+"""IQN's head: quantiles of the return at any fractions (taus)."""
 
 import math
 from collections.abc import Callable
@@ -6,51 +6,18 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from dqn.networks.layers import Activation
-
-LinearLayer = Callable[[int, int], nn.Module]
-"""Makes a linear layer, plain or noisy, from its numbers of inputs and outputs."""
-
-
-class Head(nn.Module):
-    """Hidden layer, if it has units, and output layer; dueling: one such stream for the advantages
-    and one for the state value, Wang et al. 2016 (arXiv 1511.06581), equation 9."""
-
-    def __init__(
-        self,
-        features: int,
-        hidden_units: int,
-        num_actions: int,
-        num_outputs: int,
-        dueling: bool,
-        linear: LinearLayer,
-        activation: Activation,
-    ) -> None:
-        super().__init__()
-
-        def stream(outputs: int) -> nn.Sequential:
-            hidden = [linear(features, hidden_units), activation()] if hidden_units else []
-            return nn.Sequential(*hidden, linear(hidden_units or features, outputs))
-
-        self.advantage = stream(num_actions * num_outputs)
-        self.value = stream(num_outputs) if dueling else None
-        self._outputs = (num_actions, num_outputs)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """``[B, features]`` -> ``[B, A, K]``."""
-        z: torch.Tensor = self.advantage(features).unflatten(1, self._outputs)  # [B, A, K]
-        if self.value is None:
-            return z
-        value: torch.Tensor = self.value(features)[:, None]  # [B, 1, K]
-        return value + z - z.mean(1, keepdim=True)
-
 
 class ImplicitQuantileHead(nn.Module):
     """Quantiles at any taus: IQN, Dabney et al. 2018 (arXiv 1806.06923), section 3.1. The features
     are multiplied by a cosine embedding of tau (equation 4)."""
 
     def __init__(
-        self, features: int, num_cosines: int, num_policy_taus: int, head: Head, linear: LinearLayer
+        self,
+        features: int,
+        num_cosines: int,
+        num_policy_taus: int,
+        head: nn.Module,
+        linear: Callable[[int, int], nn.Module],
     ) -> None:
         super().__init__()
         self.embedding = nn.Sequential(linear(num_cosines, features), nn.ReLU(inplace=True))

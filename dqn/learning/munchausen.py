@@ -1,20 +1,8 @@
-"""The policy in the bootstrap target: which next actions it weighs, and what it adds to rewards.
-
-Pure functions of q-values ``[B, A]``, whatever distribution they come from.
-"""
+"""Munchausen DQN: a softmax policy in the bootstrap target, and its log-policy in the reward."""
 
 from typing import NamedTuple
 
 import torch
-
-
-def greedy(q: torch.Tensor) -> torch.Tensor:
-    """Probability 1 on the argmax of ``q [B, A]``, the first one if there are ties: ``[B, A]``.
-
-    With q of the target network: DQN, Mnih et al. 2015; with q of the online network: Double DQN,
-    van Hasselt et al. 2016 (arXiv 1509.06461), equation 4.
-    """
-    return torch.zeros_like(q).scatter_(1, q.argmax(1, keepdim=True), 1.0)
 
 
 class Munchausen(NamedTuple):
