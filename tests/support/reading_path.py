@@ -1,9 +1,9 @@
 """What one reads to follow a training from the command line to the first update.
 
 ``python tests/support/reading_path.py`` trains Breakout by the defaults on the CPU until one update
-is done. It prints each file of which a function ran or an object was made on the way, with its
-lines: a reader opens whole files. Imports alone do not count, nor does what only watches or saves a
-run (``ASIDE``), as in the figures of other codebases in ARCHITECTURE.md.
+is done, and prints each file of which a function ran or an object was made on the way, with its
+lines: a reader opens whole files. Imports alone do not count. What runs but need not be opened to
+understand the training is left aside, by ``ASIDE``, which is printed too.
 """
 
 import sys
@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-ASIDE = ("dqn.evaluation", "dqn.report", "dqn.storage")
+ASIDE = {
+    "reports, saves or evaluates": ["dqn/report", "dqn/storage", "dqn/evaluation"],
+    "refuses or spells settings": [
+        "dqn/config/rules.py", "dqn/config/fields.py", "dqn/config/yaml_file.py",
+    ],
+    "labels and names": ["dqn/envs/protocol.py", "dqn/envs/names.py"],
+    "the machine, its signals and folders": [
+        "dqn/device.py", "dqn/run/process.py", "dqn/run/folder.py",
+    ],
+    "resumes a run, guards its numbers": ["dqn/run/resume.py", "dqn/learning/nonfinite.py"],
+}  # fmt: skip
+"""Files and folders, by the reason for leaving them aside."""
 OPTIONS = [
     "--game=Breakout", "--device=cpu", "--learning-starts=32", "--replay.capacity=1000",
     "--learner.batch-size=4",
@@ -57,18 +68,28 @@ def modules_that_run() -> set[str]:
     raise AssertionError("it ended without an update")
 
 
-def path() -> dict[str, int]:
-    """Lines by file."""
-    files = sorted(
-        Path(str(sys.modules[name].__file__))
-        for name in modules_that_run()
-        if not name.startswith(ASIDE)
-    )
+def lines_by_file() -> dict[str, int]:
+    """Lines of each file that ran, those aside included."""
+    files = sorted(Path(str(sys.modules[name].__file__)) for name in modules_that_run())
     return {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in files}
 
 
+def is_aside(file: str) -> bool:
+    return any(file.startswith(place) for places in ASIDE.values() for place in places)
+
+
+def summary(lines: dict[str, int]) -> str:
+    """``N lines in M files``, without those aside."""
+    read = {file: count for file, count in lines.items() if not is_aside(file)}
+    return f"{sum(read.values()):,} lines in {len(read)} files"
+
+
 if __name__ == "__main__":
-    read = path()
-    for name, lines in read.items():
-        print(f"{lines:6,} {name}")
-    print(f"{len(read)} files, {sum(read.values()):,} lines")
+    found = lines_by_file()
+    for file, count in found.items():
+        if not is_aside(file):
+            print(f"{count:6,} {file}")
+    print(summary(found))
+    for reason, places in ASIDE.items():
+        aside = sum(n for file, n in found.items() if file.startswith(tuple(places)))
+        print(f"left aside ({reason}): {', '.join(places)}, {aside:,} lines")

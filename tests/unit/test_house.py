@@ -2,16 +2,21 @@
 
 import ast
 import random
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.reading_path import ASIDE
 
 from dqn.commands.train import train
 from dqn.config import Config, EvaluationConfig, ExplorationConfig, ReplayConfig
 
 ROOT = Path(__file__).parents[2]
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 
 FLOORS = [
     ["types", "config"],
@@ -108,6 +113,28 @@ def test_a_package_is_imported_in_its_room_only(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_a_file_is_short(path: Path) -> None:
     assert len((ROOT / "dqn" / path).read_text().splitlines()) <= MAX_LINES
+
+
+def test_the_architecture_page_shows_the_floors() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", ARCHITECTURE.read_text(), re.MULTILINE)
+    table = [(int(floor), re.findall(r"`(\w+)`", rooms)) for floor, rooms in rows]
+    assert table == list(enumerate(FLOORS))
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    """Those in code spans, from the root, from dqn/, or in any room."""
+    for name in re.findall(r"`([\w/]+\.(?:py|md|toml))`", ARCHITECTURE.read_text()):
+        places = [ROOT / name, ROOT / "dqn" / name, *(ROOT / "dqn").glob(f"*/{name}")]
+        assert any(place.exists() for place in places), name
+
+
+@pytest.mark.slow
+def test_the_architecture_page_gives_the_length_of_the_reading_path() -> None:
+    assert all((ROOT / place).exists() for places in ASIDE.values() for place in places)
+    script = [sys.executable, str(ROOT / "tests" / "support" / "reading_path.py")]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    (figure,) = re.findall(r"^[\d,]+ lines in \d+ files$", done.stdout, re.MULTILINE)
+    assert f"A plain run, from `main.py` to the update, is {figure}" in ARCHITECTURE.read_text()
 
 
 def global_states() -> tuple[object, ...]:
