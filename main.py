@@ -3,11 +3,11 @@
 import importlib
 import sys
 
-from dqn.config import ConfigError
-
 
 def main(arguments: list[str]) -> int:
     """Run the command typed, by default ``train``; returns the exit status."""
+    # Imported here: a package that is missing is then reported in one sentence, see below.
+    from dqn.config import ConfigError
     from dqn.config.cli import parse
     from dqn.config.commands import COMMANDS
 
@@ -37,10 +37,11 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except ModuleNotFoundError as missing:
-        if str(missing.name).startswith("dqn"):
+        package = str(missing.name).partition(".")[0]
+        if package == "dqn":
             raise
         print(
-            f"error: {sys.executable} has no package {missing.name}; type `. .venv/bin/activate` "
+            f"error: {sys.executable} has no package {package}; type `. .venv/bin/activate` "
             "first, or install what requirements.txt lists",
             file=sys.stderr,
         )

@@ -50,7 +50,7 @@ COMPARED = {
     },
     "memory": {
         "30,000 rows": "CartPole-v1/cartpole-seed*",
-        "30,000 rows, prioritised": "prioritized/CartPole-v1/cartpole-seed*",
+        "30,000 rows, prioritized": "prioritized/CartPole-v1/cartpole-seed*",
         "200 rows": "short/CartPole-v1/cartpole-seed*",
     },
     "target": {

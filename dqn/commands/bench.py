@@ -1,4 +1,4 @@
-"""``bench``: how fast each part of a run is on this machine, and how near the loop comes to that.
+"""``bench``: the speed of each part of a run on this machine, and how close the loop comes to it.
 
 Every rate is the median of several windows; the first window is warm-up and is not counted. The
 loop is that of ``train``, once learning has begun.
@@ -66,7 +66,7 @@ def run(options: BenchOptions) -> int:
         gc.collect()  # two replay memories might not fit
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    figures |= compare(config, figures)
+    figures |= ratios(config, figures)
     if device.type == "cuda":
         figures["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
     if options.peers:
@@ -149,7 +149,7 @@ def measure_loop(config: Config, device: torch.device, seconds: float) -> Figure
     return {"training_steps_per_second": statistics.median(rates), "checkpoint_seconds": saving}
 
 
-def compare(config: Config, figures: Figures) -> Figures:
+def ratios(config: Config, figures: Figures) -> Figures:
     """Ratios of the measured figures, and the memory used."""
     training = figures["training_steps_per_second"]
     learning = figures["learner_updates_per_second"] * config.learner.update_period

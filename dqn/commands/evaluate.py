@@ -40,8 +40,8 @@ def run(options: EvaluateOptions) -> int:
         f"{result.game}, {folder}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
         f"{_interval(result.returns)}, median {result.median:.1f}, "
         f"min {min(result.returns):.1f}, max {max(result.returns):.1f} over "
-        f"{len(result.returns)} episodes; protocol {result.protocol}, epsilon {result.epsilon:g}, "
-        f"seed {seed}"
+        f"{len(result.returns)} episode{'s' * (len(result.returns) > 1)}; "
+        f"protocol {result.protocol}, epsilon {result.epsilon:g}, seed {seed}"
     )
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")

@@ -96,7 +96,7 @@ def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
 
 
 def at_full_speed(config: Config, learning_starts: int) -> Config:
-    """A config that trains for ever, explores as it would at its end, and never pauses."""
+    """A config that trains forever, explores as it would at its end, and never pauses."""
     end = config.exploration.epsilon_end
     return dataclasses.replace(
         config,

@@ -31,9 +31,9 @@ def run(options: PlayOptions) -> int:
     config = dataclasses.replace(agent.config, seed=seed)
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)
-    policy = agent.model.make_policy(numpy_generator(seed, "play command actor"))
     rate = environment.decisions_per_second
     try:
+        policy = agent.model.make_policy(numpy_generator(seed, "play command actor"))
         with ExitStack() as stack:
             recorders: list[Recorder] = []
             if options.video:

@@ -9,7 +9,7 @@ import torch
 from dqn import envs
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.config.commands import TrainOptions
-from dqn.config.yaml_file import as_yaml, load_config
+from dqn.config.yaml_file import as_yaml, load_run_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.learning import factory
 from dqn.learning.factory import Agent
@@ -114,7 +114,7 @@ def _check_identity(config: Config, folder: Path) -> None:
                 "--fresh moves them aside and starts anew"
             )
         return
-    differences = differing_fields(config, load_config(folder / "config.yaml"))
+    differences = differing_fields(config, load_run_config(folder))
     if differences:
         raise ConfigError(
             f"{folder} belongs to another config ({'; '.join(differences)}): repeat its options, "

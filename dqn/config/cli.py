@@ -58,20 +58,28 @@ def parse(kind: type[Options], arguments: list[str]) -> Options:
     for word in words:
         if word.startswith("-"):
             option = word.partition("=")[0]
-            raise ConfigError(unknown(option.lstrip("-").replace("-", "_"), options, option))
+            raise unknown(option.lstrip("-").replace("-", "_"), options, option)
     files = typed.pop("config", [])
     given: dict[str, Given] = {}
     for file in files:
-        given |= read_settings(file)
+        given |= read_settings(_value(options["config"], file))
     given |= {name: Given(_value(options[name], text)) for name, text in typed.items()}
     return build(kind, given | {"config": Given(tuple(files)), "run": Given(_runs(kind, words))})
 
 
 class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print the usage and exit."""
+
+    options: dict[str, Option]
+
     def error(self, message: str) -> NoReturn:
-        """Raise where argparse would print the usage and exit."""
-        missing = r"argument (\S+): expected one argument"
-        raise ConfigError(re.sub(missing, r"\1 needs a value", message).removeprefix("argument "))
+        option, _, problem = message.removeprefix("argument ").partition(": ")
+        if problem == "expected one argument":
+            hint = self.options[option.lstrip("-").replace("-", "_")].hint
+            raise ConfigError(f"{option} needs a value: {in_words(hint)}")
+        if problem.startswith("ignored explicit argument"):
+            raise ConfigError(f"{option} takes no value, but one was given")
+        raise ConfigError(message)
 
 
 def _make_parser(kind: Any, options: dict[str, Option]) -> _Parser:
@@ -84,6 +92,7 @@ def _make_parser(kind: Any, options: dict[str, Option]) -> _Parser:
         argument_default=argparse.SUPPRESS,
         formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=6),
     )
+    parser.options = options
     groups: dict[str, Any] = {"options": parser}
     for option in options.values():
         if option.section not in groups:
@@ -96,11 +105,11 @@ def _make_parser(kind: Any, options: dict[str, Option]) -> _Parser:
         elif option.name == "config":
             extra |= {"action": "append"}
         unset = not option.default and text_metavar(option.hint)
-        default = "" if unset else f" (default {shown(option.default)})"
+        default = "." if unset else f" (default {shown(option.default)})."
         groups[option.section].add_argument(
             as_typed(option.name),
             dest=option.name,
-            help=f"{option.meaning}{default}".replace("%", "%%"),
+            help=f"{option.meaning.removesuffix('.')}{default}".replace("%", "%%"),
             **extra,
         )
     return parser

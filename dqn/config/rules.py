@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from dqn.config.fields import SettingError, as_typed, shown
+from dqn.config.fields import ConfigError, SettingError, as_typed, shown
 
 Flat = dict[str, Any]
 """Settings by their dotted names."""
@@ -132,8 +132,8 @@ def _check_method(config: Flat, default: Flat) -> None:
     _refuse(
         method == "reinforce" and config["replay.gamma"] == 1,
         "replay.gamma",
-        "of 1 does not work with method reinforce, which continues a truncated episode with its "
-        "mean reward for ever; set it below 1",
+        "of 1 does not work with method reinforce, which assumes that a truncated episode "
+        "continues forever at its mean reward; set it below 1",
     )
 
 
@@ -209,15 +209,20 @@ REPLACED = {"learner.max_gradient_value": "learner.max_gradient_norm"}
 """Former names of settings, and what replaces those that are gone."""
 
 
-def unknown(name: str, known: Iterable[str], written: str, where: str = "") -> str:
-    """What to say of a name that is no setting's, and which one was meant by it."""
+class RenamedSetting(ConfigError):
+    """A setting has its former name, or is gone."""
+
+
+def unknown(name: str, known: Iterable[str], written: str, where: str = "") -> ConfigError:
+    """The error for a name that is not a setting's; it suggests the one that was meant."""
     spell = str if written == name else as_typed
     if name in RENAMED:
-        return f"{written} is now {spell(RENAMED[name])}{where}"
+        return RenamedSetting(f"{written} is now {spell(RENAMED[name])}{where}")
     if name in REPLACED:
-        return f"{written} was removed{where}; use {spell(REPLACED[name])}"
+        return RenamedSetting(f"{written} was removed{where}; use {spell(REPLACED[name])}")
     by_key = {key: whole for whole in known for key in (whole.rpartition(".")[2], whole)}
     wanted = (name, name.rpartition(".")[2])
     near = [n for w in wanted for n in difflib.get_close_matches(w, by_key, n=1, cutoff=0.7)]
     advice = f"did you mean {spell(by_key[near[0]])}?" if near else "--help lists all"
-    return f"unknown {'setting' if written == name else 'option'} {written}{where}; {advice}"
+    what = "setting" if written == name else "option"
+    return ConfigError(f"unknown {what} {written}{where}; {advice}")

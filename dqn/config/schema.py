@@ -62,7 +62,7 @@ class Config:
     checkpoint_minutes: PositiveFloat = 5.0
     """Wall time between checkpoints, in minutes."""
     keep_checkpoints: PositiveInt | Literal["all"] = 2
-    """Number of newest checkpoints to keep (`--keep` for short)."""
+    """Number of newest checkpoints to keep (--keep for short)."""
     threads: Threads = 0
     """CPU threads of the learner (0: one per core); bitwise equal results need equal threads."""
     deterministic: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dqn.config.fields import ConfigError, shown
-from dqn.config.rules import unknown
+from dqn.config.rules import RenamedSetting, unknown
 from dqn.config.schema import Config, Given, build, flatten
 
 PRESETS = Path(__file__).parents[2] / "configs"
@@ -86,6 +86,21 @@ def load_config(path: Path) -> Config:
     return build(Config, read_settings(str(path)))
 
 
+def load_run_config(folder: Path) -> Config:
+    """The Config of a run's folder.
+
+    Raises:
+        ConfigError: unreadable, or written by an earlier version of this program.
+    """
+    try:
+        return load_config(folder / "config.yaml")
+    except RenamedSetting as error:
+        raise ConfigError(
+            f"{folder} was made by an earlier version of this program ({error}); use that version, "
+            "or train a new run"
+        ) from None
+
+
 def as_yaml(config: Config) -> str:
     """Every setting, in the order of the classes, as YAML that ``load_config`` reads."""
     tree: dict[str, Any] = {}
@@ -106,7 +121,7 @@ def read_settings(file: str) -> dict[str, Given]:
     def add(name: str, value: Any) -> None:
         where = _where(file, lines.get(name))
         if name not in known:
-            raise ConfigError(unknown(name, known, name, where))
+            raise unknown(name, known, name, where)
         given[name] = Given(value, where)
 
     for key, value in tree.items():

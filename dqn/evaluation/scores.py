@@ -35,7 +35,7 @@ COLUMNS: dict[str, Column] = {
     "nature_dqn": Column("DQN (Mnih et al. 2015)", 200, _BEST),
     "dqn_noop": Column("DQN (Hessel et al. 2018)", 200, _BEST),
     "double_dqn_noop": Column("Double DQN", 200, _BEST),
-    "prioritized_noop": Column("Prioritised Double DQN", 200, _BEST),
+    "prioritized_noop": Column("Prioritized Double DQN", 200, _BEST),
     "dueling_noop": Column("Dueling Double DQN", 200, _BEST),
     "c51_noop": Column("C51", 200, _BEST),
     "qr_dqn_noop": Column("QR-DQN-1", 200, _BEST),

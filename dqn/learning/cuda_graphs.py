@@ -18,7 +18,7 @@ Work = Callable[[], None]
 """Reads and writes tensors whose addresses never change."""
 
 WARM_UPS = 3
-"""Eager calls before the first capture; libraries initialise themselves at first use."""
+"""Eager calls before the first capture; libraries initialize themselves at first use."""
 
 
 class CudaGraphed:

@@ -44,7 +44,7 @@ class Agent(Generic[Learner_co]):
 
 
 def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
-    """Every part of a run of method dqn, freshly initialised.
+    """Every part of a run of method dqn, freshly initialized.
 
     Raises:
         ConfigError: the game or a device does not exist, or there is not enough memory.

@@ -1,4 +1,4 @@
-"""Layers of some variants: normalised, noisy. None draws from a global generator."""
+"""Layers of some variants: normalized, noisy. None draws from a global generator."""
 
 import math
 from typing import Any
@@ -11,17 +11,17 @@ from dqn.networks.torsos import wide_linear
 
 
 class LayerNormReLU(nn.Module):
-    """ReLU after layer normalisation (Ba et al. 2016, arXiv 1607.06450) over all features of a
+    """ReLU after layer normalization (Ba et al. 2016, arXiv 1607.06450) over all features of a
     state, without gain and bias (better, according to Xu et al. 2019, arXiv 1911.07013)."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """``[B, features]`` or ``[B, C, H, W]`` (channels last in memory) -> the same shape."""
         if features.ndim == 2:
-            return self._normalise(features).relu_()
+            return self._normalize(features).relu_()
         channels_last = features.permute(0, 2, 3, 1)  # the order in memory
-        return self._normalise(channels_last).relu_().permute(0, 3, 1, 2)
+        return self._normalize(channels_last).relu_().permute(0, 3, 1, 2)
 
-    def _normalise(self, features: torch.Tensor) -> torch.Tensor:
+    def _normalize(self, features: torch.Tensor) -> torch.Tensor:
         shape = features.shape[1:]
         # With explicit gain and bias torch takes half the time that it takes without.
         gain, bias = features.new_ones(shape), features.new_zeros(shape)
@@ -29,7 +29,7 @@ class LayerNormReLU(nn.Module):
 
 
 class SpectralConvolution(nn.Conv2d):
-    """Convolution with spectral normalisation: the weight is divided by its largest singular value
+    """Convolution with spectral normalization: the weight is divided by its largest singular value
     (Miyato et al. 2018, arXiv 1802.05957, algorithm 1), with one power iteration per forward in
     which gradients are enabled."""
 

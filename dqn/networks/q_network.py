@@ -1,6 +1,6 @@
-"""The Q-network: a torso that extracts features, a head, and how they are made and initialised.
+"""The Q-network: a torso that extracts features, a head, and how they are made and initialized.
 
-No layer draws from a global generator: layers are made on the meta device, then initialised from a
+No layer draws from a global generator: layers are made on the meta device, then initialized from a
 given one.
 """
 
@@ -117,7 +117,7 @@ def make_network(
     num_outputs: int,
     generator: torch.Generator,
 ) -> QNetwork:
-    """The network described by a config, for stacks ``[S, *frame]``, initialised, on the CPU.
+    """The network described by a config, for stacks ``[S, *frame]``, initialized, on the CPU.
 
     Raises:
         ConfigError: the torso cannot process frames of this shape.
@@ -144,7 +144,7 @@ def make_network(
     center = torch.zeros(stack_shape) if config.center else None
     network = QNetwork(torso, head, center)
     _to_empty(network)
-    _initialise(network, generator)
+    _initialize(network, generator)
     return network
 
 
@@ -187,7 +187,7 @@ def _to_empty(network: QNetwork) -> None:
             module.left = torch.empty(module.left.shape)
 
 
-def _initialise(network: QNetwork, generator: torch.Generator) -> None:
+def _initialize(network: QNetwork, generator: torch.Generator) -> None:
     """He et al. 2015: uniform, with variance 2 / inputs before a ReLU, else 1 / inputs."""
     stacks = [list(module) for module in network.modules() if isinstance(module, nn.Sequential)]
     last = {id(layers[-1]) for layers in stacks if layers}  # not followed by a ReLU

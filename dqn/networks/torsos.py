@@ -15,7 +15,7 @@ from torch import nn
 _WIDE = 2048  # inputs from which on ``wide_linear`` transposes the product
 
 Activation = Callable[[], nn.Module]
-"""Makes a ReLU, plain or with layer normalisation."""
+"""Makes a ReLU, plain or with layer normalization."""
 
 
 class Torso(NamedTuple):

@@ -148,10 +148,11 @@ class Metrics:
             side_by_side = np.concatenate(list(stack[0]), axis=1)  # [H, 4 W]
             self._events.image("input/stack", side_by_side, step)
         log.info(
-            "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episodes "
+            "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episode%s "
             "(%s, epsilon %g)%s, %.0f s",
             f"{step:,}", self.evaluations, evaluation.mean, evaluation.median,
-            min(returns), max(returns), len(returns), evaluation.protocol, evaluation.epsilon,
+            min(returns), max(returns), len(returns), "s" * (len(returns) > 1),
+            evaluation.protocol, evaluation.epsilon,
             "" if held_out_q is None else f", mean max Q {held_out_q:.3f}", seconds,
         )  # fmt: skip
         is_best = self.best is None or evaluation.mean > self.best

@@ -75,7 +75,7 @@ def resume(
     _refuse_leftovers(folder, list(damaged.values()))
     _announce("Starting", folder, 0, config, ours)
     if config.total_steps <= config.learning_starts:
-        log.warning("Nothing will be learned: total_steps ends before learning_starts.")
+        log.warning("Nothing will be learned: total_steps is not above learning_starts.")
     tidy(folder)
     return None
 

@@ -43,7 +43,8 @@ class AtomicFile:
         """Put the new content in place of the old.
 
         Raises:
-            OSError: the old content is still there, and nothing else.
+            OSError: the old content is still there; or, if only the folder's sync failed, a power
+                cut may bring it back.
         """
         try:
             sync(self.part)

@@ -80,8 +80,8 @@ def read_manifest(folder: Path) -> Manifest:
         age = "an earlier" if content["format"] < FORMAT else "a later"
         raise ConfigError(
             f"{folder} was written by {age} version of this program (format "
-            f"{str(content['format'])[:30]}); this one reads format {FORMAT}, so use that version, "
-            "or train anew with --fresh"
+            f"{str(content['format'])[:30]}); this one reads format {FORMAT}; use that version, "
+            "or train a new run"
         )
     if content.get("sha256") != digest:
         raise CorruptCheckpoint(f"{what} does not match its digest")

@@ -14,7 +14,7 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError
-from dqn.config.yaml_file import NUMBER, load_config, number
+from dqn.config.yaml_file import NUMBER, load_run_config, number
 from dqn.learning.interfaces import MakeModel, Model
 from dqn.storage.checkpoint import newest_first, step_of
 from dqn.storage.manifest import CorruptCheckpoint, read_manifest
@@ -95,7 +95,7 @@ def run_config(folder: Path) -> Config:
         raise ConfigError(
             f"{folder} is not a run's folder: no config.yaml; name one such as {EXAMPLE}"
         )
-    return load_config(folder / "config.yaml")
+    return load_run_config(folder)
 
 
 def _spec(config: Config) -> envs.Spec:

@@ -73,4 +73,6 @@ class ActionTableLearner(BaseLearner):
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
+        if state["seen"] > self._replay.time:
+            raise ValueError("more rows were read than the replay memory was given")
         self._seen = state["seen"]

@@ -81,6 +81,8 @@ class EpisodeReader:
         return {"begin": self._begin, "seen": self._seen}
 
     def load_state_dict(self, state: State) -> None:
+        if not state["begin"] <= state["seen"] <= self._replay.time:
+            raise ValueError("more rows were read than the replay memory was given")
         self._begin, self._seen = state["begin"], state["seen"]
 
     def _episode(self, end: int) -> Episode:

@@ -257,6 +257,27 @@ def test_checkpoint_of_a_newer_format(
     assert contents(checkpoints) == before
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate", "play", "compare"])
+def test_a_run_of_an_earlier_version(
+    command: str, checkpoints: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its config.yaml has former names of settings."""
+    file = checkpoints / CARTPOLE / "config.yaml"
+    file.write_text(file.read_text().replace("keep_checkpoints:", "keep:"))
+    before = contents(checkpoints)
+    run, film = str(checkpoints / CARTPOLE), f"--gif={tmp_path / 'a.gif'}"
+    arguments = {
+        "train": again(checkpoints),
+        "evaluate": ["evaluate", run],
+        "play": ["play", run, film],
+        "compare": ["compare", run],
+    }
+    said = refusal(capfd, arguments[command])
+    assert f"{run} was made by an earlier version of this program (keep is now keep_ch" in said
+    assert said.endswith("use that version, or train a new run")
+    assert contents(checkpoints) == before
+
+
 def test_train_on_a_checkpoint_of_another_game(
     checkpoints: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

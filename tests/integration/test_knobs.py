@@ -152,6 +152,8 @@ CASES: dict[str, tuple[list[str], str, str]] = {
 }
 """A field: the run it is changed in, its other value, and what is then another."""
 
+TESTS = Path(__file__).parents[1]
+
 ELSEWHERE = {
     "device": "test_devices",
     "replay.device": "test_devices",
@@ -159,7 +161,7 @@ ELSEWHERE = {
     "threads": "test_threads",
     "env.threads": "test_threads_of_the_emulators",
     "env.niceness": "test_niceness_of_the_emulators",
-    "cuda_graphs": "test_accelerate.py: test_what_cannot_be_captured_is_refused",
+    "cuda_graphs": "test_cuda_graphs.py: test_cuda_graphs_without_a_gpu_are_refused",
     "deterministic": "test_gpu.py: test_deterministic_operations_are_asked_for",
     "total_steps": "test_what_is_no_part_of_a_runs_identity",
     "render": "test_what_is_no_part_of_a_runs_identity",
@@ -174,6 +176,9 @@ def test_every_field_has_a_case() -> None:
     assert set(CASES) | set(ELSEWHERE) == set(flatten(Config()))
     assert set(CASES).isdisjoint(ELSEWHERE)
     assert MAY_CHANGE_ON_RESUME < set(ELSEWHERE)
+    tests = "".join(path.read_text() for path in TESTS.rglob("test_*.py"))
+    for where in ELSEWHERE.values():
+        assert f"def {where.rpartition(' ')[2]}(" in tests, where
 
 
 def traces(run: Path) -> dict[str, bytes]:

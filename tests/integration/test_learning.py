@@ -56,7 +56,7 @@ class Catch(gymnasium.Env[Any, int]):
         super().reset(seed=seed)
         self._ball = [0, int(self.np_random.integers(self.columns))]
         self._paddle = self.columns // 2
-        return self._events(), {}
+        return self._board(), {}
 
     def step(self, action: int) -> Stepped:
         self._paddle = min(max(self._paddle + int(action) - 1, 0), self.columns - 1)
@@ -65,9 +65,9 @@ class Catch(gymnasium.Env[Any, int]):
         caught = self._ball[1] == self._paddle
         if self._shuffled:
             caught = bool(self.np_random.integers(2))
-        return self._events(), float(over * (1 if caught else -1)), over, False, {}
+        return self._board(), float(over * (1 if caught else -1)), over, False, {}
 
-    def _events(self) -> Any:
+    def _board(self) -> Any:
         board = np.zeros((self.rows, self.columns), np.float32)
         board[tuple(self._ball)] = 1
         board[-1, self._paddle] = 1
@@ -205,7 +205,7 @@ SMALL_VALUES: dict[str, dict[str, Any]] = {
 
 
 def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
-    """Catch by what a preset is made of: its values, policy, head, draws, loss, kind of optimiser
+    """Catch by what a preset is made of: its values, policy, head, draws, loss, kind of optimizer
     and of exploration, in a small size. The target moves often: Munchausen's policy stays near the
     one before it, so that it takes some tens of targets to come round. (At a rate of 3e-3 one of
     six runs of QR-DQN was stuck at .7.)"""

@@ -53,7 +53,7 @@ def test_every_preset_trains_and_resumes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each setting it names is read, it learns as often as it says, and what it draws (noise,
-    fractions, rows) is saved: the same network, optimiser and rows in one go and in two."""
+    fractions, rows) is saved: the same network, optimizer and rows in one go and in two."""
     path, read = CONFIGS / f"{name}.yaml", record_reads(monkeypatch)
     updates, update = [], Learner.update
     monkeypatch.setattr(
@@ -113,7 +113,7 @@ def others(config: Config) -> list[str]:
     if config.env.protocol != default.env.protocol:
         said.append(config.env.protocol)
     if config.env.frame_size != default.env.frame_size:
-        said.append(f"pictures of {config.env.frame_size}x{config.env.frame_size}")
+        said.append(f"frames of {config.env.frame_size}x{config.env.frame_size}")
     if network.hidden_units != default.network.hidden_units:
         said.append(f"{network.hidden_units} hidden units")
     if network.pool:
@@ -131,7 +131,7 @@ def table() -> str:
     """The table in docs/presets.md."""
     head = [
         "preset", "torso", "head", "values", "target's policy", "replay", "n", "gamma",
-        "batch / steps", "environments", "optimiser", "else",
+        "batch / steps", "environments", "optimizer", "else",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     rows += [[f"`{path.stem}`", *parts(load_config(path))] for path in PRESETS]

@@ -81,6 +81,19 @@ def test_help_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_missing_package_is_one_sentence() -> None:
+    """As with a Python that is not the virtual environment's."""
+    code = "import sys; sys.modules['pydantic'] = None; sys.argv = ['main.py']; import runpy; "
+    code += "runpy.run_path('main.py', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(program.__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {sys.executable} has no package pydantic; type")
+    assert done.stderr.count("\n") == 1
+
+
 def test_print_config_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "--game=Pong", "--keep=all", "--network.mlp-units=[8,16]", "--learner.max-gradient-norm=10",

@@ -45,10 +45,10 @@ COMMAND_LINES = {
     "--learner.max-gradient-value=1": "was removed; use --learner.max-gradient-norm",
     # values of the wrong type
     "--game=": "--game needs a value: a text",
-    "--game": "--game needs a value",
+    "--game": "--game needs a value: a text",
     "--config --fresh": "--config needs a value",
     "--seed=": "--seed needs a value: a whole number from 0 to 9,223,372,036,854,775,807",
-    "--fresh=3": "--fresh: ignored explicit argument '3'",
+    "--fresh=3": "--fresh takes no value, but one was given",
     "--device gpu": "--device must be auto, cpu or cuda, not gpu",
     "--method=ppo": "--method must be dqn, random, q_learning, sarsa, policy_gradient or reinforce",
     "--seed=abc": "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not abc",

@@ -77,18 +77,18 @@ def test_published_has_every_number_and_no_empty_cell() -> None:
 def test_columns_have_their_known_aggregates(
     column: str, games: int, median: int, interquartile: int, above_human: int
 ) -> None:
-    normalised = []
+    normalized = []
     for game in GAMES:
         score = scores.published(game).get(column)
         value = None if score is None else scores.human_normalised(game, score)
         if value is not None:
-            normalised.append(value)
-    assert len(normalised) == games
+            normalized.append(value)
+    assert len(normalized) == games
     quarter = games // 4
-    middle = np.sort(normalised)[quarter : games - quarter]
-    assert round(100 * float(np.median(normalised))) == median
+    middle = np.sort(normalized)[quarter : games - quarter]
+    assert round(100 * float(np.median(normalized))) == median
     assert round(100 * float(middle.mean())) == interquartile
-    assert sum(value > 1 for value in normalised) == above_human
+    assert sum(value > 1 for value in normalized) == above_human
 
 
 def test_every_column_has_its_agent_and_protocol() -> None:

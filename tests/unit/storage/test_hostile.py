@@ -558,3 +558,23 @@ def test_any_header(data: st.DataObject, cartpole: Path, config: Config, tmp_pat
     file.write_bytes(content)
     reseal(newest(run))
     survives(run, config)
+
+
+@pytest.mark.parametrize(
+    "preset, path",
+    [("maze_q_learning", "seen"), ("maze_policy_gradient", "episodes.seen"),
+     ("maze_policy_gradient", "episodes.begin")],
+)  # fmt: skip
+def test_more_rows_read_than_written(
+    preset: str, path: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two environments write half as many rows as there are steps."""
+    envs = 2 if preset == "maze_q_learning" else 1
+    command = [f"--config=configs/{preset}.yaml", f"--num-envs={envs}", "--learning-starts=4"]
+    command += [f"--checkpoints-dir={tmp_path}", "--evaluate-period=1e6"]
+    assert main([*command, "--total-steps=200"]) == 0
+    (run,) = tmp_path.glob("*/*")
+    rewrite(newest(run), edit(f"state.learner.{path}", 200 if envs == 2 else 201))
+    capfd.readouterr()
+    assert main([*command, "--total-steps=300"]) == 2
+    assert capfd.readouterr().err.count("error:") == 1
