@@ -33,7 +33,7 @@ class BootstrapInputs(NamedTuple):
 
 
 class ValueDistribution(ABC):
-    """The return distribution that ``z [B, A, K]`` parametrises."""
+    """The return distribution that ``z [B, A, K]`` parametrizes."""
 
     num_outputs: int
     """K of the network's head; 1 for IQN, whose network is evaluated at any number of taus."""

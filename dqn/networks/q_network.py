@@ -161,7 +161,7 @@ def make_torso(
         return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
     if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < MIN_SIDE[name]:
         raise ConfigError(
-            f"network.torso {name} needs pictures of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
+            f"network.torso {name} needs frames of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
             f"not {list(stack_shape[1:])}"
         )
     if name == "impala":

@@ -18,7 +18,7 @@ import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
-from dqn.config.yaml_file import load_config
+from dqn.config.yaml_file import load_run_config
 
 OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
@@ -66,18 +66,18 @@ class Bell:
 CONFIGS: dict[bytes, Config] = {}
 
 
-def load_once(path: Path) -> Config:
+def load_once(run: Path) -> Config:
     """Reading a config takes twice as long as these runs."""
-    text = path.read_bytes()
+    text = (run / "config.yaml").read_bytes()
     if text not in CONFIGS:
-        CONFIGS[text] = load_config(path)
+        CONFIGS[text] = load_run_config(run)
     return CONFIGS[text]
 
 
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """Small pieces of replay, so that checkpoints share some."""
     patch.setattr(dqn.storage.replay_pieces, "PIECE_ROWS", 16)
-    patch.setattr(dqn.commands.train, "load_config", load_once)
+    patch.setattr(dqn.commands.train, "load_run_config", load_once)
 
 
 @pytest.fixture(autouse=True)
