@@ -18,7 +18,7 @@ from dqn.envs import Spec
 from dqn.evaluation.evaluate import Evaluation
 from dqn.learning.interfaces import LearnerProtocol
 from dqn.report.progress import ProgressBar
-from dqn.report.tensorboard import EventWriter
+from dqn.report.tensorboard import EventWriter, has_point
 from dqn.storage.files import Journal
 from dqn.types import Array, State, TimeStep
 
@@ -81,6 +81,7 @@ class Metrics:
         self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
         self._progress = ProgressBar(step, self._total_steps, self.frames_per_step)
         self._last_report = time.monotonic(), step, updates
+        self._resumed_at = step
 
     def count(self, timestep: TimeStep, step: int, epsilon: float) -> None:
         """Count a step's rewards and finished episodes; update the progress bar."""
@@ -143,7 +144,9 @@ class Metrics:
             "evaluation/held_out_q": held_out_q,
             "evaluation/seconds": seconds,
         }
-        self._scalars(scalars, step)
+        # A run killed after an evaluation and before a checkpoint repeats it, with the same scores.
+        if step != self._resumed_at or not has_point(self._folder, "evaluation/mean", step):
+            self._scalars(scalars, step)
         if stack.ndim == 4 and stack.dtype == np.uint8:
             side_by_side = np.concatenate(list(stack[0]), axis=1)  # [H, 4 W]
             self._events.image("input/stack", side_by_side, step)

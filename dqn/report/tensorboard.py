@@ -70,6 +70,14 @@ def read_seconds(folder: Path, tags: Collection[str]) -> dict[str, dict[int, flo
     return seconds
 
 
+def has_point(folder: Path, tag: str, step: int) -> bool:
+    """Whether the tag has a point at this step."""
+    try:
+        return step in read_seconds(folder, [tag])[tag]
+    except OSError:  # TensorBoard cannot read them either
+        return False
+
+
 def _next_name(folder: Path) -> str:
     """A name that sorts after all others, even within a second or with the clock set back."""
     return _name(max([int(time.time()), *(n + 1 for n in _numbers(folder))]))

@@ -36,6 +36,7 @@ from dqn.config.commands import TrainOptions
 from dqn.config.yaml_file import load_config
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import TAGS
+from dqn.run.session import RunStopped, Session
 from main import main
 
 PONG = [
@@ -287,6 +288,25 @@ def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> 
         line for line in logged if not line.startswith("step ") or "steps/s" not in line
     ]
     assert not any("%" in line and "steps/s" in line for line in logged)
+
+
+def test_a_repeated_evaluation_has_one_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends after its first evaluation, whose checkpoint is the one made before it."""
+    options = [*CARTPOLE, "--total-steps=3504", f"--checkpoints-dir={tmp_path}", NEVER]
+
+    def end(_: Session) -> None:
+        raise RunStopped("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_draw", end)
+        assert main(options) == 1
+    assert main(options) == 0
+    board = EventAccumulator(str(run_of(tmp_path)))
+    board.Reload()
+    assert [point.step for point in board.Scalars("evaluation/mean")] == [3000, 3504]
+    assert 3000 in [point.step for point in board.Scalars("exploration/epsilon")]
 
 
 def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
