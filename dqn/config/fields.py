@@ -1,18 +1,9 @@
 """Validated dataclasses: the types of their fields, and the sentence that refuses a wrong value."""
 
 import functools
-import types
 from collections.abc import Callable
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import pydantic.dataclasses
 from annotated_types import Interval
@@ -33,12 +24,11 @@ class ConfigError(ValueError):
 
 
 class SettingError(ConfigError):
-    """One setting is wrong: ``problem`` continues the sentence that its dotted name begins."""
+    """One setting is wrong; its dotted name begins the sentence."""
 
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name} {problem}")
-        self.name = name
-        self.problem = problem
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.name, _, self.problem = str(self).partition(" ")
 
 
 def printable(text: str) -> str:
@@ -95,10 +85,10 @@ def _refusal(kind: type, error: ValidationError, values: dict[str, Any]) -> Conf
     section, config, _ = kind.__name__.rpartition("Config")
     name = f"{section.lower()}.{field}" if section and config else field
     if field not in hints(kind):
-        return SettingError(name, "is not a setting")
+        return SettingError(f"{name} is not a setting")
     value = shown(values.get(field, first["input"]))
     value = value if len(value) <= 60 else f"{value[:60]}..."
-    return SettingError(name, f"must be {in_words(hints(kind)[field])}, not {value}")
+    return SettingError(f"{name} must be {in_words(hints(kind)[field])}, not {value}")
 
 
 @functools.cache
@@ -137,13 +127,14 @@ def metavar(hint: Any) -> str:
     if text := text_metavar(hint):
         return text
     kind, _ = _unpack(hint)
-    if get_origin(kind) in (Union, types.UnionType):
-        return "|".join(map(metavar, get_args(kind)))
+    parts = get_args(kind)
     if get_origin(kind) is Literal:
-        return "|".join(get_args(kind))
+        return "|".join(parts)
     if get_origin(kind) is tuple:
-        return f"[{metavar(get_args(kind)[0])},...]"
-    return {int: "N", float: "X", bool: "true|false", types.NoneType: "null"}[kind]
+        return f"[{metavar(parts[0])},...]"
+    if parts:  # a union
+        return "|".join(map(metavar, parts))
+    return {int: "N", float: "X", bool: "true|false", NoneType: "null"}[kind]
 
 
 def in_words(hint: Any) -> str:
@@ -157,14 +148,15 @@ def _alternatives(hint: Any) -> list[str]:
     if text_metavar(hint):
         return ["a text"]  # if it may be null too, nobody types that
     kind, metadata = _unpack(hint)
-    if get_origin(kind) in (Union, types.UnionType):
-        return [word for part in get_args(kind) for word in _alternatives(part)]
+    parts = get_args(kind)
     if get_origin(kind) is Literal:
-        return [str(value) for value in get_args(kind)]
+        return list(parts)
     if get_origin(kind) is tuple:
-        item, bounds = _unpack(get_args(kind)[0])
+        item, bounds = _unpack(parts[0])
         example = "[128, 128]" if item is int else "[2.4, 0.2]"
         return [f"a list of {_NOUNS[item]}s{_range(bounds)}, such as {example}"]
+    if parts:  # a union
+        return [word for part in parts for word in _alternatives(part)]
     if kind in _NOUNS:
         return [f"a {_NOUNS[kind]}{_range(metadata)}"]
     return ["true", "false"] if kind is bool else ["null"]

@@ -1,7 +1,7 @@
 """Settings that are refused: they contradict each other, would have no effect, or do not exist."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dqn.config.fields import ConfigError, SettingError, as_typed, shown
@@ -26,7 +26,7 @@ USED_BY_METHOD: dict[str, tuple[str, ...]] = {
 _CONVOLUTIONAL = ("auto", "nature", "nips", "data_efficient", "patches", "impala")
 _BETA = ("replay.beta_start", "replay.beta_end", "replay.beta_steps")
 _TAUS = ("values.num_taus", "values.num_policy_taus", "values.num_cosines")
-_MUNCHAUSEN = ("alpha", "temperature", "clip_min")
+_MUNCHAUSEN = tuple(f"learner.munchausen_{name}" for name in ("alpha", "temperature", "clip_min"))
 
 USED_WITH: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("replay.sampler", ("prioritized",), ("replay.alpha", *_BETA)),
@@ -40,11 +40,7 @@ USED_WITH: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("values.kind", ("expected", "quantile", "implicit_quantile"), ("values.kappa",)),
     ("learner.loss", ("huber",), ("values.kappa",)),
     ("values.kind", ("expected",), ("learner.loss",)),
-    (
-        "learner.target_policy",
-        ("munchausen",),
-        tuple(f"learner.munchausen_{name}" for name in _MUNCHAUSEN),
-    ),
+    ("learner.target_policy", ("munchausen",), _MUNCHAUSEN),
     ("optimizer.name", ("rmsprop",), ("optimizer.decay",)),
 )
 """A setting, and the values with which other settings have an effect."""
@@ -58,143 +54,111 @@ def check(config: Flat, default: Flat) -> None:
     Raises:
         SettingError: one sentence: what, where, what would be right.
     """
-    _check_replay(config)
-    _check_method(config, default)
-    _check_effect(config, default)
-    _check_pairs(config)
+    for wrong in (_wrong_sizes, _wrong_method, _no_effect, _wrong_pairs):
+        for sentence in wrong(config, default):
+            raise SettingError(sentence)
 
 
-def _refuse(wrong: bool, name: str, problem: str) -> None:
-    if wrong:
-        raise SettingError(name, problem)
-
-
-def _check_replay(config: Flat) -> None:
+def _wrong_sizes(config: Flat, _: Flat) -> Iterator[str]:
     envs, n_step, capacity = config["num_envs"], config["replay.n_step"], config["replay.capacity"]
     rows, needed = capacity // envs, n_step + _STACK + 1
-    _refuse(
-        rows < needed,
-        "replay.capacity",
-        f"of {capacity:,} leaves {rows} rows for each of {envs} environments; with an n_step of "
-        f"{n_step} each needs at least {needed}",
-    )
+    if rows < needed:
+        yield (
+            f"replay.capacity of {capacity:,} leaves {rows} rows for each of {envs} environments; "
+            f"with an n_step of {n_step} each needs at least {needed}"
+        )
     first, starts = envs * (n_step + 1), config["learning_starts"]
-    _refuse(
-        starts < first,
-        "learning_starts",
-        f"of {starts} is too early: with {envs} environments and an n_step of {n_step} the first "
-        f"transition is complete at step {first}",
-    )
+    if starts < first:
+        yield (
+            f"learning_starts of {starts} is too early: with {envs} environments and an n_step of "
+            f"{n_step} the first transition is complete at step {first}"
+        )
 
 
-def _check_method(config: Flat, default: Flat) -> None:
+def _wrong_method(config: Flat, default: Flat) -> Iterator[str]:
     method, rate = config["method"], config["optimizer.learning_rate"]
     used = (*USED_BY_METHOD[method], "replay.capacity", "replay.device")
     for name, value in config.items():
-        if name.startswith(_METHOD_SECTIONS) and not name.startswith(used):
-            unused = f"has no effect with method {method}; do not set it"
-            _refuse(value != default[name], name, unused)
-    _refuse(
-        method != "dqn" and config["device"] != "cpu",
-        "method",
-        f"{method} runs on the CPU; set device to cpu",
-    )
+        unused = name.startswith(_METHOD_SECTIONS) and not name.startswith(used)
+        if unused and value != default[name]:
+            yield f"{name} has no effect with method {method}; do not set it"
+    if method != "dqn" and config["device"] != "cpu":
+        yield f"method {method} runs on the CPU; set device to cpu"
     on_policy = method in ("policy_gradient", "reinforce")
-    _refuse(
-        on_policy and config["num_envs"] != 1,
-        "method",
-        f"{method} learns from one episode at a time; set num_envs to 1",
-    )
+    if on_policy and config["num_envs"] != 1:
+        yield f"method {method} learns from one episode at a time; set num_envs to 1"
     epsilons = (config["exploration.epsilon_start"], config["exploration.epsilon_end"])
-    _refuse(
-        on_policy and epsilons != (0, 0),
-        "method",
-        f"{method} is on-policy and its policy explores by itself; set exploration.epsilon_start "
-        "and exploration.epsilon_end to 0",
-    )
-    _refuse(
-        method in ("q_learning", "sarsa") and rate > 1,
-        "optimizer.learning_rate",
-        f"of {rate:g} makes a table diverge; method {method} needs 1 or less",
-    )
-    always_random = (*epsilons, config["evaluation.epsilon"]) == (1, 1, 1)
-    _refuse(
-        method == "random" and not always_random,
-        "method",
-        "random always plays at random; set exploration.epsilon_start, exploration.epsilon_end "
-        "and evaluation.epsilon to 1",
-    )
-    _refuse(
-        method == "reinforce" and config["network.noisy"],
-        "network.noisy",
-        "is not for method reinforce, whose policy explores by itself; do not set it",
-    )
-    _refuse(
-        method == "reinforce" and config["replay.gamma"] == 1,
-        "replay.gamma",
-        "of 1 does not work with method reinforce, which assumes that a truncated episode "
-        "continues forever at its mean reward; set it below 1",
-    )
+    if on_policy and epsilons != (0, 0):
+        yield (
+            f"method {method} is on-policy and its policy explores by itself; set "
+            "exploration.epsilon_start and exploration.epsilon_end to 0"
+        )
+    if method in ("q_learning", "sarsa") and rate > 1:
+        yield (
+            f"optimizer.learning_rate of {rate:g} makes a table diverge; method {method} needs 1 "
+            "or less"
+        )
+    if method == "random" and (*epsilons, config["evaluation.epsilon"]) != (1, 1, 1):
+        yield (
+            "method random always plays at random; set exploration.epsilon_start, "
+            "exploration.epsilon_end and evaluation.epsilon to 1"
+        )
+    if method == "reinforce" and config["network.noisy"]:
+        yield (
+            "network.noisy is not for method reinforce, whose policy explores by itself; do not "
+            "set it"
+        )
+    if method == "reinforce" and config["replay.gamma"] == 1:
+        yield (
+            "replay.gamma of 1 does not work with method reinforce, which assumes that a truncated "
+            "episode continues forever at its mean reward; set it below 1"
+        )
 
 
-def _check_effect(config: Flat, default: Flat) -> None:
+def _no_effect(config: Flat, default: Flat) -> Iterator[str]:
     for other, values, names in USED_WITH:
         right, actual = " or ".join(map(shown, values)), shown(config[other])
         for name in names:
-            _refuse(
-                config[name] != default[name] and config[other] not in values,
-                name,
-                f"has no effect unless {other} is {right}, and it is {actual}; change that, or do "
-                f"not set {name}",
-            )
-    bins, limits = "tabular.bins", config["tabular.limits"]
-    _refuse(
-        config[bins] != default[bins] and not limits,
-        bins,
-        "has no effect without tabular.limits; set those too, or do not set it",
-    )
+            if config[name] != default[name] and config[other] not in values:
+                yield (
+                    f"{name} has no effect unless {other} is {right}, and it is {actual}; change "
+                    f"that, or do not set {name}"
+                )
+    if config["tabular.bins"] != default["tabular.bins"] and not config["tabular.limits"]:
+        yield ("tabular.bins has no effect without tabular.limits; set those too, or do not set it")
 
 
-def _check_pairs(config: Flat) -> None:
+def _wrong_pairs(config: Flat, _: Flat) -> Iterator[str]:
     device, replay_device = config["device"], config["replay.device"]
-    _refuse(
-        (device, replay_device) == ("cpu", "cuda"),
-        "replay.device",
-        "is cuda, but device is cpu; use the same for both",
-    )
-    no_gpu = "cpu" in (device, replay_device)
-    _refuse(
-        config["cuda_graphs"] is True and no_gpu,
-        "cuda_graphs",
-        "is true, but device or replay.device is cpu; set both to cuda, or cuda_graphs to auto",
-    )
-    compressed = config["replay.storage"] == "compressed"
-    _refuse(
-        compressed and replay_device == "cuda",
-        "replay.storage",
-        "compressed works on the CPU only; set replay.device to cpu, or replay.storage to plain",
-    )
+    if (device, replay_device) == ("cpu", "cuda"):
+        yield "replay.device is cuda, but device is cpu; use the same for both"
+    if config["cuda_graphs"] is True and "cpu" in (device, replay_device):
+        yield (
+            "cuda_graphs is true, but device or replay.device is cpu; set both to cuda, or "
+            "cuda_graphs to auto"
+        )
+    if config["replay.storage"] == "compressed" and replay_device == "cuda":
+        yield (
+            "replay.storage compressed works on the CPU only; set replay.device to cpu, or "
+            "replay.storage to plain"
+        )
     low, high = config["values.v_min"], config["values.v_max"]
-    _refuse(low >= high, "values.v_min", f"of {low:g} must be below values.v_max of {high:g}")
+    if low >= high:
+        yield f"values.v_min of {low:g} must be below values.v_max of {high:g}"
     start, end = config["replay.beta_start"], config["replay.beta_end"]
-    _refuse(
-        start > end,
-        "replay.beta_start",
-        f"of {start:g} must not be above replay.beta_end of {end:g}",
-    )
+    if start > end:
+        yield f"replay.beta_start of {start:g} must not be above replay.beta_end of {end:g}"
     constant = config["optimizer.learning_rate_end"] is None
-    no_decay = config["optimizer.learning_rate_decay_steps"] == 0
-    _refuse(
-        constant != no_decay,
-        "optimizer.learning_rate_end",
-        "and optimizer.learning_rate_decay_steps go together; set both or neither",
-    )
-    alone = config["num_envs"] == 1
-    _refuse(
-        config["exploration.spread"] > 0 and alone,
-        "exploration.spread",
-        "needs several environments; set num_envs to 2 or more, or do not set it",
-    )
+    if constant != (config["optimizer.learning_rate_decay_steps"] == 0):
+        yield (
+            "optimizer.learning_rate_end and optimizer.learning_rate_decay_steps go together; set "
+            "both or neither"
+        )
+    if config["exploration.spread"] > 0 and config["num_envs"] == 1:
+        yield (
+            "exploration.spread needs several environments; set num_envs to 2 or more, or do not "
+            "set it"
+        )
 
 
 RENAMED = {

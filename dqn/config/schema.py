@@ -88,12 +88,10 @@ class Config:
         return self
 
 
-MAY_CHANGE_ON_RESUME = frozenset(
-    {
-        "total_steps", "render", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",
-        "env.niceness",
-    }
-)  # fmt: skip
+MAY_CHANGE_ON_RESUME = {
+    "total_steps", "render", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",
+    "env.niceness",
+}  # fmt: skip
 """Settings that do not change a bit of the training: a run may be resumed with other values."""
 
 
