@@ -8,11 +8,7 @@ from dqn.networks.torsos import Activation, BlockConvolution, SpaceToDepth, Tors
 
 
 def impala(
-    stack_shape: tuple[int, ...],
-    width: int,
-    pool: int,
-    spectral_norm: bool,
-    activation: Activation,
+    stack_shape: tuple[int, ...], width: int, pool: int, spectral_norm: bool, activation: Activation
 ) -> Torso:
     """Three blocks of a convolution, max pooling and two residual blocks: Espeholt et al. 2018
     (arXiv 1802.01561), figure 3, right.

@@ -21,11 +21,7 @@ class PrioritizedSampler(Sampler):
     MAX_MASS = 2**31 - 1
 
     def __init__(
-        self,
-        time_rows: int,
-        num_envs: int,
-        generator: torch.Generator,
-        config: ReplayConfig,
+        self, time_rows: int, num_envs: int, generator: torch.Generator, config: ReplayConfig
     ) -> None:
         super().__init__(time_rows, num_envs, torch.int32, self.UNIT, generator)
         self._config = config
@@ -44,10 +40,8 @@ class PrioritizedSampler(Sampler):
         return index, (mass.min() / mass).pow(self._beta).float()
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
-        mass = (
-            priority.to(self._new_mass.device, torch.float64).pow(self._config.alpha).mul(self.UNIT)
-        )
-        mass = mass.round().nan_to_num(1).clamp(1, self.MAX_MASS).int()
+        mass = priority.to(self._new_mass.device, torch.float64).pow(self._config.alpha)
+        mass = (mass * self.UNIT).round().nan_to_num(1).clamp(1, self.MAX_MASS).int()
         torch.maximum(self._new_mass, mass.amax(), out=self._new_mass)
         self._masses.replace(index, mass)
 

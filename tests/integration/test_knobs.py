@@ -15,14 +15,7 @@ from support.reads import record_reads
 from support.runs import checkpoints, content, train
 
 import dqn.envs.atari
-from dqn.config import (
-    MAY_CHANGE_ON_RESUME,
-    Config,
-    ConfigError,
-    EnvConfig,
-    ReplayConfig,
-    flatten,
-)
+from dqn.config import MAY_CHANGE_ON_RESUME, Config, ConfigError, EnvConfig, ReplayConfig, flatten
 from dqn.device import resolve_device
 from dqn.learning.factory import make_agent
 from dqn.replay.arrays import PlainFrames
@@ -78,79 +71,60 @@ QBERT = [*BREAKOUT, "--game=Qbert", "--env.max-episode-frames=2000"]
 MODEL, ROWS = "model.safetensors", "rows"
 EVALUATIONS, TRAINING = "evaluations.jsonl", "training.jsonl"
 
-CASES: dict[str, tuple[list[str], str, str]] = {
-    "game": (CARTPOLE, "Acrobot-v1", ROWS),
-    "method": (Q_TABLE, "sarsa", MODEL),
-    "seed": (CARTPOLE, "2", ROWS),
-    "num_envs": (CARTPOLE, "2", ROWS),
-    "learning_starts": (CARTPOLE, "80", MODEL),
-    "evaluate_period": (CARTPOLE, "400", EVALUATIONS),
-    "report_period": (CARTPOLE, "200", TRAINING),
-    "env.protocol": (BREAKOUT, "machado", ROWS),
-    "env.full_action_set": (BREAKOUT, "true", ROWS),
-    "env.frame_size": (BREAKOUT, "48", ROWS),
-    "env.max_episode_frames": (BREAKOUT, "160", ROWS),
-    "env.max_episode_steps": (CARTPOLE, "8", ROWS),
-    "env.reseed_steps": (CARTPOLE, "10", ROWS),
-    "replay.capacity": (CARTPOLE, "120", MODEL),
-    "replay.n_step": (CARTPOLE, "2", MODEL),
-    "replay.gamma": (CARTPOLE, "0.9", MODEL),
-    "replay.clip_reward": (QBERT, "false", ROWS),
-    "replay.shape_reward": (CARTPOLE, "cartpole", ROWS),
-    "replay.sampler": (CARTPOLE, "prioritized", MODEL),
-    "replay.alpha": (PRIORITIZED, "0.9", MODEL),
-    "replay.beta_start": (PRIORITIZED, "0.1", MODEL),
-    "replay.beta_end": (PRIORITIZED, "0.6", MODEL),
-    "replay.beta_steps": (PRIORITIZED, "100", MODEL),
-    "network.torso": (BREAKOUT, "nips", MODEL),
-    "network.hidden_units": (BREAKOUT, "9", MODEL),
-    "network.mlp_units": (CARTPOLE, "[8,4]", MODEL),
-    "network.width": (IMPALA, "2", MODEL),
-    "network.pool": (IMPALA, "6", MODEL),
-    "network.spectral_norm": (IMPALA, "true", MODEL),
-    "network.center": (CARTPOLE, "true", MODEL),
-    "network.layer_norm": (CARTPOLE, "true", MODEL),
-    "network.dueling": (CARTPOLE, "true", MODEL),
-    "network.noisy": (CARTPOLE, "true", MODEL),
-    "network.noisy_sigma": (NOISY, "0.1", MODEL),
-    "values.kind": (IQN, "quantile", MODEL),
-    "values.atoms": (C51, "21", MODEL),
-    "values.v_min": (C51, "-5", MODEL),
-    "values.v_max": (C51, "5", MODEL),
-    "values.quantiles": (QR, "6", MODEL),
-    "values.kappa": (QR, "0.1", MODEL),
-    "values.num_taus": (IQN, "8", MODEL),
-    "values.num_policy_taus": (IQN, "2", EVALUATIONS),
-    "values.num_cosines": (IQN, "8", MODEL),
-    "learner.target_policy": (CARTPOLE, "double", MODEL),
-    "learner.munchausen_alpha": (MUNCHAUSEN, "0.5", MODEL),
-    "learner.munchausen_temperature": (MUNCHAUSEN, "0.3", MODEL),
-    "learner.munchausen_clip_min": (MUNCHAUSEN, "-0.001", MODEL),
-    "optimizer.name": (CARTPOLE, "rmsprop", MODEL),
-    "optimizer.learning_rate": (CARTPOLE, "2e-2", MODEL),
-    "optimizer.learning_rate_end": (SCHEDULED, "1e-5", MODEL),
-    "optimizer.learning_rate_decay_steps": (SCHEDULED, "100", MODEL),
-    "optimizer.epsilon": (CARTPOLE, "1e-2", MODEL),
-    "optimizer.decay": (RMSPROP, "0.5", MODEL),
-    "learner.batch_size": (CARTPOLE, "9", MODEL),
-    "learner.update_period": (CARTPOLE, "8", MODEL),
-    "learner.loss": (CARTPOLE, "huber", MODEL),
-    "learner.target_period": (CARTPOLE, "80", MODEL),
-    "learner.target_tau": (CARTPOLE, "0.5", MODEL),
-    "learner.max_gradient_norm": (CARTPOLE, "0.01", MODEL),
-    "exploration.epsilon_start": (CARTPOLE, "0.3", ROWS),
-    "exploration.epsilon_end": (CARTPOLE, "0.5", ROWS),
-    "exploration.epsilon_decay_steps": (CARTPOLE, "100", ROWS),
-    "exploration.epsilon_off_step": (CARTPOLE, "200", ROWS),
-    "exploration.spread": (CARTPOLE, "7", ROWS),
-    "tabular.limits": (Q_TABLE, "[1,1,.1,1]", MODEL),
-    "tabular.bins": (Q_TABLE, "5", MODEL),
-    "tabular.policy_change": (MAZE, "10", ROWS),
-    "evaluation.episodes": (CARTPOLE, "3", EVALUATIONS),
-    "evaluation.epsilon": (CARTPOLE, "1.0", EVALUATIONS),
-    "evaluation.held_out_states": (CARTPOLE, "16", EVALUATIONS),
+CHANGES: list[tuple[list[str], str, list[str]]] = [
+    (CARTPOLE, ROWS, [
+        "game=Acrobot-v1", "seed=2", "num_envs=2", "env.max_episode_steps=8", "env.reseed_steps=10",
+        "replay.shape_reward=cartpole", "exploration.epsilon_start=0.3",
+        "exploration.epsilon_end=0.5", "exploration.epsilon_decay_steps=100",
+        "exploration.epsilon_off_step=200", "exploration.spread=7",
+    ]),
+    (Q_TABLE, MODEL, ["method=sarsa", "tabular.limits=[1,1,.1,1]", "tabular.bins=5"]),
+    (CARTPOLE, MODEL, [
+        "learning_starts=80", "replay.capacity=120", "replay.n_step=2", "replay.gamma=0.9",
+        "replay.sampler=prioritized", "network.mlp_units=[8,4]", "network.center=true",
+        "network.layer_norm=true", "network.dueling=true", "network.noisy=true",
+        "learner.target_policy=double", "optimizer.name=rmsprop", "optimizer.learning_rate=2e-2",
+        "optimizer.epsilon=1e-2", "learner.batch_size=9", "learner.update_period=8",
+        "learner.loss=huber", "learner.target_period=80", "learner.target_tau=0.5",
+        "learner.max_gradient_norm=0.01",
+    ]),
+    (CARTPOLE, EVALUATIONS, [
+        "evaluate_period=400", "evaluation.episodes=3", "evaluation.epsilon=1.0",
+        "evaluation.held_out_states=16",
+    ]),
+    (CARTPOLE, TRAINING, ["report_period=200"]),
+    (BREAKOUT, ROWS, [
+        "env.protocol=machado", "env.full_action_set=true", "env.frame_size=48",
+        "env.max_episode_frames=160",
+    ]),
+    (QBERT, ROWS, ["replay.clip_reward=false"]),
+    (PRIORITIZED, MODEL, [
+        "replay.alpha=0.9", "replay.beta_start=0.1", "replay.beta_end=0.6", "replay.beta_steps=100",
+    ]),
+    (BREAKOUT, MODEL, ["network.torso=nips", "network.hidden_units=9"]),
+    (IMPALA, MODEL, ["network.width=2", "network.pool=6", "network.spectral_norm=true"]),
+    (NOISY, MODEL, ["network.noisy_sigma=0.1"]),
+    (IQN, MODEL, ["values.kind=quantile", "values.num_taus=8", "values.num_cosines=8"]),
+    (C51, MODEL, ["values.atoms=21", "values.v_min=-5", "values.v_max=5"]),
+    (QR, MODEL, ["values.quantiles=6", "values.kappa=0.1"]),
+    (IQN, EVALUATIONS, ["values.num_policy_taus=2"]),
+    (MUNCHAUSEN, MODEL, [
+        "learner.munchausen_alpha=0.5", "learner.munchausen_temperature=0.3",
+        "learner.munchausen_clip_min=-0.001",
+    ]),
+    (SCHEDULED, MODEL, [
+        "optimizer.learning_rate_end=1e-5", "optimizer.learning_rate_decay_steps=100",
+    ]),
+    (RMSPROP, MODEL, ["optimizer.decay=0.5"]),
+    (MAZE, ROWS, ["tabular.policy_change=10"]),
+]  # fmt: skip
+"""A run, what is then another, and the fields with the other values that make it so."""
+
+CASES = {
+    field: (options, value, what)
+    for options, what, changes in CHANGES
+    for field, _, value in (change.partition("=") for change in changes)
 }
-"""A field: the run it is changed in, its other value, and what is then another."""
 
 TESTS = Path(__file__).parents[1]
 
@@ -173,6 +147,7 @@ ELSEWHERE = {
 
 
 def test_every_field_has_a_case() -> None:
+    assert len(CASES) == sum(len(changes) for _, _, changes in CHANGES), "a field has two cases"
     assert set(CASES) | set(ELSEWHERE) == set(flatten(Config()))
     assert set(CASES).isdisjoint(ELSEWHERE)
     assert MAY_CHANGE_ON_RESUME < set(ELSEWHERE)

@@ -22,6 +22,9 @@ def generator(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())
+
+
 def make_network(
     shape: tuple[int, ...] = (1, 2),
     values: ValuesConfig | None = None,
@@ -40,13 +43,13 @@ def tiny_learner(
 ) -> Learner:
     """States ``[1, 2]``, eight hidden units, three actions."""
     values = ValuesConfig(
-        kind=kind,  # type: ignore[arg-type]
+        kind,
         atoms=11,
         v_min=-3,
         v_max=3,
         quantiles=7,
         num_taus=5,
-        num_policy_taus=4,
+        num_policy_taus=4,  # type: ignore[arg-type]
     )
     config = LearnerConfig(**learner)
     network = make_network(values=values, mlp_units=(8,), noisy=noisy)

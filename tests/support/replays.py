@@ -1,7 +1,7 @@
 """Replay memories for tests: tapes of distinct rows, and the row rule restated in plain code."""
 
 import itertools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -75,59 +75,44 @@ def make_tape(endings: list[list[tuple[bool, bool]]], float_frames: bool = False
     ]
 
 
-def seen_at(tape: Tape, t: int, e: int, size: int) -> np.ndarray:
-    """The stack that the actor saw: newest frame last, zeros before the episode began."""
+def frames_shown(tape: Tape, t: int, e: int, size: int) -> list[np.ndarray]:
+    """Frames in the stack at ``t``, newest last, at most back to the first row of the episode."""
     frames = [tape[t][e].frame]
     while len(frames) < size and not tape[t][e].first:
         t -= 1
         frames.insert(0, tape[t][e].frame)
+    return frames
+
+
+def seen_at(tape: Tape, t: int, e: int, size: int) -> np.ndarray:
+    """The stack that the actor saw: newest frame last, zeros before the episode began."""
+    frames = frames_shown(tape, t, e, size)
     blank = [np.zeros_like(frames[0])] * (size - len(frames))
     return np.stack(blank + frames)
 
 
-def frames_needed(tape: Tape, t: int, e: int, size: int) -> int:
-    """Rows that the stack at ``t`` shows, at most back to the first row of the episode."""
-    shown = 1
-    while shown < size and not tape[t - shown + 1][e].first:
-        shown += 1
-    return shown
-
-
-class Expectation(NamedTuple):
-    """The sample that a row must give."""
-
-    state: np.ndarray
-    action: int
-    reward: float
-    discount: float
-    next_state: np.ndarray
-
-
-def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], Expectation]:
-    """Every start ``(time, environment)`` after ``written`` rows, and its sample."""
+def row_rule(tape: Tape, shape: Shape, written: int) -> dict[tuple[int, int], dict[str, Any]]:
+    """Every start ``(time, environment)`` after ``written`` rows, and the sample it must give."""
     starts = {}
     held = range(max(0, written - shape.length), written)
     for t, e in itertools.product(held, range(shape.num_envs)):
         if tape[t][e].last:
             continue  # last rows are never starts
-        if t - frames_needed(tape, t, e, shape.stack) + 1 < written - shape.length:
+        if t - len(frames_shown(tape, t, e, shape.stack)) + 1 < written - shape.length:
             continue  # a frame of its stack is overwritten
-        total, k = 0.0, 0
-        while True:
-            k += 1
-            if t + k >= written:
-                break  # row t+k does not exist yet
+        total = 0.0
+        for k in range(1, min(shape.n_step, written - 1 - t) + 1):  # the rows that exist
             row = tape[t + k][e]
             reward = max(-1.0, min(1.0, row.reward)) if shape.clip else row.reward
             total += GAMMA ** (k - 1) * reward
             if k == shape.n_step or row.terminal or row.last:
-                starts[t, e] = Expectation(
-                    state=seen_at(tape, t, e, shape.stack),
-                    action=tape[t][e].action,
-                    reward=total,
-                    discount=0.0 if row.terminal else GAMMA**k,
-                    next_state=seen_at(tape, t + k, e, shape.stack),
-                )
+                starts[t, e] = {
+                    "state": seen_at(tape, t, e, shape.stack),
+                    "action": tape[t][e].action,
+                    "reward": total,
+                    "discount": 0.0 if row.terminal else GAMMA**k,
+                    "next_state": seen_at(tape, t + k, e, shape.stack),
+                }
                 break
     return starts
 
@@ -205,15 +190,15 @@ def draw(replay: Replay, index: list[int]) -> Batch:
 def check(replay: Replay, tape: Tape, shape: Shape, written: int) -> int:
     """Compare every row with the rule; returns the number of starts."""
     expected = {
-        (t % shape.length) * shape.num_envs + e: expectation
-        for (t, e), expectation in row_rule(tape, shape, written).items()
+        (t % shape.length) * shape.num_envs + e: sample
+        for (t, e), sample in row_rule(tape, shape, written).items()
     }
     assert drawable(replay) == set(expected), written
     if expected:
         batch = draw(replay, list(expected))
         for name in ("state", "next_state", "action", "reward", "discount"):
             ours = getattr(batch, name).numpy()
-            theirs = np.stack([getattr(each, name) for each in expected.values()])
+            theirs = np.stack([sample[name] for sample in expected.values()])
             if name in ("reward", "discount"):
                 np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-4, err_msg=name)
             else:

@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.learners import (
-    KINDS,
-    algorithm_1,
-    random_batch,
-    tiny_learner,
-)
+from support.learners import KINDS, algorithm_1, random_batch, tiny_learner
 from torch import nn
 
 from dqn.config import OptimizerConfig

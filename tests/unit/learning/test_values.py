@@ -5,12 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.learners import (
-    KINDS,
-    algorithm_1,
-    generator,
-    tiny_learner,
-)
+from support.learners import KINDS, algorithm_1, generator, tiny_learner
 
 from dqn.learning.distributions import Categorical, Quantile
 from dqn.learning.munchausen import Munchausen

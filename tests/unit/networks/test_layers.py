@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from support.learners import generator, make_network, tiny_learner
+from support.learners import PIXELS, generator, make_network, tiny_learner
 from torch import nn
 
 from dqn.config import LearnerConfig, OptimizerConfig, ValuesConfig
@@ -13,8 +13,6 @@ from dqn.learning.factory import make_values
 from dqn.learning.learner import Learner
 from dqn.learning.values import Expected
 from dqn.networks.layers import LayerNormReLU, NoisyLinear, SpectralConvolution
-
-PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())
 
 
 def test_dueling_by_hand() -> None:

@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.learners import CPU, generator, make_network
+from support.learners import CPU, PIXELS, generator, make_network
 from torch import nn
 from torch.nn import functional as F
 
 from dqn.config import ConfigError, ValuesConfig
 from dqn.networks.q_network import MIN_SIDE
-
-PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())
 
 
 @pytest.mark.parametrize(

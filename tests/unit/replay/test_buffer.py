@@ -70,27 +70,18 @@ def endings_of(num_envs: int, rows: int) -> st.SearchStrategy[list[list[tuple[bo
     return st.lists(row, min_size=1, max_size=rows)
 
 
-@given(
-    data=st.data(),
-    num_envs=st.integers(1, 3),
-    n_step=st.integers(1, 5),
-    stack=st.sampled_from([1, 2, 4]),
-    spare=st.integers(1, 5),
-    clip=st.booleans(),
-    float_frames=st.booleans(),
-)
+SPARE_ROWS = st.integers(1, 5)
+ANY_SHAPE = st.builds(
+    Shape, SPARE_ROWS, num_envs=st.integers(1, 3), n_step=st.integers(1, 5),
+    stack=st.sampled_from([1, 2, 4]), clip=st.booleans(), float_frames=st.booleans(),
+).map(lambda shape: shape._replace(length=shape.n_step + shape.stack + shape.length))  # fmt: skip
+
+
+@given(st.data(), ANY_SHAPE)
 @settings(max_examples=120)
-def test_every_row_obeys_the_rule_whatever_the_pattern(
-    data: st.DataObject,
-    num_envs: int,
-    n_step: int,
-    stack: int,
-    spare: int,
-    clip: bool,
-    float_frames: bool,
-) -> None:
-    shape = Shape(n_step + stack + spare, num_envs, n_step, stack, clip, float_frames)
-    tape = make_tape(data.draw(endings_of(num_envs, 3 * shape.length)), float_frames)
+def test_every_row_obeys_the_rule_whatever_the_pattern(data: st.DataObject, shape: Shape) -> None:
+    endings = data.draw(endings_of(shape.num_envs, 3 * shape.length))
+    tape = make_tape(endings, shape.float_frames)
     replay = make_replay(shape)
     for t in range(len(tape)):
         add(replay, tape, t)
