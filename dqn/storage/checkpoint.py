@@ -77,7 +77,7 @@ class Checkpoints:
         plain, arrays = split_arrays(state)
         if self._newest and self._newest[0] == folder:
             # Only an evaluation can have happened since, and it changes no array.
-            manifest = Manifest(step, provenance, self._newest[1], plain, lengths)
+            manifest = Manifest(step, provenance, self._newest[1], plain, lengths, {})
             replace_file(folder / "meta.json", manifest.to_bytes())
             return folder
         model = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_MODEL_PREFIX)}
@@ -88,7 +88,7 @@ class Checkpoints:
                 for name, tensors in ((MODEL_FILE, model), (_STATE_FILE, arrays))
             }
             files |= self._write_rows(part)
-            manifest = Manifest(step, provenance, files, plain, lengths)
+            manifest = Manifest(step, provenance, files, plain, lengths, {})
             write_synced(part / "meta.json", manifest.to_bytes())
         self._newest = folder, files
         self._delete_old()

@@ -6,13 +6,15 @@ anything in it is used.
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from dqn.config import ConfigError, printable
 from dqn.storage.files import sha256, write_synced
-from dqn.storage.provenance import Provenance
+from dqn.storage.provenance import Count, Provenance
 from dqn.types import State
 
 FORMAT = 2
@@ -31,28 +33,22 @@ class FileDigest:
     """What a file of a checkpoint must contain."""
 
     sha256: str
-    bytes: int
+    bytes: Count
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of a meta.json; a value out of range is a ValueError."""
+    """The content of a meta.json."""
 
-    step: int
+    step: Count
     provenance: Provenance
     files: dict[str, FileDigest]
-    state: State = field(default_factory=dict)
+    state: State
     """Of a checkpoint: every part's state, with placeholders for the arrays."""
-    lengths: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, Count]
     """Of a checkpoint: bytes in each text file of the run at that step."""
-    evaluation: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any]
     """Of a best model: its scores."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.step < 2**63:
-            raise ValueError(f"step {str(self.step)[:30]} is out of range")
-        if not all(type(length) is int and length >= 0 for length in self.lengths.values()):
-            raise ValueError("lengths are not numbers of bytes")
 
     def to_bytes(self) -> bytes:
         """The file's content."""
@@ -86,9 +82,11 @@ def read_manifest(folder: Path) -> Manifest:
     if content.get("sha256") != digest:
         raise CorruptCheckpoint(f"{what} does not match its digest")
     try:
-        return _parse_manifest(content)
-    except ValueError as error:
-        raise CorruptCheckpoint(f"{what} is invalid: {error}") from None
+        return TypeAdapter(Manifest).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))[:100]
+        raise CorruptCheckpoint(f"{what} is invalid: {name}: {first['msg']}") from None
 
 
 def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
@@ -118,27 +116,3 @@ def digest_of(content: dict[str, Any]) -> str:
     """The digest of a meta.json's content, its own digest excepted."""
     body = {key: value for key, value in content.items() if key != "sha256"}
     return sha256(json.dumps(body, sort_keys=True).encode())
-
-
-def _parse_manifest(content: dict[str, Any]) -> Manifest:
-    files = content.get("files")
-    if not isinstance(files, dict):
-        raise ValueError("files is missing or not a dict")
-    digests = {name: _parse(FileDigest, entry) for name, entry in files.items()}
-    provenance = _parse(Provenance, content.get("provenance"))
-    return _parse(Manifest, content | {"files": digests, "provenance": provenance})
-
-
-T = TypeVar("T")
-
-
-def _parse(kind: type[T], content: Any) -> T:
-    """An instance of a dataclass, the type of each field checked."""
-    if not isinstance(content, dict):
-        raise ValueError(f"{kind.__name__} is missing or not a dict")
-    hints = get_type_hints(kind)
-    for name, hint in hints.items():
-        expected = get_origin(hint) or hint
-        if type(content.get(name)) is not expected:  # and True is no int
-            raise ValueError(f"{name} is missing or not of type {expected.__name__}")
-    return kind(**{name: content[name] for name in hints})

@@ -6,9 +6,10 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from dqn.config import Config, ConfigError, printable
 from dqn.envs import Spec
@@ -16,26 +17,22 @@ from dqn.envs.protocol import protocol_name
 
 log = logging.getLogger("dqn")
 
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+"""A whole number in a meta.json; pydantic checks it."""
+
 
 @dataclass(frozen=True)
 class Provenance:
-    """The game and its shapes, then everything else that a run's bits depend on; a value out of
-    range is a ValueError."""
+    """The game and its shapes, then everything else that a run's bits depend on."""
 
     game: str
     protocol: str
-    num_actions: int
-    stack_shape: list[int]
+    num_actions: Annotated[Count, Field(ge=1)]
+    stack_shape: list[Count]
     """``[S, *frame]``."""
     versions: dict[str, str]
     device: str
-    threads: int
-
-    def __post_init__(self) -> None:
-        if self.num_actions < 1 or not all(type(side) is int for side in self.stack_shape):
-            raise ValueError("num_actions or stack_shape is out of range")
-        if not all(type(number) is str for number in self.versions.values()):
-            raise ValueError("versions are not strings")
+    threads: Count
 
     def as_comments(self) -> str:
         """Lines for the head of config.yaml."""

@@ -60,9 +60,8 @@ def load_rows(folder: Path, manifest: Manifest, replay: Replay, time: int) -> No
     """
     for name, (begin, end) in pieces(time, replay.length, replay.num_envs).items():
         what = f"{folder.name}/{name}"
-        rows = parse_tensors(
-            what, _decompress(what, read_file(folder, manifest, name), replay, end - begin)
-        )
+        data = read_file(folder, manifest, name)
+        rows = parse_tensors(what, _decompress(what, data, replay, end - begin))
         expected = {
             key: (dtype, (end - begin, *shape)) for key, (dtype, shape) in replay.layout.items()
         }

@@ -45,7 +45,9 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
     """
     folder = Path(run)
     config = run_config(folder)
-    spec = _spec(config)
+    environment = envs.make(config, 1)
+    environment.close()
+    spec = environment.spec
     problems: list[str] = []
     for candidate in _candidates_with_retries(folder, which):
         try:
@@ -96,12 +98,6 @@ def run_config(folder: Path) -> Config:
             f"{folder} is not a run's folder: no config.yaml; name one such as {EXAMPLE}"
         )
     return load_run_config(folder)
-
-
-def _spec(config: Config) -> envs.Spec:
-    environment = envs.make(config, 1)
-    environment.close()
-    return environment.spec
 
 
 def _candidates_with_retries(folder: Path, which: str) -> Iterator[Path]:

@@ -61,7 +61,7 @@ def write_model(
     data = safetensors.torch.save(_on_cpu(model))
     with AtomicFolder(folder) as part:
         files = {MODEL_FILE: write_file(part, MODEL_FILE, data)}
-        manifest = Manifest(step, provenance, files, evaluation=evaluation)
+        manifest = Manifest(step, provenance, files, {}, {}, evaluation)
         write_synced(part / "meta.json", manifest.to_bytes())
 
 

@@ -102,14 +102,8 @@ def test_a_disk_that_was_full_for_a_while_changes_nothing(
     """Twenty operations in a row fail."""
     calls = itertools.count(1)
 
-    class Bell:  # a clock that is due at the same steps on any machine
-        def __init__(self, minutes: float) -> None:
-            pass
-
-        def is_due(self) -> bool:
-            return next(calls) % 20 == 0
-
-    monkeypatch.setattr("dqn.run.session.Clock", Bell)
+    # due at the same steps on any machine
+    monkeypatch.setattr("dqn.run.session.Clock.is_due", lambda _: next(calls) % 20 == 0)
     disk = FaultyDisk(tmp_path, "fail")
     full = range(60, 80)
     failed: list[str] = []
@@ -194,17 +188,16 @@ def test_a_journal_keeps_what_the_disk_refuses(
 # A terminal or pipe that closes.
 
 
-def ended(run: Path, process: "subprocess.Popen[bytes]") -> None:
-    """It trains to the end, as train.log says."""
+def ended(folder: Path, process: "subprocess.Popen[bytes]", undisturbed: Path) -> None:
+    """It trains to the same end, as train.log says too."""
     assert process.wait(timeout=120) == 0
-    assert "Done: 1,600 steps." in (run / "train.log").read_text()
+    assert "Done: 1,600 steps." in (run_of(folder) / "train.log").read_text()
+    assert_same(run_of(folder), undisturbed)
 
 
 def test_no_stderr_at_all(undisturbed: Path, tmp_path: Path) -> None:
     shell = " ".join(map(shlex.quote, command(tmp_path, SHORT, NEVER))) + " 2>&-"
-    assert subprocess.run(shell, shell=True, timeout=120, check=False).returncode == 0
-    assert_same(run_of(tmp_path), undisturbed)
-    assert "Done: 1,600 steps." in (run_of(tmp_path) / "train.log").read_text()
+    ended(tmp_path, subprocess.Popen(shell, shell=True), undisturbed)
 
 
 def test_the_line_at_which_the_terminal_closes_is_in_the_log(
@@ -231,9 +224,7 @@ def test_a_closed_pipe(undisturbed: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(command(tmp_path, SHORT), stderr=subprocess.PIPE)
     assert process.stderr and process.stderr.readline().startswith(b"Starting")
     process.stderr.close()
-    run = tmp_path / "CartPole-v1" / "dqn-seed1"
-    ended(run, process)
-    assert_same(run, undisturbed)
+    ended(tmp_path, process, undisturbed)
 
 
 HANG_UP_IGNORED = """
@@ -252,36 +243,27 @@ def test_a_closed_terminal(undisturbed: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     os.close(theirs)
     os.close(ours)
-    run = tmp_path / "CartPole-v1" / "dqn-seed1"
-    ended(run, process)
-    assert_same(run, undisturbed)
+    ended(tmp_path, process, undisturbed)
 
 
 # Clocks and locales.
+
+TURKISH = "tr_TR.UTF-8"
 
 
 @pytest.mark.parametrize(
     "place",
     [
         {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0"},
-        {
-            "TZ": "America/St_Johns",
-            "LC_ALL": "tr_TR.UTF-8",
-            "LANG": "tr_TR.UTF-8",
-            "LANGUAGE": "tr",
-        },
+        {"TZ": "America/St_Johns", "LANGUAGE": "tr", "LC_ALL": TURKISH, "LANG": TURKISH},
         {"PYTHONHASHSEED": "4711", "COLUMNS": "20", "NO_COLOR": "1"},
     ],
     ids=["an island", "Turkish", "another hash seed"],
 )
 def test_another_locale(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(tmp_path, SHORT),
-        env=os.environ | place,
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
+    options = command(tmp_path, SHORT)
+    environment = os.environ | place
+    done = subprocess.run(options, env=environment, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert_same(run_of(tmp_path), undisturbed)
 

@@ -9,26 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.runs import (
-    BREAKOUT,
-    CARTPOLE,
-    NEVER,
-    assert_same,
-    checkpoints,
-    content,
-    finish,
-    interrupt,
-    run_of,
-    train,
-)
+from support import runs
+from support.runs import BREAKOUT, CARTPOLE, NEVER, assert_same, checkpoints, run_of, train
 
 from main import main
 
 ALWAYS = "--checkpoint-minutes=1e-9"
-
-
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
-
+SLOW = pytest.mark.slow
 
 ONE = ["--num-envs=1", "--env.reseed-steps=900", "--total-steps=6000"]
 EIGHT = ["--num-envs=8", "--evaluate-period=3000", "--total-steps=6000"]
@@ -41,12 +29,10 @@ EVERYTHING = [
 @pytest.mark.parametrize(
     "options, stops",
     [
-        pytest.param(ONE, [(TERM, 11)], marks=pytest.mark.slow),
-        pytest.param(
-            [*ONE, "--env.protocol=machado"], [(KILL, 7), (TERM, 5)], marks=pytest.mark.slow
-        ),
-        pytest.param(EIGHT, [(KILL, 6), (TERM, 11)], marks=pytest.mark.slow),
-        pytest.param([*EVERYTHING, "--total-steps=6000"], [(KILL, 13)], marks=pytest.mark.slow),
+        pytest.param(ONE, [(TERM, 11)], marks=SLOW),
+        pytest.param([*ONE, "--env.protocol=machado"], [(KILL, 7), (TERM, 5)], marks=SLOW),
+        pytest.param(EIGHT, [(KILL, 6), (TERM, 11)], marks=SLOW),
+        pytest.param([*EVERYTHING, "--total-steps=6000"], [(KILL, 13)], marks=SLOW),
         (EVERYTHING, [(KILL, 4), (TERM, 4)]),
     ],
     ids=["1 environment", "1, machado", "8 environments", "8, everything", "8, everything, short"],
@@ -58,8 +44,8 @@ def test_stopped_and_killed(
     undisturbed = train(tmp_path / "undisturbed", options, NEVER)
     folder = tmp_path / "disturbed"
     for number, after in stops:
-        interrupt(folder, options, number, after)
-    said = finish(folder, options)
+        runs.interrupt(folder, options, number, after)
+    said = runs.finish(folder, options)
     run = run_of(folder)
     assert said.startswith(f"Continuing {run} at step ")
     assert_same(run, undisturbed)
@@ -77,7 +63,7 @@ def test_extended(cartpole: Path, tmp_path: Path) -> None:
     for steps in (1237, 7821, 12000):  # the last step is a multiple of 8
         train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")
     run = run_of(folder)
-    ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(cartpole)[-1])
+    ours, theirs = runs.content(checkpoints(run)[-1]), runs.content(checkpoints(cartpole)[-1])
     for state in (ours, theirs):
         state["state"] = {  # type: ignore[assignment]  # less what counts evaluations
             key: value for key, value in json.loads(state["state"]).items() if key != "metrics"
@@ -98,8 +84,8 @@ def test_extended(cartpole: Path, tmp_path: Path) -> None:
 
 def test_cartpole(cartpole: Path, tmp_path: Path) -> None:
     for number, after in ((KILL, 5), (TERM, 6), (KILL, 3)):
-        interrupt(tmp_path, CARTPOLE, number, after)
-    finish(tmp_path, CARTPOLE)
+        runs.interrupt(tmp_path, CARTPOLE, number, after)
+    runs.finish(tmp_path, CARTPOLE)
     assert_same(run_of(tmp_path), cartpole)
 
 
@@ -185,18 +171,16 @@ def test_damaged_checkpoint(
     name: str,
     reason: str,
     cartpole: Path,
-    stopped: Path,
-    tmp_path: Path,
+    copied: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """It is named in the log, and the one before it leads to the same result."""
-    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
-    run = run_of(tmp_path)
+    run = run_of(copied)
     assert [path.name for path in checkpoints(run)] == ["step_000006000", "step_000009000"]
     (file,) = checkpoints(run)[-1].glob(name)
     harm(file)
     capfd.readouterr()
-    train(tmp_path, CARTPOLE, NEVER)
+    train(copied, CARTPOLE, NEVER)
     first, second, *_ = capfd.readouterr().err.splitlines()
     assert first.startswith(f"Continuing {run} at step 6,000 of 12,000")
     assert second.startswith(f"step_000009000/{file.name} {reason}")
@@ -206,18 +190,17 @@ def test_damaged_checkpoint(
 
 
 def test_a_damaged_piece_that_both_checkpoints_share(
-    stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    copied: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Both checkpoints are damaged then; the run is refused, not started anew."""
-    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
-    run = train(tmp_path, CARTPOLE, NEVER, "--total-steps=9600")
+    run = train(copied, CARTPOLE, NEVER, "--total-steps=9600")
     older, newer = checkpoints(run)
     shared = "rows_000000000000_000000001024.zst"
     assert (older / shared).samefile(newer / shared)
     flip(older / shared)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     capfd.readouterr()
-    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}"]) == 2
+    assert main([*CARTPOLE, f"--checkpoints-dir={copied}"]) == 2
     said = capfd.readouterr().err
     assert f"step_000009600/{shared} does not match its digest" in said
     assert f"step_000009000/{shared} does not match its digest" in said
@@ -227,15 +210,14 @@ def test_a_damaged_piece_that_both_checkpoints_share(
 
 
 def test_without_its_checkpoints_a_run_is_not_started_anew(
-    stopped: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    copied: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A best model shows that there was a checkpoint."""
-    shutil.copytree(stopped, tmp_path / "CartPole-v1/dqn-seed1")
-    run = run_of(tmp_path)
+    run = run_of(copied)
     for checkpoint in checkpoints(run):
         shutil.rmtree(checkpoint)
     rewards = (run / "rewards.txt").read_bytes()
-    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}"]) == 2
+    assert main([*CARTPOLE, f"--checkpoints-dir={copied}"]) == 2
     assert "a best model and no checkpoint" in capfd.readouterr().err
     assert (run / "rewards.txt").read_bytes() == rewards != b""
 
@@ -256,4 +238,10 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stopped")
     for steps in (6_000, 9_000):
         train(folder, CARTPOLE, NEVER, f"--total-steps={steps}")
-    return folder / "CartPole-v1/dqn-seed1"
+    return folder
+
+
+@pytest.fixture
+def copied(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of it to damage."""
+    return shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)

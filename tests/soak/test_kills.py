@@ -14,17 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.processes import start_python
-from support.runs import (
-    BREAKOUT,
-    NEVER,
-    assert_same,
-    checkpoints,
-    finish,
-    newest,
-    reports,
-    run_of,
-    train,
-)
+from support.runs import BREAKOUT, NEVER, assert_same, checkpoints, finish, newest, reports, train
 
 STEPS_PER_KILL = 500
 FREQUENT = "--checkpoint-minutes=0.006"  # 0.36 s
@@ -75,7 +65,7 @@ def test_killed_at_random_instants(
     assert writing >= max(1, kills // 20), "too few kills in a checkpoint's write"
     assert after_first >= kills // 2, "too few kills after the first checkpoint"
     said = finish(folder, command)
-    assert said.startswith(f"Continuing {run_of(folder)} at step ")
+    assert said.startswith(f"Continuing {run} at step ")
     assert_same(run, undisturbed)
     assert len(checkpoints(run)) <= 2
     assert not [path for path in run.iterdir() if path.suffix in (".part", ".gone")]

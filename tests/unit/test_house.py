@@ -39,7 +39,7 @@ ONLY_IN = {
     "ale_py": {"envs"},
     "gymnasium": {"envs"},
     "tensorboard": {"report/tensorboard.py"},
-    "pydantic": {"config"},
+    "pydantic": {"config", "storage"},
     "pydantic_settings": {"config"},
     "yaml": {"config"},
     "matplotlib": {"report", "tabular", "commands/compare.py"},

@@ -101,13 +101,8 @@ def test_the_loop_of_one_environment_call_by_call():
     learn = ["sample 7", "update", "priorities"]
     expected = []
     for t in range(6):
-        expected += [
-            f"go on? {t}",
-            f"add time step {t}",
-            f"act on {t} at {1000 - max(t - 3, 0)}",
-            f"send {t}",
-            f"add action {t}",
-        ]
+        expected += [f"go on? {t}", f"add time step {t}", f"act on {t} at {1000 - max(t - 3, 0)}"]
+        expected += [f"send {t}", f"add action {t}"]
         expected += learn if t + 1 == 4 else []
         expected += [f"receive {t + 1}"]
         expected += ["sync"] if t + 1 == 6 else []
