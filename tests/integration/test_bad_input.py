@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,20 +29,34 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def refusal(capfd: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    """The one line that wrong arguments lead to."""
-    capfd.readouterr()
-    status = main(arguments)
-    printed = capfd.readouterr()
-    assert status == 2, printed.err
-    assert printed.out == ""
-    assert re.fullmatch(r"error: [^\n]+\n", printed.err), printed.err
-    for word in ("Traceback", "<class", "Parser key", "typing.", "Errno", "NoneType", "Namespace"):
-        assert word not in printed.err
-    return printed.err.removeprefix("error: ").rstrip()
+INTERNALS = ("Traceback", "<class", "Parser key", "typing.", "Errno", "NoneType", "Namespace")
+Refused = Callable[[list[str]], str]
 
 
-NO_CHANCE = ["--exploration.epsilon-start=0", "--exploration.epsilon-end=0"]
+@pytest.fixture
+def refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Refused:
+    """The one line that wrong arguments lead to, in a folder of which they change nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(arguments: list[str]) -> str:
+        before = contents(tmp_path)
+        capfd.readouterr()
+        status = main(arguments)
+        printed = capfd.readouterr()
+        assert status == 2, printed.err
+        assert printed.out == ""
+        assert re.fullmatch(r"error: [^\n]+\n", printed.err), printed.err
+        assert not [word for word in INTERNALS if word in printed.err], printed.err
+        assert contents(tmp_path) == before
+        return printed.err.removeprefix("error: ").rstrip()
+
+    return run
+
+
+CARTPOLE_TABLE = ["--game=CartPole-v1", "--device=cpu"]
+ON_POLICY = ["--num-envs=1", "--exploration.epsilon-start=0", "--exploration.epsilon-end=0"]
 COMMAND_LINES = {
     "no game": ([], "no game given; try --game Breakout"),
     "misspelt game": (["--game=Brekout"], "unknown game 'Brekout'; did you mean Breakout"),
@@ -52,17 +67,11 @@ COMMAND_LINES = {
     "old id": (["--game=PongNoFrameskip-v4"], "try --game Pong"),
     "continuous actions": (["--game=Pendulum-v1"], "a discrete one is needed"),
     "too many bins": (
-        [
-            "--game=CartPole-v1",
-            "--method=sarsa",
-            "--device=cpu",
-            "--tabular.limits=[1,1,1,1]",
-            "--tabular.bins=60",
-        ],
+        [*CARTPOLE_TABLE, "--method=sarsa", "--tabular.limits=[1,1,1,1]", "--tabular.bins=60"],
         "tabular.bins of 60 in each of 4 dimensions are 12,960,000 states, more than 10,000,000",
     ),
     "a number beyond a table": (
-        ["--game=CartPole-v1", "--method=sarsa", "--device=cpu"],
+        [*CARTPOLE_TABLE, "--method=sarsa"],
         "tabular.limits must have 4 entries, one for each number that CartPole-v1 observes, not []",
     ),
     "a table of pixels": (["--method=sarsa", "--device=cpu"], "too many for a table"),
@@ -75,18 +84,11 @@ COMMAND_LINES = {
         "env.full_action_set is for Atari games only; remove it for CartPole-v1",
     ),
     "a policy of stacks": (
-        ["--method=reinforce", "--device=cpu", "--num-envs=1", *NO_CHANCE],
+        ["--method=reinforce", "--device=cpu", *ON_POLICY],
         "method reinforce takes single frames",
     ),
     "no goal to walk to": (
-        [
-            "--game=CartPole-v1",
-            "--method=policy_gradient",
-            "--device=cpu",
-            "--num-envs=1",
-            *NO_CHANCE,
-            "--tabular.limits=[1,1,1,1]",
-        ],
+        [*CARTPOLE_TABLE, *ON_POLICY, "--method=policy_gradient", "--tabular.limits=[1,1,1,1]"],
         "which is wrong for CartPole-v1; use --method reinforce",
     ),
     "another kind of time limit": (["--env.max-episode-steps=9"], "use env.max_episode_fr"),
@@ -100,67 +102,51 @@ COMMAND_LINES = {
 
 
 @pytest.mark.parametrize("case", COMMAND_LINES)
-def test_command_line(
-    case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_line(case: str, refused: Refused, tmp_path: Path) -> None:
     arguments, expected = COMMAND_LINES[case]
-    monkeypatch.chdir(tmp_path)
     if not any("game" in a or a == "Pong" for a in arguments) and case != "no game":
         arguments = [*arguments, "--game=Pong"]
-    assert expected in refusal(capfd, arguments)
+    assert expected in refused(arguments)
     assert contents(tmp_path) == {}
 
 
-def test_a_mistake_in_a_file(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for text, expected in {
-        "sed: 1\n": "unknown setting sed (in bad.yaml, line 1); did you mean seed?",
-        "game: Brekout\n": "unknown game 'Brekout'; did you mean Breakout",
-        "seed: 1\nenv: [1\n": "bad.yaml, line 3 is not valid YAML",
-    }.items():
-        Path("bad.yaml").write_text(text)
-        assert expected in refusal(capfd, ["--config=bad.yaml"])
-        assert contents(tmp_path) == {"bad.yaml": text.encode()}
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("sed: 1\n", "unknown setting sed (in bad.yaml, line 1); did you mean seed?"),
+        ("game: Brekout\n", "unknown game 'Brekout'; did you mean Breakout"),
+        ("seed: 1\nenv: [1\n", "bad.yaml, line 3 is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_a_file(text: str, expected: str, refused: Refused) -> None:
+    Path("bad.yaml").write_text(text)
+    assert expected in refused(["--config=bad.yaml"])
 
 
 def test_a_game_whose_physics_are_missing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "Box2D", None)
     for module in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
         monkeypatch.delitem(sys.modules, module)
-    said = refusal(capfd, ["--game=LunarLander-v3", f"--checkpoints-dir={tmp_path}"])
+    said = refused(["--game=LunarLander-v3"])
     assert said == ("LunarLander-v3 needs Box2D; pip install -r requirements-box2d.txt installs it")
-    assert contents(tmp_path) == {}
 
 
-def test_cuda_without_a_gpu(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("option", ["device", "replay.device"])
+def test_cuda_without_a_gpu(option: str, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    folder = f"--checkpoints-dir={tmp_path}"
-    for option in ("--device=cuda", "--replay.device=cuda"):
-        said = refusal(capfd, ["--game=CartPole-v1", folder, option])
-        assert said.startswith(f"{option[2:-5]} is cuda, but ")
-        assert said.endswith(f"use {option[:-5]} cpu or auto")
-        assert not list(tmp_path.rglob("*.yaml"))
+    said = refused(["--game=CartPole-v1", f"--{option}=cuda"])
+    assert said.startswith(f"{option} is cuda, but ")
+    assert said.endswith(f"use --{option} cpu or auto")
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/here", "/dev/null"])
-def test_folder_that_not_even_root_can_write(
-    place: str,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_folder_that_not_even_root_can_write(place: str, refused: Refused) -> None:
     Path("file").write_text("mine")
-    said = refusal(capfd, ["--game=CartPole-v1", f"--checkpoints-dir={place}"])
+    said = refused(["--game=CartPole-v1", f"--checkpoints-dir={place}"])
     assert said.startswith(f"cannot write in {place}/CartPole-v1/dqn-seed1: ")
     assert "choose another --checkpoints-dir" in said
-    assert Path("file").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
@@ -175,46 +161,38 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def checkpoints(trained: Path, tmp_path: Path) -> Path:
-    """A copy of ``trained`` to spoil."""
+def checkpoints(trained: Path, tmp_path: Path) -> None:
+    """A copy of ``trained`` to spoil, in checkpoints/."""
     shutil.copytree(trained, tmp_path / "checkpoints")
-    return tmp_path / "checkpoints"
 
 
-CARTPOLE = "CartPole-v1/dqn-seed1"
-ACROBOT = "Acrobot-v1/dqn-seed1"
+CARTPOLE, ACROBOT = "checkpoints/CartPole-v1/dqn-seed1", "checkpoints/Acrobot-v1/dqn-seed1"
+TRAIN = [*TINY, "--game=CartPole-v1"]
+COMMANDS = {
+    "train": TRAIN,
+    "evaluate": ["evaluate", CARTPOLE],
+    "play": ["play", CARTPOLE, "--gif=a.gif"],
+    "compare": ["compare", CARTPOLE],
+}
+"""Those that read the CartPole run."""
 
 
-def again(checkpoints: Path, *more: str) -> list[str]:
-    """The command of the CartPole run."""
-    return [*TINY, "--game=CartPole-v1", f"--checkpoints-dir={checkpoints}", *more]
-
-
-def test_another_config_names_the_differing_fields(
-    checkpoints: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    before = contents(checkpoints)
-    said = refusal(capfd, again(checkpoints, "--replay.gamma=.5", "--learner.loss=mse"))
+def test_another_config_names_the_differing_fields(checkpoints: None, refused: Refused) -> None:
+    said = refused([*TRAIN, "--replay.gamma=.5", "--learner.loss=mse"])
     assert "CartPole-v1/dqn-seed1 belongs to another config" in said
     assert "replay.gamma is 0.5, was 0.99" in said
     assert "learner.loss is mse, was huber" in said
     assert "seed" not in said.split("(")[1].split(")")[0]
-    assert contents(checkpoints) == before
 
 
-def test_damaged_config_of_a_run(checkpoints: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (checkpoints / CARTPOLE / "config.yaml").write_text("game: CartPole-v1\nseed: [")
-    before = contents(checkpoints)
-    said = refusal(capfd, again(checkpoints))
-    assert "config.yaml, line 2 is not valid YAML" in said
-    assert contents(checkpoints) == before
+def test_damaged_config_of_a_run(checkpoints: None, refused: Refused) -> None:
+    Path(CARTPOLE, "config.yaml").write_text("game: CartPole-v1\nseed: [")
+    assert "config.yaml, line 2 is not valid YAML" in refused(TRAIN)
 
 
-def test_checkpoints_without_a_config(checkpoints: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (checkpoints / CARTPOLE / "config.yaml").unlink()
-    before = contents(checkpoints)
-    assert "has checkpoints but no config.yaml" in refusal(capfd, again(checkpoints))
-    assert contents(checkpoints) == before
+def test_checkpoints_without_a_config(checkpoints: None, refused: Refused) -> None:
+    Path(CARTPOLE, "config.yaml").unlink()
+    assert "has checkpoints but no config.yaml" in refused(TRAIN)
 
 
 def flip(file: Path) -> None:
@@ -224,70 +202,45 @@ def flip(file: Path) -> None:
     file.write_bytes(data)
 
 
-def test_no_whole_checkpoint(checkpoints: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    flip(checkpoints / CARTPOLE / "step_000000040/state.safetensors")
-    (checkpoints / CARTPOLE / "step_000000060/model.safetensors").unlink()
-    before = contents(checkpoints)
-    said = refusal(capfd, again(checkpoints, "--total-steps=80"))
+def test_no_whole_checkpoint(checkpoints: None, refused: Refused) -> None:
+    flip(Path(CARTPOLE, "step_000000040/state.safetensors"))
+    Path(CARTPOLE, "step_000000060/model.safetensors").unlink()
+    said = refused([*TRAIN, "--total-steps=80"])
     assert "no checkpoint in" in said
     assert "step_000000060/model.safetensors cannot be read" in said
     assert "step_000000040/state.safetensors does not match its digest" in said
     assert "--fresh" in said
-    assert contents(checkpoints) == before
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "play"])
-def test_checkpoint_of_a_newer_format(
-    command: str, checkpoints: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    file = checkpoints / CARTPOLE / "step_000000060/meta.json"
+def test_checkpoint_of_a_newer_format(command: str, checkpoints: None, refused: Refused) -> None:
+    file = Path(CARTPOLE, "step_000000060/meta.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
-    before = contents(checkpoints)
-    run, film = str(checkpoints / CARTPOLE), f"--gif={tmp_path / 'a.gif'}"
-    said = refusal(
-        capfd,
-        {
-            "train": again(checkpoints, "--total-steps=80"),
-            "evaluate": ["evaluate", run],
-            "play": ["play", run, film],
-        }[command],
-    )
+    longer = ["--total-steps=80"] if command == "train" else []
+    said = refused([*COMMANDS[command], *longer])
     assert "format 99" in said
     assert "this one reads format 2" in said
-    assert contents(checkpoints) == before
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "play", "compare"])
-def test_a_run_of_an_earlier_version(
-    command: str, checkpoints: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_of_an_earlier_version(command: str, checkpoints: None, refused: Refused) -> None:
     """Its config.yaml has former names of settings."""
-    file = checkpoints / CARTPOLE / "config.yaml"
+    file = Path(CARTPOLE, "config.yaml")
     file.write_text(file.read_text().replace("keep_checkpoints:", "keep:"))
-    before = contents(checkpoints)
-    run, film = str(checkpoints / CARTPOLE), f"--gif={tmp_path / 'a.gif'}"
-    arguments = {
-        "train": again(checkpoints),
-        "evaluate": ["evaluate", run],
-        "play": ["play", run, film],
-        "compare": ["compare", run],
-    }
-    said = refusal(capfd, arguments[command])
-    assert f"{run} was made by an earlier version of this program (keep is now keep_ch" in said
+    said = refused(COMMANDS[command])
+    assert f"{CARTPOLE} was made by an earlier version of this program (keep is now keep_ch" in said
     assert said.endswith("use that version, or train a new run")
-    assert contents(checkpoints) == before
 
 
-def test_train_on_a_checkpoint_of_another_game(
-    checkpoints: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(
-        checkpoints / ACROBOT / "step_000000060", checkpoints / CARTPOLE / "step_000000080"
-    )
-    before = contents(checkpoints)
-    said = refusal(capfd, again(checkpoints, "--total-steps=100"))
+def copy_from_acrobot(step: str) -> None:
+    """Give the CartPole run a checkpoint of the other game."""
+    shutil.copytree(Path(ACROBOT, "step_000000060"), Path(CARTPOLE, step))
+
+
+def test_train_on_a_checkpoint_of_another_game(checkpoints: None, refused: Refused) -> None:
+    copy_from_acrobot("step_000000080")
+    said = refused([*TRAIN, "--total-steps=100"])
     assert "step_000000080 belongs to another game: game is Acrobot-v1, not CartPole-v1" in said
-    assert contents(checkpoints) == before
 
 
 READERS = {
@@ -307,96 +260,67 @@ READERS = {
     "negative checkpoint": ([CARTPOLE, "--checkpoint", "-3"], "latest, best or a step, not -3"),
     "missing checkpoint": (
         [CARTPOLE, "--checkpoint=50"],
-        f"no checkpoint of step 50 in checkpoints/{CARTPOLE}; available: 60, 40",
+        f"no checkpoint of step 50 in {CARTPOLE}; available: 60, 40",
     ),
-    "a run without a checkpoint": (["empty"], "has no checkpoint (latest) yet"),
-    "a run without a best": (["empty", "--checkpoint=best"], "has no checkpoint (best) yet"),
+    "a run without a checkpoint": (["checkpoints/empty"], "has no checkpoint (latest) yet"),
+    "a run without a best": (
+        ["checkpoints/empty", "--checkpoint=best"],
+        "has no checkpoint (best) yet",
+    ),
 }
 
 
 @pytest.mark.parametrize("command", ["evaluate", "play"])
 @pytest.mark.parametrize("case", READERS)
-def test_reading_a_run(
-    command: str,
-    case: str,
-    checkpoints: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_reading_a_run(command: str, case: str, checkpoints: None, refused: Refused) -> None:
     arguments, expected = READERS[case]
-    monkeypatch.chdir(checkpoints.parent)
     Path("checkpoints/file").write_text("")
     Path("checkpoints/empty").mkdir()
-    shutil.copy(f"checkpoints/{CARTPOLE}/config.yaml", "checkpoints/empty")
-    places = (CARTPOLE, ACROBOT, "empty")
-    arguments = [f"checkpoints/{a}" if a in places else a for a in arguments]
-    before = contents(checkpoints.parent)
+    shutil.copy(f"{CARTPOLE}/config.yaml", "checkpoints/empty")
     shown = ["--gif=a.gif"] if command == "play" else []
-    assert expected in refusal(capfd, [command, *arguments, *shown])
-    assert contents(checkpoints.parent) == before
+    assert expected in refused([command, *arguments, *shown])
 
 
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        (["evaluate", "RUN", "--json=no/where.json"], "cannot write no/where.json: No such file"),
-        (["evaluate", "RUN", "--json=checkpoints"], "cannot write checkpoints: Is a directory"),
-        (["play", "RUN"], "play needs at least one of --video FILE, --gif FILE, --png FOLDER"),
-        (["play", "RUN", "--window"], "no display to open a window on"),
-        (["play", "RUN", "--gif=checkpoints"], "cannot record the game"),
-        (
-            ["play", "RUN", "--video=/dev/null/a.mp4"],
-            "cannot record the game: /dev/null: File exists",
-        ),
-        (["play", "RUN", "--png=checkpoints"], "checkpoints holds files other than pictures"),
+        (["evaluate", "--json=no/where.json"], "cannot write no/where.json: No such file"),
+        (["evaluate", "--json=checkpoints"], "cannot write checkpoints: Is a directory"),
+        (["play"], "play needs at least one of --video FILE, --gif FILE, --png FOLDER"),
+        (["play", "--window"], "no display to open a window on"),
+        (["play", "--gif=checkpoints"], "cannot record the game"),
+        (["play", "--video=/dev/null/a.mp4"], "cannot record the game: /dev/null: File exists"),
+        (["play", "--png=checkpoints"], "checkpoints holds files other than pictures"),
     ],
 )
 def test_where_a_reader_writes(
-    arguments: list[str],
-    expected: str,
-    checkpoints: Path,
-    capfd: pytest.CaptureFixture[str],
+    arguments: list[str], expected: str, checkpoints: None, refused: Refused,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(checkpoints.parent)
+) -> None:  # fmt: skip
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
-    before = contents(checkpoints.parent)
-    run = f"checkpoints/{CARTPOLE}"
-    assert expected in refusal(capfd, [run if a == "RUN" else a for a in arguments])
-    assert contents(checkpoints.parent) == before
+    assert expected in refused([*arguments, CARTPOLE])
 
 
 @pytest.mark.parametrize("command", ["evaluate", "play"])
-def test_named_checkpoint_is_damaged(
-    command: str, checkpoints: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    flip(checkpoints / CARTPOLE / "step_000000040/model.safetensors")
-    shown = [f"--gif={tmp_path / 'a.gif'}"] if command == "play" else []
-    said = refusal(capfd, [command, str(checkpoints / CARTPOLE), "--checkpoint=40", *shown])
+def test_named_checkpoint_is_damaged(command: str, checkpoints: None, refused: Refused) -> None:
+    flip(Path(CARTPOLE, "step_000000040/model.safetensors"))
+    said = refused([*COMMANDS[command], "--checkpoint=40"])
     assert "step_000000040/model.safetensors does not match its digest" in said
 
 
 @pytest.mark.parametrize("command", ["evaluate", "play"])
 def test_named_checkpoint_is_of_another_game(
-    command: str, checkpoints: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    command: str, checkpoints: None, refused: Refused
 ) -> None:
-    shutil.copytree(
-        checkpoints / ACROBOT / "step_000000060", checkpoints / CARTPOLE / "step_000000070"
-    )
-    shown = [f"--gif={tmp_path / 'a.gif'}"] if command == "play" else []
-    said = refusal(capfd, [command, str(checkpoints / CARTPOLE), "--checkpoint=70", *shown])
+    copy_from_acrobot("step_000000070")
+    said = refused([*COMMANDS[command], "--checkpoint=70"])
     assert "does not fit" in said
     assert "Acrobot-v1 with 3 actions" in said
 
 
-def test_fresh_with_a_mistake_moves_nothing(
-    checkpoints: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    before = contents(checkpoints)
-    said = refusal(capfd, again(checkpoints, "--fresh", "--replay.capacity=1e18"))
-    assert "more than cpu can give" in said
-    assert contents(checkpoints) == before
+def test_fresh_with_a_mistake_moves_nothing(checkpoints: None, refused: Refused) -> None:
+    assert "more than cpu can give" in refused([*TRAIN, "--fresh", "--replay.capacity=1e18"])
 
 
 def test_as_a_process(root: Path, tmp_path: Path) -> None:
