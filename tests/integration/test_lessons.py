@@ -88,18 +88,11 @@ def test_a_table_holds_the_pole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "preset, seed, steps, goal",
-    [
-        ("cartpole", 3, 7_500, 475),
-        ("cartpole_shaped", 1, 7_500, 475),
-        ("cartpole_reinforce", 4, 25_000, 350),  # 475 takes it longer, on some machines much longer
-    ],
+    "preset, seed, steps",
+    [("cartpole", 3, 7_500), ("cartpole_shaped", 1, 7_500), ("cartpole_reinforce", 2, 50_000)],
 )
-def test_a_network_holds_the_pole(
-    preset: str, seed: int, steps: int, goal: float, tmp_path: Path
-) -> None:
-    """By the presets as they are, each with a quick seed (docs/results/classic.md). The maximum is
-    500; random play scores about 22."""
+def test_a_network_holds_the_pole(preset: str, seed: int, steps: int, tmp_path: Path) -> None:
+    """By the presets as they are, each with a quick seed (docs/results/classic.md)."""
     run = trained(
         tmp_path,
         preset,
@@ -108,7 +101,7 @@ def test_a_network_holds_the_pole(
         f"--evaluate-period={steps}",
         "--evaluation.episodes=5",
     )
-    assert scored(run, tmp_path) >= goal
+    assert scored(run, tmp_path) >= 475
 
 
 def test_a_random_player_scores_as_one(tmp_path: Path) -> None:
