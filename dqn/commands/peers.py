@@ -46,7 +46,7 @@ def check_peers(config: Config) -> None:
         raise ConfigError(
             "--peers needs Stable-Baselines3: .venv/bin/pip install -r requirements-bench.txt"
         )
-    if not envs.is_atari(config.game):
+    if not envs.atari_rom(config.game):
         raise ConfigError(f"--peers compares Atari games, not {config.game}")
     if config.replay.sampler != "uniform" or config.replay.n_step != 1:
         raise ConfigError("--peers compares plain DQN: replay.sampler uniform, replay.n_step 1")

@@ -53,7 +53,7 @@ def train(config: Config, name: str, fresh: bool) -> int:
         use_deterministic_operations(device)
     game = envs.resolve_game(config.game)
     config = dataclasses.replace(config, game=game)  # one spelling for every run of a game
-    if not envs.is_atari(game):  # a game that cannot be played leaves no folder behind
+    if not envs.atari_rom(game):  # a game that cannot be played leaves no folder behind
         envs.make(config, 1).close()
     home = Path(config.checkpoints_dir) / envs.display_name(game)
     folder = RunFolder(home / f"{name}-seed{config.seed}")

@@ -5,13 +5,13 @@ from dqn.envs.atari import AtariEngine
 from dqn.envs.environment import Engine, Environment, Spec
 from dqn.envs.gymnasium import GymnasiumEngine, make_one
 from dqn.envs.maze import MAZE
-from dqn.envs.names import atari_rom, display_name, gymnasium_id, is_atari, resolve_game
+from dqn.envs.names import atari_rom, display_name, gymnasium_id, resolve_game
 from dqn.envs.screen import ScreenEnvironment
-from dqn.envs.shaping import cartpole_reward, check_cartpole
+from dqn.envs.shaping import cartpole_reward
 
 __all__ = [
-    "MAZE", "Environment", "ScreenEnvironment", "Spec", "cartpole_reward", "check_cartpole",
-    "display_name", "gymnasium_id", "is_atari", "make", "resolve_game",
+    "MAZE", "Environment", "ScreenEnvironment", "Spec", "atari_rom", "cartpole_reward",
+    "display_name", "gymnasium_id", "make", "resolve_game",
 ]  # fmt: skip
 
 
@@ -33,15 +33,11 @@ def make(config: Config, num_envs: int) -> Environment:
                 f"env.max_episode_steps does not apply to {game}, which is an Atari game; use "
                 "env.max_episode_frames"
             )
-        engine = AtariEngine(rom, game, num_envs, config.env)
+        engine = AtariEngine(rom, num_envs, config.env)
     else:
         for name in _ATARI_ONLY:
             if getattr(config.env, name) != getattr(EnvConfig, name):
                 raise ConfigError(f"env.{name} is for Atari games only; remove it for {game}")
         limit = config.env.max_episode_steps
         engine = GymnasiumEngine(game, [make_one(game, limit) for _ in range(num_envs)])
-    return Environment(
-        engine,
-        life_loss_is_terminal=config.env.protocol == "classic",
-        reseed_steps=config.env.reseed_steps,
-    )
+    return Environment(engine, config.env)

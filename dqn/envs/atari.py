@@ -12,7 +12,6 @@
 - Without sticky actions and with a fixed number of no-ops, every seed gives the same game.
 """
 
-import functools
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from ale_py.vector_env import AtariVectorEnv
 
 from dqn.config import EnvConfig
 from dqn.envs.environment import EngineStep, Spec
+from dqn.envs.names import display_name
 from dqn.types import I64, Bool
 
 NOOP_MAX = 30
@@ -35,48 +35,43 @@ STICKY = {"classic": 0.0, "machado": 0.25}
 FRAME_SKIP = 4
 
 
-def atari_spec(game: str, actions: gymnasium.Space[Any], config: EnvConfig) -> Spec:
+def atari_spec(rom: str, actions: gymnasium.Space[Any], config: EnvConfig) -> Spec:
     """The Spec of an Atari game with the action space ``actions``."""
-    return Spec(
-        game=game,
-        num_actions=int(actions.n),  # type: ignore[attr-defined]
-        frame_shape=(config.frame_size, config.frame_size),
-        frame_dtype="uint8",
-        stack=4,
-        atari=True,
-    )
+    num_actions = int(actions.n)  # type: ignore[attr-defined]
+    frame_shape = config.frame_size, config.frame_size
+    return Spec(display_name(rom), num_actions, frame_shape, "uint8", stack=4, atari=True)
 
 
 class AtariEngine:
     """N copies of one Atari game in C++ threads."""
 
     def __init__(
-        self, rom: str, game: str, num_envs: int, config: EnvConfig, noop_max: int = NOOP_MAX
+        self, rom: str, num_envs: int, config: EnvConfig, noop_max: int = NOOP_MAX
     ) -> None:
         self.num_envs = num_envs
-        make = functools.partial(
-            AtariVectorEnv,
-            rom,
-            num_envs,
-            num_threads=min(config.threads, num_envs),
-            max_num_frames_per_episode=config.max_episode_frames,
-            repeat_action_probability=STICKY[config.protocol],
-            full_action_space=config.full_action_set,
-            img_height=config.frame_size,
-            img_width=config.frame_size,
-            stack_num=1,
-            frameskip=FRAME_SKIP,
-            noop_max=noop_max + 1,  # exclusive upper bound
-            episodic_life=False,
-            life_loss_info=False,
-            reward_clipping=False,
-            use_fire_reset=False,
-        )
         # The learner's threads synchronize after every operation, so they all wait for a core that
         # an emulator occupies. The C++ threads inherit the niceness of the thread creating them.
         with ThreadPoolExecutor(1, initializer=_be_nice, initargs=(config.niceness,)) as nice:
-            self._env = nice.submit(make).result()
-        self.spec = atari_spec(game, self._env.single_action_space, config)
+            making = nice.submit(
+                AtariVectorEnv,
+                rom,
+                num_envs,
+                num_threads=min(config.threads, num_envs),
+                max_num_frames_per_episode=config.max_episode_frames,
+                repeat_action_probability=STICKY[config.protocol],
+                full_action_space=config.full_action_set,
+                img_height=config.frame_size,
+                img_width=config.frame_size,
+                stack_num=1,
+                frameskip=FRAME_SKIP,
+                noop_max=noop_max + 1,  # exclusive upper bound
+                episodic_life=False,
+                life_loss_info=False,
+                reward_clipping=False,
+                use_fire_reset=False,
+            )
+        self._env = making.result()
+        self.spec = atari_spec(rom, self._env.single_action_space, config)
 
     def reset(self, seed: I64) -> EngineStep:
         return self._reset(seed, np.ones(self.num_envs, bool))
@@ -91,13 +86,8 @@ class AtariEngine:
 
     def receive(self) -> EngineStep:
         frame, reward, terminated, truncated, info = self._env.recv()
-        return EngineStep(
-            frame=frame[:, 0],  # [N, H, W]
-            reward=reward.astype(np.float32),
-            terminated=terminated,
-            truncated=truncated,
-            lives=info["lives"].astype(np.int64),
-        )
+        reward, lives = reward.astype(np.float32), info["lives"].astype(np.int64)
+        return EngineStep(frame[:, 0], reward, terminated, truncated, lives)
 
     def close(self) -> None:
         self._env.close()
@@ -105,14 +95,9 @@ class AtariEngine:
     def _reset(self, seed: I64, mask: Bool) -> EngineStep:
         assert (seed >= 0).all() and (seed < 2**31).all(), seed
         frame, info = self._env.reset(seed=seed, options={"reset_mask": mask})
-        none = np.zeros(self.num_envs, bool)
-        return EngineStep(
-            frame=frame[:, 0],
-            reward=np.zeros(self.num_envs, np.float32),
-            terminated=none,
-            truncated=none,
-            lives=info["lives"].astype(np.int64),
-        )
+        reward, lives = np.zeros(self.num_envs, np.float32), info["lives"].astype(np.int64)
+        ended = np.zeros(self.num_envs, bool)
+        return EngineStep(frame[:, 0], reward, ended, ended, lives)
 
 
 def _be_nice(niceness: int) -> None:

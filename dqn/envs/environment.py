@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from dqn.config import EnvConfig
 from dqn.seeds import environment_seeds
 from dqn.types import F32, I64, Array, Bool, State, TimeStep
 
@@ -84,12 +85,12 @@ class Environment:
     timestep: TimeStep
     """The current time step."""
 
-    def __init__(self, engine: Engine, life_loss_is_terminal: bool, reseed_steps: int) -> None:
+    def __init__(self, engine: Engine, config: EnvConfig) -> None:
         self.spec = engine.spec
         self.num_envs = engine.num_envs
         self._engine = engine
-        self._life_loss_is_terminal = life_loss_is_terminal
-        self._reseed_steps = reseed_steps
+        self._life_loss_is_terminal = config.protocol == "classic"
+        self._reseed_steps = config.reseed_steps
         self._action_dtype = np.min_scalar_type(self.spec.num_actions - 1)
         self._sent = False
         self.progress: Progress = iter
@@ -189,9 +190,11 @@ class Environment:
 
     def _interpret(self, step: EngineStep, stack: Array, first: Bool) -> TimeStep:
         """The time step after ``stack``; ``first [N]`` are those that start an episode."""
+        stack = np.concatenate((stack[:, 1:], step.frame[:, None]), axis=1)
+        stack[first, :-1] = 0
         life_lost = self._life_loss_is_terminal & (step.lives < self._lives)
         self.timestep = TimeStep(
-            stack=_push(stack, first, step.frame),
+            stack=stack,
             reward=step.reward,
             first=first,
             last=step.terminated | step.truncated,
@@ -199,13 +202,3 @@ class Environment:
         )
         self._lives = step.lives
         return self.timestep
-
-
-def _push(stack: Array, first: Bool, frame: Array) -> Array:
-    """A new stack ``[N, S, *frame]``: the oldest frame dropped, ``frame [N, *frame]`` appended, and
-    all others blank where ``first [N]`` starts an episode."""
-    pushed = np.empty_like(stack)
-    pushed[:, :-1] = stack[:, 1:]
-    pushed[first, :-1] = 0
-    pushed[:, -1] = frame
-    return pushed

@@ -33,16 +33,10 @@ def spec_of(game: str, env: Env) -> Spec:
         raise ConfigError(f"{game} has the action space {actions}; a discrete one is needed")
     if observations.shape is None or observations.dtype is None:
         raise ConfigError(f"{game} has the observation space {observations}; an array is needed")
-    dtype = np.dtype(observations.dtype).name
-    return Spec(
-        game=game,
-        num_actions=int(actions.n),
-        frame_shape=tuple(observations.shape),
-        frame_dtype="float32" if dtype == "float64" else dtype,
-        stack=1,
-        atari=False,
-        one_hot=isinstance(env.unwrapped.observation_space, Discrete),
-    )
+    shape, dtype = tuple(observations.shape), np.dtype(observations.dtype).name
+    dtype = "float32" if dtype == "float64" else dtype
+    one_hot = isinstance(env.unwrapped.observation_space, Discrete)
+    return Spec(game, int(actions.n), shape, dtype, stack=1, atari=False, one_hot=one_hot)
 
 
 def make_one(game: str, max_episode_steps: int | None, render_mode: str | None = None) -> Env:
@@ -75,20 +69,15 @@ class GymnasiumEngine:
         self._envs = envs
         self._first_action = int(envs[0].action_space.start)  # type: ignore[attr-defined]
         self._ended = np.ones(self.num_envs, bool)
-        self._sent: tuple[I64, I64] | None = None
 
     def reset(self, seed: I64) -> EngineStep:
-        self._sent = None
         return self._step(np.zeros(self.num_envs, np.int64), seed)
 
     def send(self, action: I64, seed: I64) -> None:
-        assert self._sent is None, "send twice without receive"
         self._sent = action, seed
 
     def receive(self) -> EngineStep:
-        assert self._sent is not None, "receive without send"
-        sent, self._sent = self._sent, None
-        return self._step(*sent)
+        return self._step(*self._sent)
 
     def close(self) -> None:
         for env in self._envs:

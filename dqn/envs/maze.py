@@ -60,10 +60,7 @@ def allowed() -> Bool:
 class Maze(gymnasium.Env[int, int]):
     """The maze; the observation is the number of the cell."""
 
-    metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's
-        "render_modes": ["rgb_array"],
-        "render_fps": 4,
-    }
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
@@ -71,13 +68,8 @@ class Maze(gymnasium.Env[int, int]):
         self.observation_space = gymnasium.spaces.Discrete(CELLS)  # type: ignore[assignment]
         self._cell = START
 
-    def reset(
-        self,
-        *,
-        seed: int | None = None,
-        options: dict[str, Any] | None = None,  # noqa: ARG002  Gymnasium's signature
-    ) -> tuple[int, dict[str, Any]]:
-        super().reset(seed=seed)
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
         self._cell = START
         return self._cell, {}
 

@@ -1,4 +1,5 @@
-"""Names of games: Gymnasium's spelling, the ROM's, or the id of any Gymnasium environment."""
+"""Names of games (Gymnasium's spelling, the ROM's, or the id of any Gymnasium environment), and of
+evaluation protocols."""
 
 import difflib
 
@@ -6,7 +7,7 @@ import ale_py  # noqa: F401  registers the ALE ids with Gymnasium
 import gymnasium
 from ale_py import roms
 
-from dqn.config import ConfigError
+from dqn.config import Config, ConfigError, EnvConfig
 
 ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 """Entry point of the Atari games in Gymnasium's registry."""
@@ -16,27 +17,22 @@ def _camel(rom: str) -> str:
     return "".join(word.title() for word in rom.split("_"))  # tic_tac_toe_3d: TicTacToe3D
 
 
-def atari_rom(game: str) -> str | None:
+def _key(game: str) -> str:
+    return game.removeprefix("ALE/").removesuffix("-v5").replace("_", "").lower()
+
+
+def atari_rom(game: str | None) -> str | None:
     """The ROM of an Atari game, or None for any other name.
 
     ``SpaceInvaders``, ``space_invaders`` and ``ALE/SpaceInvaders-v5`` are equivalent.
     """
-    plain = game.removeprefix("ALE/").removesuffix("-v5")
-    key = plain.replace("_", "").lower()
-    for rom in roms.get_all_rom_ids():
-        if rom.replace("_", "") == key:
-            return rom
-    return None
-
-
-def is_atari(game: str | None) -> bool:
-    """Whether ``game`` is an Atari game."""
-    return game is not None and atari_rom(game) is not None
+    key = _key(game or "")
+    return next((rom for rom in roms.get_all_rom_ids() if rom.replace("_", "") == key), None)
 
 
 def gymnasium_id(game: str | None) -> str:
     """Gymnasium's id of an Atari game: ``ALE/SpaceInvaders-v5``."""
-    rom = atari_rom(game or "")
+    rom = atari_rom(game)
     assert rom is not None, game
     return f"ALE/{_camel(rom)}-v5"
 
@@ -69,14 +65,26 @@ def resolve_game(game: str | None) -> str:
             name = _camel(spec.kwargs["game"])
             raise ConfigError(f"{game} is an outdated id of {name}; try --game {name}")
         return game
-    others = [
-        name
-        for name, spec in gymnasium.registry.items()
-        if "/" not in name and spec.entry_point != ATARI_ENTRY_POINT
-    ]
     names = [_camel(rom) for rom in roms.get_all_rom_ids()]
-    by_key = {name.lower(): name for name in names + others}
-    wanted = game.removeprefix("ALE/").removesuffix("-v5").replace("_", "").lower()
-    near = [by_key[key] for key in difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.5)]
+    for name, spec in gymnasium.registry.items():
+        if "/" not in name and spec.entry_point != ATARI_ENTRY_POINT:
+            names.append(name)
+    by_key = {name.lower(): name for name in names}
+    near = [by_key[key] for key in difflib.get_close_matches(_key(game), by_key, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else "try --game Breakout"
     raise ConfigError(f"unknown game {game!r}; {hint}")
+
+
+def protocol_name(config: Config, atari: bool) -> str:
+    """Label of the evaluation protocol: ``classic``, ``machado, full action set``, ..."""
+    if not atari:
+        limit = config.env.max_episode_steps
+        return "gymnasium" if limit is None else f"gymnasium, at most {limit:,} steps"
+    words: list[str] = [config.env.protocol]
+    if config.env.full_action_set:
+        words.append("full action set")
+    if config.env.frame_size != EnvConfig.frame_size:
+        words.append(f"{config.env.frame_size}x{config.env.frame_size} pictures")
+    if config.env.max_episode_frames != EnvConfig.max_episode_frames:
+        words.append(f"at most {config.env.max_episode_frames:,} frames")
+    return ", ".join(words)

@@ -41,17 +41,13 @@ class ScreenEnvironment(Environment):
         if rom:
             self._env = _atari(rom, config.env, noop_max)
             self.decisions_per_second = ATARI_FRAMES_PER_SECOND // FRAME_SKIP
-            spec = atari_spec(game, self._env.action_space, config.env)
+            spec = atari_spec(rom, self._env.action_space, config.env)
             engine: GymnasiumEngine = _AtariScreenEngine(game, [self._env], spec)
         else:
             self._env = _renderable(game, config.env.max_episode_steps)
             self.decisions_per_second = int(self._env.metadata.get("render_fps") or 30)
             engine = GymnasiumEngine(game, [self._env])
-        super().__init__(
-            engine,
-            life_loss_is_terminal=config.env.protocol == "classic",
-            reseed_steps=config.env.reseed_steps,
-        )
+        super().__init__(engine, config.env)
         if not rom:
             self._env.reset(seed=0)
             self.screen()  # find a missing graphics library now, not after hours of training

@@ -5,8 +5,6 @@ import math
 
 import numpy as np
 
-from dqn.config import ConfigError
-from dqn.envs.environment import Spec
 from dqn.types import F32, TimeStep
 
 MAX_POSITION = 2.4
@@ -14,16 +12,6 @@ MAX_POSITION = 2.4
 
 MAX_ANGLE = 12 * 2 * math.pi / 360
 """Pole angle at which it ends, in radians from upright."""
-
-
-def check_cartpole(spec: Spec) -> None:
-    """Check that the game is CartPole.
-
-    Raises:
-        ConfigError: it is another game.
-    """
-    if not spec.game.startswith("CartPole-"):
-        raise ConfigError(f"replay.shape_reward cartpole is for CartPole, not {spec.game}")
 
 
 def cartpole_reward(timestep: TimeStep) -> F32:

@@ -14,7 +14,7 @@ import torch
 
 from dqn import envs
 from dqn.config import Config
-from dqn.envs.protocol import protocol_name
+from dqn.envs.names import protocol_name
 from dqn.evaluation import scores
 from dqn.learning.interfaces import MakePolicy, QValues
 from dqn.seeds import numpy_generator

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from dqn.config import Config, ConfigError, printable
 from dqn.envs import Spec
-from dqn.envs.protocol import protocol_name
+from dqn.envs.names import protocol_name
 
 log = logging.getLogger("dqn")
 

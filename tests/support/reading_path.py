@@ -18,7 +18,7 @@ ASIDE = {
     "refuses or spells settings": [
         "dqn/config/rules.py", "dqn/config/fields.py", "dqn/config/yaml_file.py",
     ],
-    "labels and names": ["dqn/envs/protocol.py", "dqn/envs/names.py"],
+    "labels and names": ["dqn/envs/names.py"],
     "the machine, its signals and folders": [
         "dqn/device.py", "dqn/run/process.py", "dqn/run/folder.py",
     ],

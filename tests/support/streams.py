@@ -7,9 +7,6 @@ import numpy as np
 from dqn.envs import Environment
 from dqn.types import I64, TimeStep
 
-NEVER = 10**9
-"""``reseed_steps`` that no test reaches."""
-
 
 def random_actions(environment: Environment, steps: int, seed: int = 0) -> Iterator[I64]:
     generator = np.random.default_rng(seed)
@@ -25,9 +22,9 @@ def play(environment: Environment, actions: Iterable[I64]) -> list[TimeStep]:
     return stream
 
 
-def play_from_reset(environment: Environment, steps: int) -> list[TimeStep]:
+def play_from_reset(environment: Environment, steps: int, seed: int = 1) -> list[TimeStep]:
     """The stream of a new environment with random actions, which is closed at the end."""
-    stream = [environment.reset(1, "x"), *play(environment, random_actions(environment, steps))]
+    stream = [environment.reset(seed, "x"), *play(environment, random_actions(environment, steps))]
     environment.close()
     return stream
 

@@ -5,13 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.streams import (
-    NEVER,
-    assert_same_stream,
-    play,
-    play_from_reset,
-    random_actions,
-)
+from support.streams import assert_same_stream, play, play_from_reset, random_actions
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import Environment, make
@@ -19,14 +13,17 @@ from dqn.envs.environment import EngineStep, Spec
 from dqn.seeds import environment_seeds
 from dqn.types import I64
 
+Tape = list[tuple[int, ...]]
+"""Frame, reward, terminated, truncated and lives at each step."""
+
 
 class ScriptedEngine:
-    """Two environments that play back a tape: frame, reward, terminated, truncated, lives."""
+    """Two environments that play back a tape each."""
 
     spec = Spec("tape", 2, (1, 1), "uint8", 4, True)
     num_envs = 2
 
-    def __init__(self, tapes: tuple[list[tuple[int, ...]], list[tuple[int, ...]]]) -> None:
+    def __init__(self, tapes: tuple[Tape, Tape]) -> None:
         self._steps = iter(zip(*tapes, strict=True))
         self.seeded: list[list[int]] = []
 
@@ -38,21 +35,17 @@ class ScriptedEngine:
         self.seeded.append(seed.tolist())
 
     def receive(self) -> EngineStep:
-        frame, reward, terminated, truncated, lives = np.array(next(self._steps)).T
-        return EngineStep(
-            frame.astype(np.uint8).reshape(2, 1, 1),
-            reward.astype(np.float32),
-            terminated.astype(bool),
-            truncated.astype(bool),
-            lives,
-        )
+        frame, reward, *ended, lives = np.array(next(self._steps)).T
+        terminated, truncated = np.array(ended, bool)
+        frame, reward = frame.astype(np.uint8)[:, None, None], reward.astype(np.float32)
+        return EngineStep(frame, reward, terminated, truncated, lives)
 
     def close(self) -> None:
         pass
 
 
 A, B, C, D, E, F = range(11, 17)
-TAPES: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = (
+TAPES: tuple[Tape, Tape] = (
     # The worked example of TimeStep's docstring: a life lost at c, the game at e.
     [(A, 0, 0, 0, 3), (B, 7, 0, 0, 3), (C, 0, 0, 0, 2), (D, -9, 0, 0, 2), (E, 1, 1, 0, 0),
      (F, 0, 0, 0, 3)],
@@ -63,9 +56,15 @@ TAPES: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("classic", [True, False])
-def test_flags_and_stacks_of_a_tape(classic: bool) -> None:
-    environment = Environment(ScriptedEngine(TAPES), classic, NEVER)
+@pytest.mark.parametrize(
+    "protocol, terminal",
+    [
+        ("classic", [[0, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0]]),
+        ("machado", [[0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0]]),
+    ],
+)
+def test_flags_and_stacks_of_a_tape(protocol: Any, terminal: list[list[int]]) -> None:
+    environment = Environment(ScriptedEngine(TAPES), EnvConfig(protocol))
     stream = [environment.reset(1, "x"), *play(environment, [np.zeros(2, np.int64)] * 5)]
     stacks = [timestep.stack[:, :, 0, 0].tolist() for timestep in stream]
     assert stacks == [
@@ -76,14 +75,10 @@ def test_flags_and_stacks_of_a_tape(classic: bool) -> None:
         [[B, C, D, E], [0, 0, 0, 5]],
         [[0, 0, 0, F], [0, 0, 0, 6]],
     ]
-    rows = list(zip(*[[t.first, t.last, t.terminal] for t in stream], strict=True))
-    first, last, terminal = (np.array(row).astype(int).T.tolist() for row in rows)
-    assert first == [[1, 0, 0, 0, 0, 1], [1, 0, 1, 0, 1, 1]]
-    assert last == [[0, 0, 0, 0, 1, 0], [0, 1, 0, 1, 1, 0]]
-    if classic:
-        assert terminal == [[0, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0]]
-    else:
-        assert terminal == [[0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0]]
+    first = [[1, 0, 0, 0, 0, 1], [1, 0, 1, 0, 1, 1]]
+    last = [[0, 0, 0, 0, 1, 0], [0, 1, 0, 1, 1, 0]]
+    flags = np.array([[t.first, t.last, t.terminal] for t in stream]).transpose(1, 2, 0)
+    np.testing.assert_array_equal(flags, [first, last, terminal])
     assert [t.reward.tolist() for t in stream] == [[0, 0], [7, 0], [0, 0], [-9, 2], [1, 0], [0, 0]]
 
 
@@ -91,7 +86,7 @@ def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps() -> N
     # Ends: at steps 2 and 5 in the first, at 1, 3 and 4 in the second. Old enough from 3 on.
     ends = [(frame, 0, int(t in (2, 5)), 0, 0) for t, (frame, *_) in enumerate(TAPES[0])]
     engine = ScriptedEngine(([*ends, (9, 0, 0, 0, 0)], [*TAPES[1], TAPES[1][0]]))
-    environment = Environment(engine, True, 3)
+    environment = Environment(engine, EnvConfig(reseed_steps=3))
     environment.reset(1, "x")
     play(environment, [np.zeros(2, np.int64)] * 6)
     opening, again = (

@@ -10,7 +10,6 @@ from support.streams import play, random_actions
 
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment, Spec, make
-from dqn.envs.gymnasium import GymnasiumEngine, make_one
 
 
 def test_cartpole_equals_gymnasium() -> None:
@@ -111,9 +110,10 @@ def test_a_tuple_of_discrete_observations_is_concatenated() -> None:
 
 
 def test_send_and_receive_must_alternate() -> None:
-    engine = GymnasiumEngine("CartPole-v1", [make_one("CartPole-v1", None)])
+    environment = make(Config(game="CartPole-v1"), 1)
+    environment.reset(1, "x")
     with pytest.raises(AssertionError, match="without send"):
-        engine.receive()
-    engine.send(np.zeros(1, np.int64), np.zeros(1, np.int64))
+        environment.receive()
+    environment.send(np.zeros(1, np.int64))
     with pytest.raises(AssertionError, match="twice"):
-        engine.send(np.zeros(1, np.int64), np.zeros(1, np.int64))
+        environment.send(np.zeros(1, np.int64))

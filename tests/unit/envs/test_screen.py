@@ -16,11 +16,8 @@ from dqn.envs.environment import Environment
 def test_equals_the_vector_environment(game, protocol):
     """Every field of every TimeStep, through game overs, lost lives, time limits and reseeding."""
     size = 48 if game == "Pong" else 84
-    env = EnvConfig(
-        protocol=protocol, max_episode_frames=802, reseed_steps=300, frame_size=size
-    )  # fmt: skip
-    engine = AtariEngine(game.lower(), game, 1, env, noop_max=0)
-    vector = Environment(engine, protocol == "classic", env.reseed_steps)
+    env = EnvConfig(protocol, frame_size=size, max_episode_frames=802, reseed_steps=300)
+    vector = Environment(AtariEngine(game.lower(), 1, env, noop_max=0), env)
     single = ScreenEnvironment(Config(game=game, env=env), noop_max=0)
     assert single.spec == vector.spec
     ours, theirs = single.reset(3, "test"), vector.reset(3, "test")
