@@ -1,6 +1,6 @@
 """Settings: every field, its range, which combinations are valid, and how they are typed."""
 
-from dqn.config.fields import ConfigError, printable
+from dqn.config.fields import ConfigError
 from dqn.config.schema import MAY_CHANGE_ON_RESUME, Config, differing_fields, flatten
 from dqn.config.sections import (
     EnvConfig,
@@ -13,6 +13,7 @@ from dqn.config.sections import (
     TabularConfig,
     ValuesConfig,
 )
+from dqn.config.words import printable
 
 __all__ = [
     "MAY_CHANGE_ON_RESUME", "Config", "ConfigError", "EnvConfig", "EvaluationConfig",

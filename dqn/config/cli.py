@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
 
 import yaml
 
-from dqn.config.fields import ConfigError, as_typed, hints, in_words, metavar, shown, text_metavar
+from dqn.config.fields import ConfigError, Given, build, prefix_of
 from dqn.config.rules import unknown
-from dqn.config.schema import Given, build, prefix_of
+from dqn.config.words import as_typed, in_words, metavar, shown, text_metavar
 from dqn.config.yaml_file import PRESETS, parse_yaml, read_settings
 
 SHORT = {"--keep": "--keep-checkpoints"}
@@ -32,15 +32,15 @@ class Option(NamedTuple):
     section: str
 
 
-def options_of(kind: Any, prefix: str = "") -> Iterator[Option]:
+def options_of(kind: Any) -> Iterator[Option]:
     """The options of a command, read off its class: a field each."""
     section = "options" if hasattr(kind, "usage") else kind.__doc__
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.default):
-            yield from options_of(type(field.default), prefix_of(prefix, field.name))
+            yield from options_of(type(field.default))
         elif field.name != "run":
-            hint, about = hints(kind)[field.name], kind.__pydantic_fields__[field.name]
-            yield Option(prefix + field.name, hint, field.default, about.description, section)
+            name, about = prefix_of(kind) + field.name, kind.__pydantic_fields__[field.name]
+            yield Option(name, field.type, field.default, about.description, section)
 
 
 def parse(kind: type[Options], arguments: list[str]) -> Options:
@@ -131,7 +131,7 @@ def _normalized(arguments: list[str]) -> Iterator[str]:
 
 def _runs(kind: Any, words: list[str]) -> str | tuple[str, ...]:
     """The value of a command's ``run``: one folder, or all of them if it takes several."""
-    hint = hints(kind).get("run")
+    hint = kind.__annotations__.get("run")
     if hint is None and words:
         raise ConfigError(f"unexpected {words[0]!r}; a game is given as --game Breakout")
     if hint is not None and not words:

@@ -12,7 +12,7 @@ Run = Annotated[str, "RUN"]
 Checkpoint = Annotated[str, "latest|best|STEP"]
 
 
-@validated(frozen=True)
+@validated
 class TrainOptions:
     """Train a deep Q-network on a game. The same command again resumes the run at its last
     checkpoint. Other commands, each with its own --help: main.py evaluate RUN; main.py play RUN;
@@ -36,7 +36,7 @@ class TrainOptions:
         return Path(self.config[-1]).stem if self.config else "dqn"
 
 
-@validated(frozen=True)
+@validated
 class BenchOptions:
     """Measure each part of training on this machine, and how close the training loop comes to the
     limit that they set."""
@@ -53,7 +53,7 @@ class BenchOptions:
     settings: Config = Config()
 
 
-@validated(frozen=True)
+@validated
 class EvaluateOptions:
     """Evaluate a trained agent on whole episodes, under the protocol it was trained with."""
 
@@ -72,7 +72,7 @@ class EvaluateOptions:
     """Also write the scores to this file."""
 
 
-@validated(frozen=True)
+@validated
 class PlayOptions:
     """Play one episode with a trained agent and show it."""
 
@@ -95,7 +95,7 @@ class PlayOptions:
     """Show it in a window."""
 
 
-@validated(frozen=True)
+@validated
 class CompareOptions:
     """Compare runs of one game: their evaluations at equal steps and at equal wall time, beside
     published scores."""

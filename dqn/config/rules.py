@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dqn.config.fields import ConfigError, SettingError, as_typed, shown
+from dqn.config.fields import ConfigError, SettingError
+from dqn.config.words import as_typed, shown
 
 Flat = dict[str, Any]
 """Settings by their dotted names."""

@@ -1,40 +1,15 @@
-"""The whole configuration of a run, how it is built, and what makes two of them the same run."""
+"""The whole configuration of a run, and what makes two of them the same run."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from dqn.config import rules
-from dqn.config.fields import (
-    ConfigError,
-    Device,
-    Folder,
-    Games,
-    Seed,
-    SettingError,
-    Threads,
-    as_typed,
-    validated,
-)
-from dqn.config.sections import (
-    EnvConfig,
-    EvaluationConfig,
-    ExplorationConfig,
-    LearnerConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    ReplayConfig,
-    TabularConfig,
-    ValuesConfig,
-)
-
-T = TypeVar("T")
+from dqn.config import rules, sections
+from dqn.config.fields import Device, Folder, Games, Seed, Threads, validated
 
 
-@validated(frozen=True)
+@validated
 class Config:
     """Run"""
 
@@ -72,19 +47,19 @@ class Config:
     if networks and replay memory are on the GPU)."""
     report_period: PositiveInt = 5_000
     """Steps between points in TensorBoard and curves.png."""
-    env: EnvConfig = EnvConfig()
-    replay: ReplayConfig = ReplayConfig()
-    network: NetworkConfig = NetworkConfig()
-    values: ValuesConfig = ValuesConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    learner: LearnerConfig = LearnerConfig()
-    exploration: ExplorationConfig = ExplorationConfig()
-    tabular: TabularConfig = TabularConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    env: sections.EnvConfig = sections.EnvConfig()
+    replay: sections.ReplayConfig = sections.ReplayConfig()
+    network: sections.NetworkConfig = sections.NetworkConfig()
+    values: sections.ValuesConfig = sections.ValuesConfig()
+    optimizer: sections.OptimizerConfig = sections.OptimizerConfig()
+    learner: sections.LearnerConfig = sections.LearnerConfig()
+    exploration: sections.ExplorationConfig = sections.ExplorationConfig()
+    tabular: sections.TabularConfig = sections.TabularConfig()
+    evaluation: sections.EvaluationConfig = sections.EvaluationConfig()
 
     @model_validator(mode="after")
     def _follows_the_rules(self) -> Self:
-        rules.check(flatten(self), _defaults())
+        rules.check(flatten(self), flatten(Config))
         return self
 
 
@@ -107,11 +82,6 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    return flatten(Config)
-
-
 def differing_fields(ours: Config, theirs: Config) -> list[str]:
     """Where the identities of two runs differ, as ``name is ours, was theirs``."""
     mine, other = flatten(ours), flatten(theirs)
@@ -120,37 +90,3 @@ def differing_fields(ours: Config, theirs: Config) -> list[str]:
         for name in mine
         if mine[name] != other[name] and name not in MAY_CHANGE_ON_RESUME
     ]
-
-
-class Given(NamedTuple):
-    """A value somebody set."""
-
-    value: Any
-    where: str = ""
-    """`` (in FILE, line 3)``; empty on the command line."""
-
-
-def build(kind: Callable[..., T], given: dict[str, Given], prefix: str = "") -> T:
-    """An object of the class and its sections, with the given values."""
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(cast(Any, kind)):
-        name = prefix + field.name
-        if dataclasses.is_dataclass(field.default):
-            inner = prefix_of(prefix, field.name)
-            values[field.name] = build(type(field.default), given, inner)
-        elif name in given:
-            value = given[name].value
-            values[field.name] = tuple(value) if isinstance(value, list) else value
-    try:
-        return kind(**values)
-    except SettingError as error:
-        source = given.get(error.name)
-        if source is None:
-            raise
-        name = error.name if source.where else as_typed(error.name)
-        raise ConfigError(f"{name} {error.problem}{source.where}") from None
-
-
-def prefix_of(prefix: str, field: str) -> str:
-    """Prefix of a section's settings; ``settings`` is the Config among a command's options."""
-    return "" if field == "settings" else f"{prefix}{field}."

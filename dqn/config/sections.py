@@ -16,7 +16,7 @@ Samples = Annotated[int, Interval(ge=1, le=10_000)]
 Return = Annotated[float, Interval(ge=-(10**9), le=10**9)]
 
 
-@validated(frozen=True)
+@validated
 class EnvConfig:
     """Environment"""
 
@@ -41,7 +41,7 @@ class EnvConfig:
     the same cores)."""
 
 
-@validated(frozen=True)
+@validated
 class ReplayConfig:
     """Replay memory"""
 
@@ -73,7 +73,7 @@ class ReplayConfig:
     """Prioritized: steps of the linear schedule of beta, from the first step."""
 
 
-@validated(frozen=True)
+@validated
 class NetworkConfig:
     """Network"""
 
@@ -102,7 +102,7 @@ class NetworkConfig:
     """NoisyNet: initial noise scale (sigma_0)."""
 
 
-@validated(frozen=True)
+@validated
 class ValuesConfig:
     """Action values"""
 
@@ -126,7 +126,7 @@ class ValuesConfig:
     """Huber threshold (kappa), for expected values, QR-DQN and IQN."""
 
 
-@validated(frozen=True)
+@validated
 class OptimizerConfig:
     """Optimizer"""
 
@@ -144,7 +144,7 @@ class OptimizerConfig:
     """RMSProp: decay of both running means."""
 
 
-@validated(frozen=True)
+@validated
 class LearnerConfig:
     """Learner"""
 
@@ -171,7 +171,7 @@ class LearnerConfig:
     """Clip the global gradient norm at this value (null: no clipping)."""
 
 
-@validated(frozen=True)
+@validated
 class ExplorationConfig:
     """Exploration"""
 
@@ -188,7 +188,7 @@ class ExplorationConfig:
     0.4 (0: the same epsilon everywhere)."""
 
 
-@validated(frozen=True)
+@validated
 class TabularConfig:
     """Tabular methods"""
 
@@ -201,7 +201,7 @@ class TabularConfig:
     """policy_gradient: the run ends when an update changes the probabilities by less, in sum."""
 
 
-@validated(frozen=True)
+@validated
 class EvaluationConfig:
     """Evaluation"""
 

@@ -1,6 +1,7 @@
 """Settings in YAML as people write it: ``2e6`` is a whole number and a key stands once; a mistake
 is one sentence with the file and the line."""
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from dqn.config.fields import ConfigError, shown
+from dqn.config.fields import ConfigError, Given, build
 from dqn.config.rules import RenamedSetting, unknown
-from dqn.config.schema import Config, Given, build, flatten
+from dqn.config.schema import Config, flatten
+from dqn.config.words import shown
 
 PRESETS = Path(__file__).parents[2] / "configs"
 
@@ -103,12 +105,9 @@ def load_run_config(folder: Path) -> Config:
 
 def as_yaml(config: Config) -> str:
     """Every setting, in the order of the classes, as YAML that ``load_config`` reads."""
-    tree: dict[str, Any] = {}
-    for name, value in flatten(config).items():
-        section, _, field = name.rpartition(".")
-        place = tree.setdefault(section, {}) if section else tree
-        place[field] = list(value) if isinstance(value, tuple) else value
-    return yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(
+        dataclasses.asdict(config), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True
+    )
 
 
 def read_settings(file: str) -> dict[str, Given]:
@@ -116,25 +115,21 @@ def read_settings(file: str) -> dict[str, Given]:
     tree, lines = read_mapping(file)
     known = flatten(Config)
     sections = {name.partition(".")[0] for name in known if "." in name}
-    given: dict[str, Given] = {}
-
-    def add(name: str, value: Any) -> None:
-        where = _where(file, lines.get(name))
-        if name not in known:
-            raise unknown(name, known, name, where)
-        given[name] = Given(value, where)
-
+    values: dict[str, Any] = {}
     for key, value in tree.items():
         if key not in sections:
-            add(str(key), value)
+            values[str(key)] = value
         elif isinstance(value, dict):
-            for field, inner in value.items():
-                add(f"{key}.{field}", inner)
+            values |= {f"{key}.{field}": inner for field, inner in value.items()}
         elif value is not None:  # None: everything in the section is commented out
             example = next(name for name in known if name.startswith(f"{key}."))
             example = f"{key}: {{{example.partition('.')[2]}: {shown(known[example])}}}"
             where = _where(file, lines.get(key))
             raise ConfigError(f"{key} must be a mapping, such as {example}, not {value}{where}")
+    given = {name: Given(value, _where(file, lines.get(name))) for name, value in values.items()}
+    for name, (_, where) in given.items():
+        if name not in known:
+            raise unknown(name, known, name, where)
     return given
 
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 ASIDE = {
     "reports, saves or evaluates": ["dqn/report", "dqn/storage", "dqn/evaluation"],
     "refuses or spells settings": [
-        "dqn/config/rules.py", "dqn/config/fields.py", "dqn/config/yaml_file.py",
+        "dqn/config/rules.py", "dqn/config/fields.py", "dqn/config/words.py",
+        "dqn/config/yaml_file.py",
     ],
     "labels and names": ["dqn/envs/names.py"],
     "the machine, its signals and folders": [
