@@ -61,8 +61,7 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     make_updates: Callable[[int], None] = functools.partial(learn, replay, learner, batch_size)
     greedy = make_greedy(learner.acting_q_values, device)
     if _use_cuda_graphs(config, device, replay_device):
-        update = functools.partial(learn_once, replay, learner, batch_size)
-        make_updates = CudaGraphed(update, [learner_rng, replay_rng])
+        make_updates = CudaGraphed(functools.partial(make_updates, 1), [learner_rng, replay_rng])
         replay.wrap_write(lambda write: functools.partial(CudaGraphed(write, []), 1))
         greedy = CudaGraphedGreedy(learner.acting_q_values, replay, [learner_rng])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
@@ -71,15 +70,10 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
 
 
 def learn(replay: Replay, learner: Learner, batch_size: int, updates: int) -> None:
-    """Make the given number of updates."""
+    """Make the given number of updates, each with a batch whose new priorities are written back."""
     for _ in range(updates):
-        learn_once(replay, learner, batch_size)
-
-
-def learn_once(replay: Replay, learner: Learner, batch_size: int) -> None:
-    """Sample a batch, update, and write its new priorities back."""
-    batch = replay.sample(batch_size)
-    replay.update_priorities(batch.index, learner.update(batch))
+        batch = replay.sample(batch_size)
+        replay.update_priorities(batch.index, learner.update(batch))
 
 
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> QModel:

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from dqn.config import LearnerConfig, OptimizerConfig
-from dqn.learning.munchausen import Munchausen
 from dqn.learning.nonfinite import NonFiniteGuard
 from dqn.learning.optimizers import make_optimizer
-from dqn.learning.values import BootstrapInputs, ValueDistribution, greedy
+from dqn.learning.values import BootstrapInputs, Munchausen, ValueDistribution, greedy
 from dqn.networks.q_network import QNetwork
 from dqn.types import Batch, State
 
@@ -38,13 +37,7 @@ class Learner:
         self._config = learner
         self._device = device = generator.device
         self._generator = generator
-        self._munchausen: Munchausen | None = None
-        if learner.target_policy == "munchausen":
-            self._munchausen = Munchausen(
-                learner.munchausen_alpha,
-                learner.munchausen_temperature,
-                learner.munchausen_clip_min,
-            )
+        self._munchausen = Munchausen(learner) if learner.target_policy == "munchausen" else None
         self._values = values
         self.online = network.place(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -131,10 +124,8 @@ class Learner:
 
     def pop_means(self) -> dict[str, float | None]:
         """Mean of each of METRICS since the last call; waits for the device."""
-        means: dict[str, float | None] = dict.fromkeys(METRICS)
-        if summed := self.summed:
-            sums = self.sums.tolist()
-            means = {name: sums[i] / summed for i, name in enumerate(METRICS)}
+        summed, sums = self.summed, zip(METRICS, self.sums.tolist(), strict=True)
+        means = {name: total / summed if summed else None for name, total in sums}
         self.sums.zero_()
         self._summed.zero_()
         return means

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from dqn.config import LearnerConfig
+
 
 class BootstrapInputs(NamedTuple):
     """What a bootstrap target is computed from."""
@@ -104,6 +106,31 @@ def greedy(q: torch.Tensor) -> torch.Tensor:
     van Hasselt et al. 2016 (arXiv 1509.06461), equation 4.
     """
     return torch.zeros_like(q).scatter_(1, q.argmax(1, keepdim=True), 1.0)
+
+
+class Munchausen:
+    """Softmax policy, whose log-policy is added to the reward: Vieillard et al. 2020 (arXiv
+    2007.14430), equation 1. The temperature is the paper's tau, and clip_min its l0."""
+
+    def __init__(self, config: LearnerConfig) -> None:
+        self._alpha = config.munchausen_alpha
+        self._temperature = config.munchausen_temperature
+        self._clip_min = config.munchausen_clip_min
+
+    def reward(self, q: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Bonus ``[B]`` to the reward: alpha times the clipped log-policy of ``action [B]`` under
+        ``q [B, A]`` of the same state."""
+        assert q.ndim == 2 and action.shape == q.shape[:1], (q.shape, action.shape)
+        log_policy = self._log_policy(q).gather(1, action[:, None]).squeeze(1)
+        return self._alpha * (self._temperature * log_policy).clamp(self._clip_min, 0)
+
+    def policy(self, next_q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Policy ``[B, A]`` and entropy bonus ``[B, A]`` at the next state."""
+        log_policy = self._log_policy(next_q)
+        return log_policy.exp(), -self._temperature * log_policy
+
+    def _log_policy(self, q: torch.Tensor) -> torch.Tensor:
+        return (q / self._temperature).log_softmax(1)
 
 
 def at_action(z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

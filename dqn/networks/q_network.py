@@ -125,16 +125,20 @@ def make_network(
     activation: Activation = functools.partial(nn.ReLU, inplace=True)
     if config.layer_norm:
         activation = LayerNormReLU
-    torso = make_torso(config, stack_shape, activation)
     linear: LinearLayer = functools.partial(Linear, device="meta")
     head_linear: LinearLayer = linear
     if config.noisy:
         head_linear = functools.partial(NoisyLinear, sigma=config.noisy_sigma)
-    hidden = config.hidden_units
-    if torso_name(config, stack_shape) == "mlp":
-        hidden = config.mlp_units[-1] if config.mlp_units else 0
-    head: Head | ImplicitQuantileHead
-    head = Head(
+    name, hidden = config.torso, config.hidden_units
+    if name == "auto":
+        pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
+        name = "nature" if pictures else "mlp"
+    if name == "mlp":
+        *layers, hidden = config.mlp_units or (0,)
+        torso = mlp(math.prod(stack_shape), layers, activation)
+    else:
+        torso = _convolutional_torso(name, config, stack_shape, activation)
+    head: Head | ImplicitQuantileHead = Head(
         torso.features, hidden, num_actions, num_outputs, config.dueling, head_linear, activation
     )
     if values.kind == "implicit_quantile":
@@ -148,17 +152,9 @@ def make_network(
     return network
 
 
-def make_torso(
-    config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
+def _convolutional_torso(
+    name: str, config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
 ) -> Torso:
-    """The torso described by a config, for stacks ``[S, *frame]``.
-
-    Raises:
-        ConfigError: the torso cannot process frames of this shape.
-    """
-    name = torso_name(config, stack_shape)
-    if name == "mlp":
-        return mlp(math.prod(stack_shape), config.mlp_units[:-1], activation)
     if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < MIN_SIDE[name]:
         raise ConfigError(
             f"network.torso {name} needs frames of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
@@ -168,14 +164,6 @@ def make_torso(
         return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)
     make = {"nature": nature, "nips": nips, "data_efficient": data_efficient, "patches": patches}
     return make[name](stack_shape, activation)
-
-
-def torso_name(config: NetworkConfig, stack_shape: tuple[int, ...]) -> str:
-    """The torso's name; ``auto`` is resolved for stacks ``[S, *frame]``."""
-    if config.torso != "auto":
-        return config.torso
-    pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
-    return "nature" if pictures else "mlp"
 
 
 def _to_empty(network: QNetwork) -> None:

@@ -5,7 +5,7 @@ which it computes the same sums faster.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -46,7 +46,7 @@ def nips(stack_shape: tuple[int, ...], activation: Activation) -> Torso:
     return _convolutions(stack_shape, activation, (16, 8, 4), (32, 4, 2))
 
 
-def mlp(inputs: int, units: tuple[int, ...], activation: Activation) -> Torso:
+def mlp(inputs: int, units: Iterable[int], activation: Activation) -> Torso:
     """Fully connected layers with ReLU: ``[B, S, *frame]`` -> ``[B, units[-1]]``."""
     layers: list[nn.Module] = []
     for width in units:

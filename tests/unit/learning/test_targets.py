@@ -9,9 +9,8 @@ import torch
 from support.learners import KINDS, algorithm_1, random_batch, tiny_learner
 from torch import nn
 
-from dqn.config import OptimizerConfig
-from dqn.learning.munchausen import Munchausen
-from dqn.learning.values import greedy
+from dqn.config import LearnerConfig, OptimizerConfig
+from dqn.learning.values import Munchausen, greedy
 
 
 def test_greedy_breaks_ties_by_the_first_action() -> None:
@@ -20,7 +19,7 @@ def test_greedy_breaks_ties_by_the_first_action() -> None:
 
 
 def test_munchausen_against_its_equation() -> None:
-    alpha, tau, low = 0.9, 0.03, -1.0
+    alpha, tau, low = 0.7, 0.03, -1.0  # the last two are the defaults
     random = np.random.default_rng(2)
     q, next_q = random.normal(size=(4, 3)), random.normal(size=(4, 3)) * 0.05
     action = np.array([0, 1, 2, 0])
@@ -28,7 +27,7 @@ def test_munchausen_against_its_equation() -> None:
     soft /= soft.sum(1, keepdims=True)
     now = (q - q.max(1, keepdims=True)) / tau
     log_now = now - np.log(np.exp(now).sum(1, keepdims=True))
-    munchausen = Munchausen(alpha, tau, low)
+    munchausen = Munchausen(LearnerConfig(munchausen_alpha=alpha))
     policy, bonus = munchausen.policy(torch.from_numpy(next_q))
     np.testing.assert_allclose(policy, soft, rtol=1e-6)
     np.testing.assert_allclose(bonus, -tau * np.log(soft), rtol=1e-6)

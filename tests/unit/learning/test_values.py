@@ -7,9 +7,9 @@ import pytest
 import torch
 from support.learners import KINDS, algorithm_1, generator, tiny_learner
 
+from dqn.config import LearnerConfig
 from dqn.learning.distributions import Categorical, Quantile
-from dqn.learning.munchausen import Munchausen
-from dqn.learning.values import BootstrapInputs, Expected
+from dqn.learning.values import BootstrapInputs, Expected, Munchausen
 
 
 def test_q_is_the_number_itself() -> None:
@@ -216,4 +216,4 @@ def test_wrong_shapes_of_distributions_are_refused() -> None:
         with pytest.raises(AssertionError):
             Quantile(7, 1.0).loss(numbers, None, action, target)
     with pytest.raises(AssertionError):
-        Munchausen(0.9, 0.03, -1.0).reward(torch.zeros(5, 3), action[:2])
+        Munchausen(LearnerConfig()).reward(torch.zeros(5, 3), action[:2])
