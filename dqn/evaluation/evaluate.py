@@ -6,6 +6,7 @@ and generators, so it does not affect training and can be repeated.
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +71,9 @@ def evaluate(
     true before the end.
     """
     settings, n = config.evaluation, config.evaluation.episodes
-    environment = envs.make(config, n)
     policy = make_policy(numpy_generator(config.seed, f"{owner} actor", step))
     returns, lengths = np.zeros(n, np.float64), np.zeros(n, np.int64)
-    try:
+    with closing(envs.make(config, n)) as environment:
         timestep = environment.reset(config.seed, f"{owner} {step}")
         playing = np.ones(n, bool)
         while playing.any():
@@ -86,16 +86,8 @@ def evaluate(
             returns += timestep.reward * playing
             lengths += playing
             playing &= ~timestep.last
-    finally:
-        environment.close()
-    return Evaluation(
-        game=environment.spec.game,
-        step=step,
-        protocol=protocol_name(config, environment.spec.atari),
-        epsilon=settings.epsilon,
-        returns=returns.tolist(),
-        lengths=lengths.tolist(),
-    )
+    game, protocol = environment.spec.game, protocol_name(config, environment.spec.atari)
+    return Evaluation(game, step, protocol, settings.epsilon, returns.tolist(), lengths.tolist())
 
 
 def held_out_states(config: Config) -> torch.Tensor:
@@ -105,18 +97,15 @@ def held_out_states(config: Config) -> torch.Tensor:
     """
     count, spacing = config.evaluation.held_out_states, 4
     n = min(count, 8)
-    environment = envs.make(config, n)
     generator = numpy_generator(config.seed, "held-out states")
     stacks: list[Array] = []
-    try:
-        timestep = environment.reset(config.seed, "held-out states")
+    with closing(envs.make(config, n)) as environment:
+        environment.reset(config.seed, "held-out states")
         while n * len(stacks) < count:
             for _ in range(spacing):
                 environment.send(generator.integers(environment.spec.num_actions, size=n))
                 timestep = environment.receive()
             stacks.append(timestep.stack)
-    finally:
-        environment.close()
     return torch.from_numpy(np.concatenate(stacks)[:count])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageChops
 from PIL.GifImagePlugin import getdata, getheader
 
-from dqn.evaluation.recorders import FRAMES_PER_SECOND, HELD_SECONDS, SCALE, Recorder, new_file
+from dqn.evaluation.recorders import HELD_SECONDS, SCALE, Recorder, new_file
 from dqn.types import Array
 
 
@@ -18,7 +18,7 @@ class Gif(Recorder):
     would keep them all).
     """
 
-    def __init__(self, path: str | Path, frames_per_second: int = FRAMES_PER_SECOND) -> None:
+    def __init__(self, path: str | Path, frames_per_second: int) -> None:
         self._file = new_file(path)
         self._stream = self._file.part.open("wb")
         self._frames_per_second = frames_per_second

@@ -16,9 +16,6 @@ from dqn.types import Array
 PNG_LIMIT = 5_000
 """Maximum number of pictures of one episode: about five and a half minutes of play on Atari."""
 
-FRAMES_PER_SECOND = 15
-"""Atari's own speed: 60 frames a second, 4 per decision."""
-
 HELD_SECONDS = 1
 """How long a video or GIF shows the final screen, in seconds."""
 
@@ -108,7 +105,7 @@ class Window(Recorder):
         ConfigError: there is no display, or pygame is missing.
     """
 
-    def __init__(self, title: str, frames_per_second: int = FRAMES_PER_SECOND) -> None:
+    def __init__(self, title: str, frames_per_second: int) -> None:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # else SDL complains
         try:

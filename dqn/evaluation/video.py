@@ -10,20 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dqn.evaluation.recorders import (
-    FRAMES_PER_SECOND,
-    HELD_SECONDS,
-    SCALE,
-    Recorder,
-    enlarge,
-    new_file,
-)
+from dqn.evaluation.recorders import HELD_SECONDS, SCALE, Recorder, enlarge, new_file
 from dqn.types import Array
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import OutputContainer
-    from av.video.reformatter import VideoReformatter
 
 VIDEO_ENCODER = "libx264"
 VIDEO_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "1"}
@@ -34,16 +26,17 @@ afford better. With more than one thread they take longer and the file gets larg
 class Video(Recorder):
     """An H.264 mp4 that every browser and player supports. Every error is an OSError."""
 
-    def __init__(self, path: str | Path, frames_per_second: int = FRAMES_PER_SECOND) -> None:
+    def __init__(self, path: str | Path, frames_per_second: int) -> None:
         self._frames_per_second = frames_per_second
         self._container: OutputContainer | None = None
-        self._converter: VideoReformatter | None = None  # kept: creating one costs more than a use
         try:
             from av.codec import Codec
+            from av.video.reformatter import VideoReformatter
 
             Codec(VIDEO_ENCODER, "w")
         except (ImportError, ValueError) as error:
             raise OSError(f"no {VIDEO_ENCODER} encoder ({error})") from error
+        self._converter = VideoReformatter()  # kept: creating one costs more than a use
         self._file = new_file(path)
 
     def add(self, screen: Array) -> None:
@@ -90,13 +83,11 @@ class Video(Recorder):
 
     def _to_frame(self, screen: Array) -> "VideoFrame":
         import av
-        from av.video.reformatter import VideoReformatter
 
         # In yuv420p each 2 x 2 pixels share one color. At twice the size these are one screen
         # pixel, so only brightness needs enlarging, no color bleeds, and all sides are even.
         height, width, _ = screen.shape
         picture = av.VideoFrame.from_ndarray(screen, format="rgb24")
-        self._converter = self._converter or VideoReformatter()
         luma, *chroma = self._converter.reformat(picture, format="yuv444p").to_ndarray()  # [H, W]
         planes = np.concatenate([enlarge(luma).ravel(), *(plane.ravel() for plane in chroma)])
         return av.VideoFrame.from_ndarray(
