@@ -29,12 +29,8 @@ def play_from_reset(environment: Environment, steps: int, seed: int = 1) -> list
     return stream
 
 
-def assert_same_step(ours: TimeStep, theirs: TimeStep, where: str) -> None:
-    for name, mine, other in zip(TimeStep._fields, ours, theirs, strict=True):
-        assert mine.dtype == other.dtype, (where, name)
-        np.testing.assert_array_equal(mine, other, err_msg=f"{where}: {name}")
-
-
 def assert_same_stream(ours: list[TimeStep], theirs: list[TimeStep]) -> None:
-    for t, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-        assert_same_step(mine, other, f"step {t}")
+    for t, steps in enumerate(zip(ours, theirs, strict=True)):
+        for name, mine, other in zip(TimeStep._fields, *steps, strict=True):
+            assert mine.dtype == other.dtype, (t, name)
+            np.testing.assert_array_equal(mine, other, err_msg=f"step {t}: {name}")

@@ -12,23 +12,13 @@ from dqn.envs.maze import ACTIONS, GOAL, MAX_STEPS, MOVES, START, Maze, allowed,
 BEST = ["right", "right", "down", "left", "down", "right"]
 
 
-def walk(maze: Maze, *names: str) -> list[int]:
-    """The cell after each move."""
-    cells = []
-    for name in names:
-        cell, reward, *_ = maze.step(list(ACTIONS).index(name))
-        assert reward == -1
-        cells.append(cell)
-    return cells
-
-
 def test_exactly_the_moves_of_the_table_are_possible() -> None:
+    maze = Maze()
     for cell in range(GOAL):
-        for name, change in ACTIONS.items():
-            maze = Maze()
-            maze.reset()
+        for action, (name, change) in enumerate(ACTIONS.items()):
             maze._cell = cell
-            assert walk(maze, name) == [cell + change if name in MOVES[cell] else cell]
+            there = cell + change if name in MOVES[cell] else cell
+            assert maze.step(action) == (there, -1, there == GOAL, False, {})
 
 
 def test_the_walls_drawn_are_those_that_block() -> None:
@@ -45,22 +35,10 @@ def test_the_walls_drawn_are_those_that_block() -> None:
 
 def test_the_best_path() -> None:
     maze = gymnasium.make("Maze-v0")
-    cell, _ = maze.reset(seed=1)
-    assert cell == START
-    cells = []
-    for name in BEST:
-        cell, _, terminated, truncated, _ = maze.step(list(ACTIONS).index(name))
-        cells.append(cell)
-    assert cells == [1, 2, 5, 4, 7, 8]
-    assert terminated and not truncated
-
-
-def test_the_time_limit_truncates() -> None:
-    environment = make(Config(game="Maze-v0"), 1)
-    environment.reset(1, "test")
-    timestep = play(environment, [np.array([0])] * MAX_STEPS)[-1]
-    assert timestep.last[0] and not timestep.terminal[0]
-    environment.close()
+    assert maze.reset(seed=1) == (START, {})
+    steps = [maze.step(list(ACTIONS).index(name)) for name in BEST]
+    assert [cell for cell, *_ in steps] == [1, 2, 5, 4, 7, 8]
+    assert steps[-1] == (GOAL, -1, True, False, {})
 
 
 def test_allowed_actions() -> None:
@@ -82,10 +60,11 @@ def test_the_picture_shows_the_agent() -> None:
     environment.close()
 
 
-@pytest.mark.parametrize("limit", [7, 20])
-def test_the_time_limit_can_be_set(limit: int) -> None:
+@pytest.mark.parametrize("limit", [None, 7, 20])
+def test_the_time_limit_truncates_and_can_be_set(limit: int | None) -> None:
     environment = make(Config(game="Maze-v0", env=EnvConfig(max_episode_steps=limit)), 1)
     environment.reset(1, "test")
-    lasts = [bool(step.last[0]) for step in play(environment, [np.array([0])] * limit)]
-    assert lasts == [False] * (limit - 1) + [True]
+    stream = play(environment, [np.array([0])] * (limit or MAX_STEPS))
+    assert [t for t, step in enumerate(stream, 1) if step.last[0]] == [limit or MAX_STEPS]
+    assert not stream[-1].terminal[0]
     environment.close()

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
-from support.streams import assert_same_step, random_actions
+from support.streams import assert_same_stream, play_from_reset
 
 from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs import ScreenEnvironment
@@ -20,16 +20,11 @@ def test_equals_the_vector_environment(game, protocol):
     vector = Environment(AtariEngine(game.lower(), 1, env, noop_max=0), env)
     single = ScreenEnvironment(Config(game=game, env=env), noop_max=0)
     assert single.spec == vector.spec
-    ours, theirs = single.reset(3, "test"), vector.reset(3, "test")
-    ends = deaths = 0
-    for step, action in enumerate(random_actions(single, 700)):
-        assert_same_step(ours, theirs, f"step {step}")
-        ends += int(ours.last[0])
-        deaths += int(ours.terminal[0] & ~ours.last[0])
-        vector.send(action)
-        ours, theirs = single.step(action), vector.receive()
-    assert ends >= 3
-    assert (deaths > 0) == (game == "Breakout" and protocol == "classic")
+    stream = play_from_reset(single, 700)
+    assert_same_stream(stream, play_from_reset(vector, 700))
+    assert sum(timestep.last[0] for timestep in stream) >= 3
+    died = any(timestep.terminal[0] and not timestep.last[0] for timestep in stream)
+    assert died == (game == "Breakout" and protocol == "classic")
 
 
 def test_only_the_same_seed_and_owner_give_the_same_game():
