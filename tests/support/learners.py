@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dqn.config import LearnerConfig, NetworkConfig, OptimizerConfig, ValuesConfig
 from dqn.learning.factory import make_values
@@ -38,22 +39,29 @@ def make_network(
     return q_network.make_network(config, values, shape, actions, outputs, generator(seed))
 
 
-def tiny_learner(
-    kind: str = "expected", optimizer: OptimizerConfig = FAST, noisy: bool = False, **learner: Any
+def make_learner(
+    network: QNetwork,
+    values: ValuesConfig | None = None,
+    optimizer: OptimizerConfig = FAST,
+    device: str = "cpu",
+    **learner: Any,
 ) -> Learner:
+    config, rng = LearnerConfig(**learner), torch.Generator(device).manual_seed(1)
+    return Learner(network, make_values(values or ValuesConfig(), config), optimizer, config, rng)
+
+
+def tiny_learner(kind: Any = "expected", noisy: bool = False, **settings: Any) -> Learner:
     """States ``[1, 2]``, eight hidden units, three actions."""
     values = ValuesConfig(
-        kind,
-        atoms=11,
-        v_min=-3,
-        v_max=3,
-        quantiles=7,
-        num_taus=5,
-        num_policy_taus=4,  # type: ignore[arg-type]
+        kind, atoms=11, v_min=-3, v_max=3, quantiles=7, num_taus=5, num_policy_taus=4
     )
-    config = LearnerConfig(**learner)
     network = make_network(values=values, mlp_units=(8,), noisy=noisy)
-    return Learner(network, make_values(values, config), optimizer, config, generator())
+    return make_learner(network, values, **settings)
+
+
+def weights(network: nn.Module) -> torch.Tensor:
+    """A copy of all parameters, in one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
 def random_batch(seed: int, size: int = 16, scale: float = 1.0) -> Batch:
@@ -80,11 +88,7 @@ def algorithm_1(
     for b, a, j in np.ndindex(batch, actions, count):
         moved = reward[b] + discount[b] * (atoms[j] + bonus[b, a])
         place = (np.clip(moved, atoms[0], atoms[-1]) - atoms[0]) / (atoms[1] - atoms[0])
-        low, high = math.floor(place), math.ceil(place)
-        share = policy[b, a] * probability[b, a, j]
-        if low == high:
-            expected[b, low] += share
-        else:
-            expected[b, low] += share * (high - place)
-            expected[b, high] += share * (place - low)
+        share, low = policy[b, a] * probability[b, a, j], math.floor(place)
+        expected[b, low] += share * (1 - (place - low))
+        expected[b, math.ceil(place)] += share * (place - low)
     return expected

@@ -16,15 +16,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dqn.config import (
-    Config,
-    ConfigError,
-    LearnerConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    ReplayConfig,
-    ValuesConfig,
-)
+from dqn.config import ConfigError
+from dqn.config.cli import parse
+from dqn.config.commands import TrainOptions
 from dqn.learning import cuda_graphs
 from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
 from dqn.learning.factory import Agent, make_agent
@@ -88,38 +82,24 @@ def _taped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graphs, "on_side_stream", lambda work: work())
 
 
-SMALL = Config(
-    game="CartPole-v1",
-    num_envs=4,
-    learning_starts=40,
-    # 25 time rows, so that 60 wrap twice
-    replay=ReplayConfig(capacity=100, n_step=3, sampler="prioritized", beta_steps=200),
-    network=NetworkConfig(mlp_units=(16, 8)),
-    optimizer=OptimizerConfig(learning_rate=1e-2),
-    learner=LearnerConfig(batch_size=8, max_gradient_norm=1.0),
+# 25 time rows, so that 60 wrap twice
+CARTPOLE = (
+    "--game=CartPole-v1 --num-envs=4 --learning-starts=40 --replay.capacity=100 "
+    "--network.mlp-units=[16,8] --optimizer.learning-rate=1e-2 --learner.batch-size=8"
 )
+PRIORITIZED = "--replay.n-step=3 --replay.sampler=prioritized --replay.beta-steps=200"
 FAMILY = {
-    "dqn": SMALL,
-    "uniform": dataclasses.replace(SMALL, replay=ReplayConfig(capacity=100)),
-    "nature": dataclasses.replace(
-        SMALL,
-        optimizer=OptimizerConfig("rmsprop", learning_rate=1e-3),
-        learner=LearnerConfig(batch_size=8, max_gradient_norm=0.1),
-    ),
-    "rainbow": dataclasses.replace(
-        SMALL,
-        network=NetworkConfig(mlp_units=(16, 8), dueling=True, noisy=True),
-        values=ValuesConfig(kind="categorical"),
-        learner=LearnerConfig(batch_size=8, target_policy="double"),
-    ),
-    "quantile": dataclasses.replace(SMALL, values=ValuesConfig(kind="quantile", quantiles=7)),
-    "munchausen_iqn": dataclasses.replace(
-        SMALL,
-        network=NetworkConfig(mlp_units=(16, 8), center=True, layer_norm=True),
-        values=ValuesConfig(kind="implicit_quantile", num_taus=4, num_policy_taus=4, num_cosines=8),
-        learner=LearnerConfig(batch_size=8, target_policy="munchausen"),
-    ),
+    "dqn": f"{PRIORITIZED} --learner.max-gradient-norm=1",
+    "uniform": "--learner.max-gradient-norm=1",
+    "nature": f"{PRIORITIZED} --learner.max-gradient-norm=.1 --optimizer.name=rmsprop",
+    "rainbow": f"{PRIORITIZED} --network.dueling=true --network.noisy=true "
+    "--values.kind=categorical --learner.target-policy=double",
+    "quantile": f"{PRIORITIZED} --values.kind=quantile --values.quantiles=7",
+    "munchausen_iqn": f"{PRIORITIZED} --network.center=true --network.layer-norm=true "
+    "--values.kind=implicit_quantile --values.num-taus=4 --values.num-policy-taus=4 "
+    "--values.num-cosines=8 --learner.target-policy=munchausen",
 }
+"""What each variant adds to CARTPOLE."""
 
 
 @contextlib.contextmanager
@@ -132,7 +112,8 @@ def rehearsed_gpu(captured: bool) -> Iterator[None]:
         yield
 
 
-def agent_of(config: Config, captured: bool) -> Agent:
+def agent_of(options: str, captured: bool) -> Agent:
+    config = parse(TrainOptions, options.split()).settings
     with rehearsed_gpu(captured):
         agent = make_agent(config, CPU)
     agent.learner.nonfinite._read = False  # as on a GPU
@@ -170,8 +151,7 @@ def assert_same_state(*agents: Agent) -> None:
 @pytest.mark.parametrize("updates", [[1], [2, 0, 1]], ids=["one", "two, none, one"])
 @pytest.mark.parametrize("name", FAMILY)
 def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> None:
-    plain = agent_of(FAMILY[name], False)
-    captured = agent_of(FAMILY[name], True)
+    plain, captured = (agent_of(f"{CARTPOLE} {FAMILY[name]}", wanted) for wanted in (False, True))
     assert not isinstance(plain.learn, CudaGraphed)
     assert isinstance(captured.learn, CudaGraphed)
     assert play(captured, 60, updates) == play(plain, 60, updates)
@@ -183,11 +163,11 @@ def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> Non
 
 @pytest.mark.usefixtures("_taped")
 def test_captured_convolutions_give_the_same_bits() -> None:
-    config = dataclasses.replace(
-        SMALL, game="Breakout", num_envs=2, network=NetworkConfig(hidden_units=8),
-        replay=ReplayConfig(capacity=400), learner=LearnerConfig(batch_size=2),
-    )  # fmt: skip
-    plain, captured = (agent_of(config, wanted) for wanted in (False, True))
+    options = (
+        "--game=Breakout --num-envs=2 --learning-starts=40 --replay.capacity=400 "
+        "--network.hidden-units=8 --optimizer.learning-rate=1e-2 --learner.batch-size=2"
+    )
+    plain, captured = (agent_of(options, wanted) for wanted in (False, True))
     assert play(captured, 24, [1]) == play(plain, 24, [1])
     assert_same_state(captured, plain)
 
@@ -215,7 +195,7 @@ def test_the_tape_is_as_blind_as_a_graph() -> None:
 @pytest.mark.usefixtures("_taped")
 def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:
     """The next call does not change the array that the last one returned."""
-    agent = agent_of(SMALL, True)
+    agent = agent_of(CARTPOLE, True)
     returned, copies, environment = [], [], agent.environment
     for _ in range(12):
         with torch.no_grad():  # so that another action is best
@@ -238,10 +218,11 @@ def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:
 
 
 def test_cuda_graphs_without_a_gpu_are_refused() -> None:
+    config = parse(TrainOptions, CARTPOLE.split()).settings
     with pytest.raises(ConfigError, match="cuda_graphs is true, and needs device"):
-        make_agent(dataclasses.replace(SMALL, cuda_graphs=True), CPU)
+        make_agent(dataclasses.replace(config, cuda_graphs=True), CPU)
     with pytest.raises(ConfigError, match="cuda_graphs"):
-        dataclasses.replace(SMALL, cuda_graphs=True, device="cpu")
-    agent = make_agent(SMALL, CPU)
+        dataclasses.replace(config, cuda_graphs=True, device="cpu")
+    agent = make_agent(config, CPU)
     agent.environment.close()
     assert not isinstance(agent.learn, CudaGraphed), "auto means no on the CPU"

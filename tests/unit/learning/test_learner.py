@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.learners import make_network, random_batch, tiny_learner
+from support.learners import random_batch, tiny_learner, weights
 
-from dqn.config import LearnerConfig, OptimizerConfig
+from dqn.config import OptimizerConfig
 from dqn.learning.learner import METRICS, Learner
-from dqn.learning.values import Expected
 from dqn.types import Batch
 
 
@@ -57,8 +56,8 @@ class Literal:
         return np.abs(error), float((weight * losses).mean()), norm
 
     def sync(self) -> None:
-        for i, weights in enumerate(self.online):
-            self.target[i] = self.target[i] + self.tau * (weights - self.target[i])
+        pairs = zip(self.target, self.online, strict=True)
+        self.target = [target + self.tau * (online - target) for target, online in pairs]
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.3])
@@ -80,22 +79,16 @@ def test_the_whole_update_against_a_literal_one(loss: str, tau: float) -> None:
             learner.sync_target()
             literal.sync()
     assert both_sides == {True, False}
-    for name, ours, theirs in (
-        ("online", learner.online, literal.online),
-        ("target", learner.target, literal.target),
-    ):
-        for parameter, expected in zip(ours.parameters(), theirs, strict=True):
-            np.testing.assert_allclose(
-                parameter.detach(), expected, rtol=1e-3, atol=1e-4, err_msg=name
-            )
+    for ours, theirs in ((learner.online, literal.online), (learner.target, literal.target)):
+        expected = np.concatenate([weight.ravel() for weight in theirs])
+        np.testing.assert_allclose(weights(ours), expected, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(learner.sums, sums, rtol=1e-4)
     assert learner.summed == learner.updates == 40
 
 
 def test_only_the_chosen_actions_weights_move_the_head() -> None:
-    learner = tiny_learner()
+    learner, batch = tiny_learner(), random_batch(1)
     before = learner.online.head.advantage[2].weight.detach().clone()
-    batch = random_batch(1)
     learner.update(batch._replace(action=torch.full_like(batch.action, 2)))
     moved = (learner.online.head.advantage[2].weight != before).any(1)
     assert moved.tolist() == [False, False, True]
@@ -103,10 +96,9 @@ def test_only_the_chosen_actions_weights_move_the_head() -> None:
 
 def test_a_batch_of_weight_zero_changes_no_parameter() -> None:
     learner = tiny_learner()
-    before = [p.detach().clone() for p in learner.online.parameters()]
-    batch = random_batch(1)
-    learner.update(batch._replace(weight=torch.zeros_like(batch.weight)))
-    assert all(torch.equal(a, b) for a, b in zip(before, learner.online.parameters(), strict=True))
+    before = weights(learner.online)
+    learner.update(random_batch(1)._replace(weight=torch.zeros(16)))
+    assert torch.equal(weights(learner.online), before)
 
 
 def test_the_next_state_of_a_terminal_does_not_matter() -> None:
@@ -114,8 +106,7 @@ def test_the_next_state_of_a_terminal_does_not_matter() -> None:
     batch = random_batch(1)._replace(discount=torch.zeros(16))
     ours.update(batch)
     theirs.update(batch._replace(next_state=1e3 * batch.next_state))
-    for a, b in zip(ours.online.parameters(), theirs.online.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert torch.equal(weights(ours.online), weights(theirs.online))
 
 
 def applied_gradient(**limits: Any) -> tuple[torch.Tensor, float]:
@@ -135,28 +126,24 @@ def test_gradient_clipping_by_global_norm() -> None:
     assert torch.equal(applied_gradient(max_gradient_norm=2 * norm)[0], plain)
 
 
-def test_the_target_network_starts_equal_and_changes_in_sync_target_only() -> None:
-    for tau in (1.0, 0.25):
-        learner = tiny_learner(target_tau=tau)
-        began = [p.detach().clone() for p in learner.online.parameters()]
-        for target, online in zip(learner.target.parameters(), began, strict=True):
-            assert torch.equal(target, online) and not target.requires_grad
-        for step in range(5):
-            learner.update(random_batch(step))
-        for target, first in zip(learner.target.parameters(), began, strict=True):
-            assert torch.equal(target, first)
-        learner.sync_target()
-        for target, online, first in zip(
-            learner.target.parameters(), learner.online.parameters(), began, strict=True
-        ):
-            torch.testing.assert_close(target, (1 - tau) * first + tau * online.detach())
-            assert tau != 1 or torch.equal(target, online)
+@pytest.mark.parametrize("tau", [1.0, 0.25])
+def test_the_target_network_starts_equal_and_changes_in_sync_target_only(tau: float) -> None:
+    learner = tiny_learner(target_tau=tau)
+    first = weights(learner.online)
+    assert not any(parameter.requires_grad for parameter in learner.target.parameters())
+    assert torch.equal(weights(learner.target), first)
+    for step in range(5):
+        learner.update(random_batch(step))
+    assert torch.equal(weights(learner.target), first)
+    learner.sync_target()
+    target, online = weights(learner.target), weights(learner.online)
+    torch.testing.assert_close(target, (1 - tau) * first + tau * online)
+    assert tau != 1 or torch.equal(target, online)
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_a_restored_learner_continues_to_the_bit(name: Any) -> None:
-    optimizer = OptimizerConfig(name, 0.01)
-    ours, theirs = (tiny_learner(optimizer=optimizer) for _ in range(2))
+    ours, theirs = (tiny_learner(optimizer=OptimizerConfig(name, 0.01)) for _ in range(2))
     for step in range(3):
         ours.update(random_batch(step))
         theirs.update(random_batch(step + 50))
@@ -171,12 +158,7 @@ def test_a_restored_learner_continues_to_the_bit(name: Any) -> None:
 
 @pytest.mark.gpu
 def test_a_batch_may_come_from_the_cpu_to_a_learner_on_the_gpu() -> None:
-    network = make_network(mlp_units=(8,))
-    gpu = torch.device("cuda")
-    learner = Learner(
-        network, Expected("huber", 1.0), OptimizerConfig(), LearnerConfig(), torch.Generator(gpu)
-    )
-    on_cpu = tiny_learner(optimizer=OptimizerConfig())
+    learner, on_cpu = tiny_learner(device="cuda"), tiny_learner()
     for step in range(5):
         ours, theirs = learner.update(random_batch(step)), on_cpu.update(random_batch(step))
         torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-4, atol=1e-5)

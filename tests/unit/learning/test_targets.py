@@ -35,6 +35,8 @@ def test_munchausen_against_its_equation() -> None:
     clipped = np.clip(tau * log_now[np.arange(4), action], low, 0)
     np.testing.assert_allclose(reward, alpha * clipped, rtol=1e-6)
     assert (reward == alpha * low).any(), "some rewards are clipped"
+    with pytest.raises(AssertionError):
+        munchausen.reward(torch.from_numpy(q), torch.from_numpy(action)[:2])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,7 +44,7 @@ def test_munchausen_against_its_equation() -> None:
 def test_each_policy_learns_with_each_distribution(policy: str, kind: str) -> None:
     """With a discount of 0 (and Munchausen's alpha 0) the reward is learned, whatever the rest."""
     fast = OptimizerConfig(learning_rate=0.03)
-    learner = tiny_learner(kind, fast, target_policy=policy, munchausen_alpha=0.0)
+    learner = tiny_learner(kind, optimizer=fast, target_policy=policy, munchausen_alpha=0.0)
     batch = random_batch(0)._replace(discount=torch.zeros(16), reward=torch.ones(16))
     batch = batch._replace(action=torch.arange(16) % 3)
     for _ in range(120):
@@ -50,19 +52,6 @@ def test_each_policy_learns_with_each_distribution(policy: str, kind: str) -> No
     q = learner.acting_q_values(batch.state)
     chosen = q.gather(1, batch.action[:, None])
     torch.testing.assert_close(chosen.detach(), torch.ones(16, 1), atol=0.1, rtol=0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_policies_differ(kind: str) -> None:
-    """The three policies learn three different networks from the same batches."""
-    after = []
-    for policy in ("greedy", "double", "munchausen"):
-        learner = tiny_learner(kind, target_policy=policy)
-        for seed in range(40):
-            learner.update(random_batch(seed))
-        after.append(torch.cat([p.detach().flatten() for p in learner.online.parameters()]))
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        assert not torch.allclose(after[i], after[j], rtol=1e-3)
 
 
 def q_restated(kind: str, z: torch.Tensor) -> torch.Tensor:

@@ -5,19 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.learners import KINDS, algorithm_1, generator, tiny_learner
+from support.learners import algorithm_1, generator, tiny_learner
 
-from dqn.config import LearnerConfig
 from dqn.learning.distributions import Categorical, Quantile
-from dqn.learning.values import BootstrapInputs, Expected, Munchausen
+from dqn.learning.values import BootstrapInputs, Expected
 
 
-def test_q_is_the_number_itself() -> None:
-    z = torch.tensor([[[1.0], [2.0], [-3.0]]])
-    assert Expected("huber", 1.0).q(z).tolist() == [[1, 2, -3]]
-
-
-def test_target_by_hand() -> None:
+def test_expected_q_and_target_by_hand() -> None:
+    values = Expected("huber", 1.0)
     inputs = BootstrapInputs(
         reward=torch.tensor([1.0, -1.0, 0.5]),
         discount=torch.tensor([0.9, 0.0, 0.81]),
@@ -26,7 +21,8 @@ def test_target_by_hand() -> None:
         bonus=torch.tensor([[9.0, 0.0], [5.0, 5.0], [1.0, 3.0]]),
     )
     expected = [1 + 0.9 * 3, -1, 0.5 + 0.81 * 5]
-    np.testing.assert_allclose(Expected("huber", 1.0).target(inputs), expected, rtol=1e-6)
+    np.testing.assert_allclose(values.target(inputs), expected, rtol=1e-6)
+    assert values.q(inputs.z).tolist() == [[1, 3], [100, 7], [2, 4]]
 
 
 @pytest.mark.parametrize(
@@ -56,18 +52,7 @@ def test_loss_by_hand(loss: str, kappa: float, error: float, expected: float, sl
     assert z.grad.flatten().tolist() == pytest.approx([0, slope, 0])
 
 
-def test_wrong_shapes_are_refused() -> None:
-    values, z = Expected("huber", 1.0), torch.zeros(5, 3, 1)
-    for wrong in (torch.zeros(5, 1), torch.zeros(1), torch.zeros(4)):
-        with pytest.raises(AssertionError):
-            values.loss(z, None, torch.zeros(5, dtype=torch.int64), wrong)
-        with pytest.raises(AssertionError):
-            values.target(
-                BootstrapInputs(wrong, torch.zeros(5), z, torch.zeros(5, 3), torch.zeros(5, 3))
-            )
-    for wrong in (torch.zeros(5, 3), torch.zeros(5, 3, 2)):
-        with pytest.raises(AssertionError):
-            values.q(wrong)
+def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(AssertionError):
         Expected("hubert", 1.0)
 
@@ -114,11 +99,8 @@ def test_categorical_target_against_algorithm_1() -> None:
     bonus = random.uniform(0, 2, (6, 4))
     reward, discount = random.uniform(-3, 3, 6), random.choice([0.99, 0.0, 0.9], 6)
     expected = algorithm_1(atoms, z, policy, bonus, reward, discount)
-    inputs = BootstrapInputs(
-        *(torch.from_numpy(x).float() for x in (reward, discount)),
-        z,
-        *(torch.from_numpy(x).float() for x in (policy, bonus)),
-    )
+    parts = [torch.from_numpy(x).float() for x in (reward, discount, policy, bonus)]
+    inputs = BootstrapInputs(*parts[:2], z, *parts[2:])
     target = Categorical(51, -10.0, 10.0).target(inputs)
     np.testing.assert_allclose(target, expected, atol=2e-6)
     np.testing.assert_allclose(target.sum(1), 1, rtol=1e-5)
@@ -161,13 +143,11 @@ def test_quantile_loss_against_its_equation(kappa: float, drawn: bool) -> None:
     action = random.integers(3, size=5)
     taus = random.uniform(size=(5, 4)) if drawn else np.tile((np.arange(4) + 0.5) / 4, (5, 1))
     expected, sizes = np.zeros(5), np.zeros(5)
-    for b in range(5):
-        for i in range(4):
-            for j in range(6):
-                u = target[b, j] - z[b, action[b], i]
-                huber = u * u / 2 if abs(u) <= kappa else kappa * (abs(u) - kappa / 2)
-                expected[b] += abs(taus[b, i] - (u < 0)) * huber / kappa / 6
-                sizes[b] += abs(u) / 24
+    for b, i, j in np.ndindex(5, 4, 6):
+        u = target[b, j] - z[b, action[b], i]
+        huber = u * u / 2 if abs(u) <= kappa else kappa * (abs(u) - kappa / 2)
+        expected[b] += abs(taus[b, i] - (u < 0)) * huber / kappa / 6
+        sizes[b] += abs(u) / 24
     numbers = torch.from_numpy(z).float().requires_grad_()
     loss, priority = Quantile(4, kappa).loss(
         numbers,
@@ -198,22 +178,24 @@ def test_quantiles_are_learned() -> None:
     torch.testing.assert_close(z.detach().flatten(), expected, atol=0.3, rtol=0)
 
 
-def test_wrong_shapes_of_distributions_are_refused() -> None:
-    one, numbers = torch.ones(5), torch.zeros(5, 3, 7)
-    action = torch.zeros(5, dtype=torch.int64)
-    for kind in KINDS[1:]:
-        values = tiny_learner(kind)._values
-        right = {"categorical": 11, "quantile": 7, "implicit_quantile": 4}[kind]
-        assert values.q(torch.zeros(5, 3, right)).shape == (5, 3)
-        for wrong in (torch.zeros(5, 3, 1), torch.zeros(5, right), torch.zeros(5, 3, right + 1)):
-            with pytest.raises(AssertionError):
-                values.q(wrong)
+@pytest.mark.parametrize(
+    "kind, outputs",
+    [("expected", 1), ("categorical", 11), ("quantile", 7), ("implicit_quantile", 4)],
+)
+def test_wrong_shapes_are_refused(kind: str, outputs: int) -> None:
+    values, one, pairs = tiny_learner(kind)._values, torch.ones(5), torch.ones(5, 3)
+    z, action = torch.zeros(5, 3, outputs), torch.zeros(5, dtype=torch.int64)
+    taus = torch.rand(5, 4, generator=generator()) if kind == "implicit_quantile" else None
+    assert values.q(z).shape == (5, 3)
+    assert values.target(BootstrapInputs(one, one, z, pairs, pairs)).shape[0] == 5
+    for shape in ((5, 3), (5, outputs), (5, 3, outputs - 1), (5, 3, outputs + 1)):
         with pytest.raises(AssertionError):
-            values.target(
-                BootstrapInputs(one, one, torch.zeros(5, 3, right), torch.ones(5, 4), numbers[0])
-            )
-    for target in (torch.zeros(1, 6), torch.zeros(5), torch.zeros(1, 1)):
+            values.q(torch.zeros(shape))
+    for reward in (one[:, None], one[:1], one[:4]):
         with pytest.raises(AssertionError):
-            Quantile(7, 1.0).loss(numbers, None, action, target)
+            values.target(BootstrapInputs(reward, one, z, pairs, pairs))
     with pytest.raises(AssertionError):
-        Munchausen(LearnerConfig()).reward(torch.zeros(5, 3), action[:2])
+        values.target(BootstrapInputs(one, one, z, torch.ones(5, 4), pairs))
+    for shape in ((1,), (4,), (1, 6), (1, 1), (5, 1) if kind == "expected" else (5,)):
+        with pytest.raises(AssertionError):
+            values.loss(z, taus, action, torch.zeros(shape))

@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.learners import CPU, generator, make_network
+from support.learners import CPU, generator, make_learner, make_network, weights
 from torch import nn
 
-from dqn.config import LearnerConfig, OptimizerConfig
-from dqn.learning.learner import Learner
-from dqn.learning.values import Expected
+from dqn.config import OptimizerConfig
 from dqn.networks.patch_torsos import ChannelsFirst, PatchConvolution, Patches
 from dqn.networks.q_network import QNetwork
 from dqn.networks.torsos import BlockConvolution, Linear, PixelPermutation, SpaceToDepth
@@ -65,11 +63,6 @@ def pixels_batch(seed: int) -> Batch:
     return Batch(state, action, reward, torch.full((32,), 0.99), next_state, torch.ones(32), action)
 
 
-def weights(learner: Learner) -> torch.Tensor:
-    """All of the online network's weights in one vector."""
-    return torch.cat([p.detach().flatten() for p in learner.online.parameters()])
-
-
 @pytest.mark.parametrize("updates", [1, pytest.param(100, marks=pytest.mark.slow)])
 def test_the_fast_layers_compute_what_plain_ones_do(updates: int) -> None:
     """1e-6 relative after one update from the same state. After 100 they are no further apart than
@@ -77,10 +70,10 @@ def test_the_fast_layers_compute_what_plain_ones_do(updates: int) -> None:
     for Adam's first steps turn the sign of a tiny gradient into a whole step."""
     fast = nature()
     ours, theirs, shuffled = (
-        Learner(network, Expected("huber", 1.0), OptimizerConfig(), LearnerConfig(), generator())
+        make_learner(network, optimizer=OptimizerConfig())
         for network in (fast, plain_nature(fast), plain_nature(fast))
     )
-    before = weights(ours)
+    before = weights(ours.online)
     for seed in range(updates):
         batch = pixels_batch(seed % 10)
         order = torch.randperm(32, generator=generator(seed))
@@ -88,9 +81,9 @@ def test_the_fast_layers_compute_what_plain_ones_do(updates: int) -> None:
         theirs.update(batch)
         shuffled.update(Batch(*(part[order] for part in batch)))
         if seed == 0:
-            apart = (weights(ours) - weights(theirs)).norm()
-            assert apart <= 1e-6 * weights(theirs).norm()
-            assert apart <= 1e-3 * (weights(ours) - before).norm()
+            moved, plain = weights(ours.online), weights(theirs.online)
+            assert (moved - plain).norm() <= 1e-6 * plain.norm()
+            assert (moved - plain).norm() <= 1e-3 * (moved - before).norm()
     with torch.no_grad():
         state = pixels_batch(5).state
         q = theirs.acting_q_values(state)
@@ -129,18 +122,17 @@ def test_two_patch_layers_equal_two_convolutions(
         PatchConvolution(7, 5, outer, of_frames=False),
         ChannelsFirst(5),
     )
-    weights = list(layers.parameters())
-    for i, weight in enumerate(weights):
+    for i, weight in enumerate(layers.parameters()):
         nn.init.normal_(weight, std=0.1, generator=generator(i))
     state = torch.randint(256, (4, 3, side, side), generator=generator(9), dtype=torch.uint8)
     numbers = state / 255
     if dtype == torch.float32:
         state = numbers
-    inside = F.conv2d(numbers, weights[0], weights[1], stride=inner).tanh()
-    expected = F.conv2d(inside, weights[2], weights[3], stride=outer).flatten(1)
+    inside = F.conv2d(numbers, layers[0].weight, layers[0].bias, stride=inner).tanh()
+    expected = F.conv2d(inside, layers[2].weight, layers[2].bias, stride=outer).flatten(1)
     output = layers(Patches((3, side, side), inner, outer)(state))
-    theirs = torch.autograd.grad(expected.square().sum(), weights)
-    ours = torch.autograd.grad(output.square().sum(), weights)
+    theirs = torch.autograd.grad(expected.square().sum(), list(layers.parameters()))
+    ours = torch.autograd.grad(output.square().sum(), list(layers.parameters()))
     for a, b in zip((output, *ours), (expected, *theirs), strict=True):
         assert a.shape == b.shape
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
