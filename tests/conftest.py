@@ -1,8 +1,9 @@
 """What every test shares: its tier's marker, one thread, no waiting for pictures or the disk."""
 
 import os
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ import torch
 import dqn.device
 import dqn.run.session
 import dqn.tabular.table
+from main import main
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
@@ -89,3 +91,35 @@ def _default_signals() -> None:
 def root() -> Path:
     """The repository's folder."""
     return ROOT
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder: each file's bytes by its path; of a folder in it, none."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
+
+
+INTERNALS = ("Traceback", "<class", "typing.", "Errno", "NoneType", "Given", "pydantic", "Input sh")
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[str]], str]:
+    """The one line that wrong arguments lead to, in a folder of which they change nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(arguments: list[str]) -> str:
+        before = contents(tmp_path)
+        capfd.readouterr()
+        status = main(arguments)
+        printed = capfd.readouterr()
+        assert (status, printed.out, contents(tmp_path)) == (2, "", before), printed.err
+        assert re.fullmatch(r"error: [^\n]+[^\n.]\n", printed.err), printed.err
+        assert not [word for word in INTERNALS if word in printed.err], printed.err
+        return printed.err.removeprefix("error: ").rstrip()
+
+    return run

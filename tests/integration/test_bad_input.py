@@ -20,107 +20,57 @@ TINY = [
 """A run of a second, on games without a screen."""
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder: each file's bytes by its path; of a folder in it, none."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
-        for path in folder.rglob("*")
-        if path.name != ".lock"
-    }
-
-
-INTERNALS = ("Traceback", "<class", "Parser key", "typing.", "Errno", "NoneType", "Namespace")
 Refused = Callable[[list[str]], str]
 
-
-@pytest.fixture
-def refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Refused:
-    """The one line that wrong arguments lead to, in a folder of which they change nothing."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(arguments: list[str]) -> str:
-        before = contents(tmp_path)
-        capfd.readouterr()
-        status = main(arguments)
-        printed = capfd.readouterr()
-        assert status == 2, printed.err
-        assert printed.out == ""
-        assert re.fullmatch(r"error: [^\n]+\n", printed.err), printed.err
-        assert not [word for word in INTERNALS if word in printed.err], printed.err
-        assert contents(tmp_path) == before
-        return printed.err.removeprefix("error: ").rstrip()
-
-    return run
-
-
-CARTPOLE_TABLE = ["--game=CartPole-v1", "--device=cpu"]
-ON_POLICY = ["--num-envs=1", "--exploration.epsilon-start=0", "--exploration.epsilon-end=0"]
+ON_POLICY = "--num-envs=1 --exploration.epsilon-start=0 --exploration.epsilon-end=0"
+TABLE = "--game=CartPole-v1 --device=cpu"
+LIMITS = "--tabular.limits=[1,1,1,1]"
 COMMAND_LINES = {
-    "no game": ([], "no game given; try --game Breakout"),
-    "misspelt game": (["--game=Brekout"], "unknown game 'Brekout'; did you mean Breakout"),
-    "misspelt id": (["--game", "ALE/Pnog-v5"], "did you mean Pong"),
-    "misspelt Gymnasium id": (["--game=CartPol-v1"], "did you mean CartPole-v1"),
-    "no game at all like it": (["--game=xyzzyxyzzy"], "unknown game 'xyzzyxyzzy'"),
-    "line break in a game": (["--game=a\nb"], "unknown game"),
-    "old id": (["--game=PongNoFrameskip-v4"], "try --game Pong"),
-    "continuous actions": (["--game=Pendulum-v1"], "a discrete one is needed"),
-    "too many bins": (
-        [*CARTPOLE_TABLE, "--method=sarsa", "--tabular.limits=[1,1,1,1]", "--tabular.bins=60"],
-        "tabular.bins of 60 in each of 4 dimensions are 12,960,000 states, more than 10,000,000",
+    # no command, or none that there is
+    "": "no game given; try --game Breakout",
+    "Pong": "unknown command 'Pong'",
+    "evalute x": "there are train, evaluate, play",
+    # games
+    "--game=Brekout": "unknown game 'Brekout'; did you mean Breakout",
+    "--game ALE/Pnog-v5": "did you mean Pong",
+    "--game=CartPol-v1": "did you mean CartPole-v1",
+    "--game=xyzzyxyzzy": "unknown game 'xyzzyxyzzy'",
+    "--game=a\nb": "unknown game",
+    "--game=PongNoFrameskip-v4": "try --game Pong",
+    "--game=Pendulum-v1": "a discrete one is needed",
+    # settings that the game does not allow
+    f"{TABLE} --method=sarsa {LIMITS} --tabular.bins=60": (
+        "tabular.bins of 60 in each of 4 dimensions are 12,960,000 states, more than 10,000,000"
     ),
-    "a number beyond a table": (
-        [*CARTPOLE_TABLE, "--method=sarsa"],
-        "tabular.limits must have 4 entries, one for each number that CartPole-v1 observes, not []",
+    f"{TABLE} --method=sarsa": (
+        "tabular.limits must have 4 entries, one for each number that CartPole-v1 observes, not []"
     ),
-    "a table of pixels": (["--method=sarsa", "--device=cpu"], "too many for a table"),
-    "a pole where there is none": (
-        ["--game=Acrobot-v1", "--replay.shape-reward=cartpole"],
-        "replay.shape_reward cartpole is for CartPole, not Acrobot-v1",
+    f"{TABLE} --method=policy_gradient {ON_POLICY} {LIMITS}": (
+        "which is wrong for CartPole-v1; use --method reinforce"
     ),
-    "the screen's joystick": (
-        ["--game=CartPole-v1", "--env.full-action-set"],
-        "env.full_action_set is for Atari games only; remove it for CartPole-v1",
+    "--game=Pong --method=sarsa --device=cpu": "too many for a table",
+    f"--game=Pong --method=reinforce --device=cpu {ON_POLICY}": (
+        "method reinforce takes single frames"
     ),
-    "a policy of stacks": (
-        ["--method=reinforce", "--device=cpu", *ON_POLICY],
-        "method reinforce takes single frames",
+    "--game=Acrobot-v1 --replay.shape-reward=cartpole": (
+        "replay.shape_reward cartpole is for CartPole, not Acrobot-v1"
     ),
-    "no goal to walk to": (
-        [*CARTPOLE_TABLE, *ON_POLICY, "--method=policy_gradient", "--tabular.limits=[1,1,1,1]"],
-        "which is wrong for CartPole-v1; use --method reinforce",
+    "--game=CartPole-v1 --env.full-action-set": (
+        "env.full_action_set is for Atari games only; remove it for CartPole-v1"
     ),
-    "another kind of time limit": (["--env.max-episode-steps=9"], "use env.max_episode_fr"),
-    "game without a name": (["Pong"], "unknown command 'Pong'"),
-    "misspelt command": (["evalute", "x"], "there are train, evaluate, play"),
-    "a word too many": (["--game=Pong", "extra"], "unexpected 'extra'"),
-    "unknown option": (["--reply.capacity=3"], "did you mean --replay.capacity?"),
-    "text for a whole number": (["--seed=abc"], "--seed must be a whole number from 0 to"),
-    "too large a memory": (["--replay.capacity=1e15"], "GB, more than cpu can give"),
+    "--game=Pong --env.max-episode-steps=9": "use env.max_episode_fr",
+    "--game=Pong --replay.capacity=1e15": "GB, more than cpu can give",
 }
 
 
-@pytest.mark.parametrize("case", COMMAND_LINES)
-def test_command_line(case: str, refused: Refused, tmp_path: Path) -> None:
-    arguments, expected = COMMAND_LINES[case]
-    if not any("game" in a or a == "Pong" for a in arguments) and case != "no game":
-        arguments = [*arguments, "--game=Pong"]
-    assert expected in refused(arguments)
-    assert contents(tmp_path) == {}
+@pytest.mark.parametrize("typed", COMMAND_LINES)
+def test_command_line(typed: str, refused: Refused) -> None:
+    assert COMMAND_LINES[typed] in refused(typed.split(" ") if typed else [])
 
 
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("sed: 1\n", "unknown setting sed (in bad.yaml, line 1); did you mean seed?"),
-        ("game: Brekout\n", "unknown game 'Brekout'; did you mean Breakout"),
-        ("seed: 1\nenv: [1\n", "bad.yaml, line 3 is not valid YAML"),
-    ],
-)
-def test_a_mistake_in_a_file(text: str, expected: str, refused: Refused) -> None:
-    Path("bad.yaml").write_text(text)
-    assert expected in refused(["--config=bad.yaml"])
+def test_a_game_misspelt_in_a_file(refused: Refused) -> None:
+    Path("bad.yaml").write_text("game: Brekout\n")
+    assert "unknown game 'Brekout'; did you mean Breakout" in refused(["--config=bad.yaml"])
 
 
 def test_a_game_whose_physics_are_missing(
@@ -244,62 +194,45 @@ def test_train_on_a_checkpoint_of_another_game(checkpoints: None, refused: Refus
 
 
 READERS = {
-    "no such folder": (
-        ["nowhere"],
-        "there is no folder nowhere; name a run's, such as checkpoints/",
-    ),
-    "a file": (["checkpoints/file"], "there is no folder checkpoints/file"),
-    "a folder of runs": (
-        ["checkpoints/CartPole-v1"],
-        "is not a run's folder: no config.yaml; name one",
-    ),
-    "checkpoint of nonsense": (
-        [CARTPOLE, "--checkpoint=newest"],
-        "latest, best or a step, not new",
-    ),
-    "negative checkpoint": ([CARTPOLE, "--checkpoint", "-3"], "latest, best or a step, not -3"),
-    "missing checkpoint": (
-        [CARTPOLE, "--checkpoint=50"],
-        f"no checkpoint of step 50 in {CARTPOLE}; available: 60, 40",
-    ),
-    "a run without a checkpoint": (["checkpoints/empty"], "has no checkpoint (latest) yet"),
-    "a run without a best": (
-        ["checkpoints/empty", "--checkpoint=best"],
-        "has no checkpoint (best) yet",
-    ),
+    "nowhere": "there is no folder nowhere; name a run's, such as checkpoints/",
+    "checkpoints/file": "there is no folder checkpoints/file",
+    "checkpoints/CartPole-v1": "is not a run's folder: no config.yaml; name one",
+    f"{CARTPOLE} --checkpoint=newest": "latest, best or a step, not new",
+    f"{CARTPOLE} --checkpoint -3": "latest, best or a step, not -3",
+    f"{CARTPOLE} --checkpoint=50": f"no checkpoint of step 50 in {CARTPOLE}; available: 60, 40",
+    "checkpoints/empty": "has no checkpoint (latest) yet",
+    "checkpoints/empty --checkpoint=best": "has no checkpoint (best) yet",
 }
 
 
 @pytest.mark.parametrize("command", ["evaluate", "play"])
-@pytest.mark.parametrize("case", READERS)
-def test_reading_a_run(command: str, case: str, checkpoints: None, refused: Refused) -> None:
-    arguments, expected = READERS[case]
+@pytest.mark.parametrize("typed", READERS)
+def test_reading_a_run(command: str, typed: str, checkpoints: None, refused: Refused) -> None:
     Path("checkpoints/file").write_text("")
     Path("checkpoints/empty").mkdir()
     shutil.copy(f"{CARTPOLE}/config.yaml", "checkpoints/empty")
     shown = ["--gif=a.gif"] if command == "play" else []
-    assert expected in refused([command, *arguments, *shown])
+    assert READERS[typed] in refused([command, *typed.split(), *shown])
 
 
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        (["evaluate", "--json=no/where.json"], "cannot write no/where.json: No such file"),
-        (["evaluate", "--json=checkpoints"], "cannot write checkpoints: Is a directory"),
-        (["play"], "play needs at least one of --video FILE, --gif FILE, --png FOLDER"),
-        (["play", "--window"], "no display to open a window on"),
-        (["play", "--gif=checkpoints"], "cannot record the game"),
-        (["play", "--video=/dev/null/a.mp4"], "cannot record the game: /dev/null: File exists"),
-        (["play", "--png=checkpoints"], "checkpoints holds files other than pictures"),
-    ],
-)
+WRITERS = {
+    "evaluate --json=no/where.json": "cannot write no/where.json: No such file",
+    "evaluate --json=checkpoints": "cannot write checkpoints: Is a directory",
+    "play": "play needs at least one of --video FILE, --gif FILE, --png FOLDER",
+    "play --window": "no display to open a window on",
+    "play --gif=checkpoints": "cannot record the game",
+    "play --video=/dev/null/a.mp4": "cannot record the game: /dev/null: File exists",
+    "play --png=checkpoints": "checkpoints holds files other than pictures",
+}
+
+
+@pytest.mark.parametrize("typed", WRITERS)
 def test_where_a_reader_writes(
-    arguments: list[str], expected: str, checkpoints: None, refused: Refused,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    typed: str, checkpoints: None, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
-    assert expected in refused([*arguments, CARTPOLE])
+    assert WRITERS[typed] in refused([*typed.split(), CARTPOLE])
 
 
 @pytest.mark.parametrize("command", ["evaluate", "play"])
@@ -330,4 +263,4 @@ def test_as_a_process(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert re.fullmatch(r"error: unknown game 'Brekout'; did you mean .*\n", done.stderr)
-    assert contents(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
