@@ -3,19 +3,17 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
-import main as program
 from dqn.config import Config, flatten
 from dqn.config.cli import parse
-from dqn.config.commands import EvaluateOptions, TrainOptions
-from dqn.config.yaml_file import as_yaml, load_config
+from dqn.config.commands import TrainOptions
+from dqn.config.words import shown
+from dqn.config.yaml_file import load_config
 from main import main
-
-PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 
 
 def understood(*arguments: str) -> Config:
@@ -34,22 +32,22 @@ def helped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = helped(capsys)
+    printed = helped(capsys)
     for name, value in flatten(Config()).items():
         typed = f"--{name.replace('_', '-')} "
-        assert typed in shown, typed
-        text = shown.split(typed)[1].split(" --")[0]
+        assert typed in printed, typed
+        text = printed.split(typed)[1].split(" --")[0]
         assert len(text.split()) > 4, text  # its kind, then a sentence
         if value is not None:
             default = str(list(value)) if isinstance(value, tuple) else str(value)
             assert f"(default {default.lower().replace('_', '')})" in text.replace("_", ""), text
-    assert "--config FILE YAML file of settings" in shown
-    assert "Presets in configs/: btr, c51, cartpole, " in shown
-    assert "Move an old run of the same name aside" in shown
-    assert "main.py evaluate RUN" in shown
-    assert "main.py play RUN" in shown
+    assert "--config FILE YAML file of settings" in printed
+    assert "Presets in configs/: btr, c51, cartpole, " in printed
+    assert "Move an old run of the same name aside" in printed
+    assert "main.py evaluate RUN" in printed
+    assert "main.py play RUN" in printed
     for word in ("<class", "typing", "Literal", "==SUPPRESS==", "NoneType"):
-        assert word not in shown
+        assert word not in printed
 
 
 @pytest.mark.parametrize(
@@ -63,32 +61,30 @@ def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFix
 def test_help_of_each_command(
     command: str, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = helped(capsys, command)
-    assert all(option in shown for option in options)
+    printed = helped(capsys, command)
+    assert all(option in printed for option in options)
 
 
 def test_help_wins_over_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--game" in helped(capsys, "--nonsense", "7")
 
 
-def test_help_needs_no_torch() -> None:
+def python(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_help_needs_no_torch(root: Path) -> None:
     """So it comes at once, and so does a mistake."""
     code = "import sys; from main import main; main(['--sed=1']); assert 'torch' not in sys.modules"
-    root = Path(program.__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = python(code, root)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_missing_package_is_one_sentence() -> None:
+def test_a_missing_package_is_one_sentence(root: Path) -> None:
     """As with a Python that is not the virtual environment's."""
     code = "import sys; sys.modules['pydantic'] = None; sys.argv = ['main.py']; import runpy; "
-    code += "runpy.run_path('main.py', run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(program.__file__).parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = python(code + "runpy.run_path('main.py', run_name='__main__')", root)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {sys.executable} has no package pydantic; type")
     assert done.stderr.count("\n") == 1
@@ -118,38 +114,20 @@ def test_print_config_trains_nothing_and_needs_no_game(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_survives_a_round_trip(preset: Path, tmp_path: Path) -> None:
-    config = load_config(preset)
-    file = tmp_path / "again.yaml"
-    file.write_text(as_yaml(config))
-    assert load_config(file) == config
-
-
-def test_the_default_is_the_default_preset() -> None:
-    assert load_config(PRESETS[0].with_name("dqn.yaml")) == Config()
-    assert understood() == Config()
-
-
 @pytest.mark.parametrize("name", flatten(Config()))
 def test_dashes_and_underscores_mean_the_same(name: str) -> None:
-    value = {"game": "Pong", "device": "cpu", "replay.device": "cpu"}.get(name)
-    if value is None:
-        default = flatten(Config())[name]
-        value = str(list(default)) if isinstance(default, tuple) else str(default)
-    if value == "None":
-        value = "null"
-    dashed, underscored = name.replace("_", "-"), name.replace("-", "_")
-    mixed = name.replace("_", "-", 1)
-    configs = [understood(f"--{n}", value) for n in (dashed, underscored, mixed)]
-    configs += [understood(f"--{n}={value}") for n in (dashed, underscored)]
+    given = {"game": "Pong", "device": "cpu", "replay.device": "cpu"}
+    value = given.get(name, shown(flatten(Config)[name]))
+    dashed, mixed = name.replace("_", "-"), name.replace("_", "-", 1)
+    configs = [understood(f"--{n}", value) for n in (dashed, name, mixed)]
+    configs += [understood(f"--{n}={value}") for n in (dashed, name)]
     assert all(config == configs[0] for config in configs)
 
 
-NUMBERS = [("2_000_000", 2_000_000), ("2e6", 2_000_000), ("2E+6", 2_000_000), ("2.5e6", 2_500_000)]
-
-
-@pytest.mark.parametrize("text, number", NUMBERS)
+@pytest.mark.parametrize(
+    "text, number",
+    [("2_000_000", 2_000_000), ("2e6", 2_000_000), ("2E+6", 2_000_000), ("2.5e6", 2_500_000)],
+)
 def test_whole_numbers(text: str, number: int, tmp_path: Path) -> None:
     file = tmp_path / "numbers.yaml"
     file.write_text(f"total_steps: {text}\nkeep_checkpoints: {text}\nreplay:\n  capacity: {text}\n")
@@ -202,73 +180,42 @@ def test_a_later_config_wins_over_an_earlier_one(preset: str, tmp_path: Path) ->
     assert options.name == "other"
 
 
-@pytest.mark.parametrize(
-    "typed, meant",
-    [
-        (["--render"], True),
-        (["--render", "--seed=1"], True),
-        (["--render", "true"], True),
-        (["--render=True"], True),
-        (["--render", "false"], False),
-        (["--render=false"], False),
-        (["--render", "--render=false"], False),
-        ([], False),
-    ],
-)
-def test_render(typed: list[str], meant: bool) -> None:
-    assert understood(*typed).render is meant
-    assert understood("--game=Pong", *typed).render is meant
-
-
-def test_any_true_or_false_may_stand_alone() -> None:
+def test_an_option_that_is_true_or_false_may_stand_alone() -> None:
+    true = ["--render", "--render --seed=1", "--render true", "--render=True"]
+    false = ["", "--render false", "--render=false", "--render --render=false"]
+    for typed in (*true, *false):
+        assert understood(*typed.split()).render is (typed in true), typed
+        assert understood("--game=Pong", *typed.split()).render is (typed in true), typed
     assert understood("--env.full-action-set").env.full_action_set is True
     assert understood("--env.full_action_set=false").env.full_action_set is False
 
 
-SHORT: dict[str, tuple[str, Any]] = {
-    "--game": ("Pong", "Pong"),
-    "--seed": ("3", 3),
-    "--device": ("cpu", "cpu"),
-    "--total-steps": ("2_000_000", 2_000_000),
-    "--num-envs": ("64", 64),
-    "--learning-starts": ("10_000", 10_000),
-    "--render": ("true", True),
-    "--checkpoints-dir": ("/tmp/x", "/tmp/x"),
-    "--checkpoint-minutes": ("0.5", 0.5),
-    "--evaluate-period": ("1e5", 100_000),
-    "--keep": ("all", "all"),
-    "--threads": ("2", 2),
-}
-
-
-def test_short_names() -> None:
-    arguments = [word for name, (text, _) in SHORT.items() for word in (name, text)]
-    flat = flatten(understood(*arguments))
-    for name, (_, value) in SHORT.items():
-        field = name[2:].replace("-", "_")
-        assert flat["keep_checkpoints" if field == "keep" else field] == value
+def test_the_most_used_options() -> None:
+    typed = (
+        "--game Pong --seed 3 --device cpu --total-steps 2_000_000 --num-envs 64 --learning-starts "
+        "10_000 --render true --checkpoints-dir /tmp/x --checkpoint-minutes 0.5 --evaluate-period "
+        "1e5 --keep all --threads 2"
+    )
+    assert understood(*typed.split()) == Config(
+        game="Pong", seed=3, device="cpu", total_steps=2_000_000, num_envs=64,
+        learning_starts=10_000, render=True, checkpoints_dir="/tmp/x", checkpoint_minutes=0.5,
+        evaluate_period=100_000, keep_checkpoints="all", threads=2,
+    )  # fmt: skip
+    assert understood() == Config()
     assert parse(TrainOptions, ["--fresh"]).fresh is True
     assert parse(TrainOptions, []).fresh is False
 
 
-Calls = list[tuple[Config, str, bool]]
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Instead of training, note down what would be trained."""
-    calls: Calls = []
-    monkeypatch.setattr("dqn.commands.train.train", lambda *arguments: calls.append(arguments) or 0)
-    return calls
-
-
-def test_train_is_the_default_command(trained: Calls, preset: str) -> None:
+def test_train_is_the_default_command(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = Mock(return_value=0)
+    monkeypatch.setattr("dqn.commands.train.train", train)
     assert main(["--game=Breakout"]) == 0
     assert main(["train", "--game=Breakout"]) == 0
     assert main(["train", "--config", preset, "--fresh"]) == 0
-    assert trained[0] == trained[1] == (Config(game="Breakout"), "dqn", False)
-    assert trained[2][1:] == ("mine", True)
-    assert trained[2][0].game == "Pong"
+    first, second, (config, *others) = (call.args for call in train.call_args_list)
+    assert first == second == (Config(game="Breakout"), "dqn", False)
+    assert others == ["mine", True]
+    assert config.game == "Pong"
 
 
 TINY = [
@@ -278,13 +225,10 @@ TINY = [
 ]  # fmt: skip
 
 
-def test_spellings_of_a_game_are_one_run(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], preset: str
-) -> None:
+def test_spellings_of_a_game_are_one_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = f"--checkpoints-dir={tmp_path / 'runs'}"
-    Path(preset).write_text("game: space_invaders\n")
-    dqn = Path(preset).with_name("dqn.yaml")
-    Path(preset).rename(dqn)
+    dqn = tmp_path / "dqn.yaml"
+    dqn.write_text("game: space_invaders\n")
     for typed in ("--game=SpaceInvaders", "--game=space_invaders", "--game=ALE/SpaceInvaders-v5"):
         assert main([*TINY, folder, typed]) == 0
     assert main([*TINY, folder, f"--config={dqn}"]) == 0
@@ -297,8 +241,5 @@ def test_spellings_of_a_game_are_one_run(
 
 
 def test_interrupted_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: EvaluateOptions) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("dqn.commands.evaluate.run", interrupted)
+    monkeypatch.setattr("dqn.commands.evaluate.run", Mock(side_effect=KeyboardInterrupt))
     assert main(["evaluate", "x"]) == 130
