@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 Lines = list[dict[str, Any]]
 
-SMOOTHED = 10
-"""Reports averaged in the running mean of the training return."""
+SMOOTHED = 10  # reports averaged in the running mean of the training return
 
 
 def read_lines(path: Path) -> Lines:
@@ -82,23 +81,16 @@ def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) 
     ended = points(training, "mean_return")
     steps, returns = [step for step, _ in ended], [value for _, value in ended]
     if returns:
-        axes.plot(
-            steps, returns, "-" if len(returns) > 1 else "o", color="tab:gray", alpha=0.5,
-            label="training episodes (mean per report)",
-        )  # fmt: skip
+        style, label = "-" if len(returns) > 1 else "o", "training episodes (mean per report)"
+        axes.plot(steps, returns, style, color="tab:gray", alpha=0.5, label=label)
     if len(returns) > 1:
-        axes.plot(
-            steps, running_mean(returns, SMOOTHED), color="black", linewidth=1,
-            label=f"running mean over {SMOOTHED} reports",
-        )  # fmt: skip
-    evaluated = [line["step"] for line in evaluations]
-    if evaluated:
-        axes.fill_between(
-            evaluated, [min(e["returns"]) for e in evaluations],
-            [max(e["returns"]) for e in evaluations],
-            color="tab:blue", alpha=0.15, label="evaluation, worst to best",
-        )  # fmt: skip
-        means = [e["mean"] for e in evaluations]
+        smooth, label = running_mean(returns, SMOOTHED), f"running mean over {SMOOTHED} reports"
+        axes.plot(steps, smooth, color="black", linewidth=1, label=label)
+    if evaluations:
+        evaluated, means = zip(*points(evaluations, "mean"), strict=True)
+        worst, best = ([pick(e["returns"]) for e in evaluations] for pick in (min, max))
+        label = "evaluation, worst to best"
+        axes.fill_between(evaluated, worst, best, color="tab:blue", alpha=0.15, label=label)
         axes.plot(evaluated, means, "o-", color="tab:blue", label="evaluation, mean")
     random = scores.random_score(game)
     if random is not None:

@@ -50,9 +50,7 @@ TAGS: dict[str, tuple[str, str]] = {
 }
 """Unit and meaning of every tag in TensorBoard."""
 
-RECENT_EPISODES = 30
-"""Episodes averaged in the progress bar."""
-
+RECENT_EPISODES = 30  # averaged in the progress bar
 TEXT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
 """Files that are truncated to their length at the checkpoint when a run is resumed."""
 
@@ -63,7 +61,7 @@ class Metrics:
     def __init__(self, folder: Path, spec: Spec, num_envs: int, total_steps: int) -> None:
         self._folder = folder
         self._journals = {name: Journal(folder / name) for name in TEXT_FILES}
-        self.frames_per_step = 4 if spec.atari else 1
+        self._frames_per_step = 4 if spec.atari else 1
         self._total_steps = total_steps
         self._returns = np.zeros(num_envs)  # of the unfinished episodes
         self._lengths = np.zeros(num_envs, np.int64)
@@ -79,7 +77,7 @@ class Metrics:
         """Start recording at ``step``; TensorBoard hides what it holds of later steps."""
         self._events = EventWriter(self._folder, step)
         self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
-        self._progress = ProgressBar(step, self._total_steps, self.frames_per_step)
+        self._progress = ProgressBar(step, self._total_steps, self._frames_per_step)
         self._last_report = time.monotonic(), step, updates
         self._resumed_at = step
 
@@ -103,28 +101,22 @@ class Metrics:
         self._loss = means["loss"]
         then, step_then, updates_then = self._last_report
         seconds = max(time.monotonic() - then, 1e-9)
-        steps_per_second = (step - step_then) / seconds
+        rate = (step - step_then) / seconds
         scalars = {f"learner/{name}": value for name, value in means.items()} | {
             "learner/learning_rate": learner.learning_rate,
             "exploration/epsilon": epsilon,
             "replay/fill": fill,
-            "speed/steps_per_second": steps_per_second,
-            "speed/frames_per_second": steps_per_second * self.frames_per_step,
+            "speed/steps_per_second": rate,
+            "speed/frames_per_second": rate * self._frames_per_step,
             "speed/updates_per_second": (learner.updates - updates_then) / seconds,
             "system/memory": psutil.Process().memory_info().rss / 1e9,
         }
         self._scalars(scalars, step)
         self._last_report = time.monotonic(), step, learner.updates
-        episodes = self._since_report
-        line = {
-            "step": step,
-            "epsilon": epsilon,
-            "episodes": len(episodes),
-            "mean_return": float(np.mean(episodes)) if episodes else None,
-            **means,
-        }
-        self._write("training.jsonl", json.dumps(line))
-        self._since_report = []
+        episodes, self._since_report = self._since_report, []
+        mean_return = float(np.mean(episodes)) if episodes else None
+        line = {"step": step, "epsilon": epsilon, "episodes": len(episodes)}
+        self._write("training.jsonl", json.dumps(line | {"mean_return": mean_return} | means))
 
     def log_evaluation(
         self, evaluation: Evaluation, held_out_q: float | None, stack: Array, seconds: float

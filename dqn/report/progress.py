@@ -12,14 +12,9 @@ from dqn.device import in_terminal
 
 log = logging.getLogger("dqn")
 
-SHOW_SECONDS = 1
-"""Interval between two refreshes of the bar, in seconds."""
-
-PACE_REFRESHES = 15
-"""Refreshes that the speed is averaged over: steady, yet quick to notice that learning began."""
-
-LINE_SECONDS = 60
-"""Interval between log lines where no terminal shows a bar, in seconds."""
+SHOW_SECONDS = 1  # between two refreshes of the bar
+LINE_SECONDS = 60  # between two log lines where no terminal shows a bar
+PACE_REFRESHES = 15  # that the speed is averaged over: steady, yet quick to notice learning began
 
 
 class ProgressBar:
@@ -29,14 +24,10 @@ class ProgressBar:
         self._total_steps = total_steps
         self._frames_per_step = frames_per_step
         self._bar = tqdm(
-            total=total_steps,
-            initial=step,
-            unit="step",
-            unit_scale=True,
-            dynamic_ncols=True,
+            total=total_steps, initial=step, unit_scale=True, dynamic_ncols=True,
             disable=not in_terminal(),
             bar_format="{percentage:3.0f}% {bar:12} {n_fmt}/{total_fmt}{postfix}",
-        )
+        )  # fmt: skip
         now = time.monotonic()
         self._pace = deque([(now, step)], maxlen=PACE_REFRESHES)
         self._last_line = now

@@ -1,14 +1,13 @@
 """TensorBoard's event files, written synchronously so that errors are not lost in a thread."""
 
 import io
-import re
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import image, scalar, text
 
@@ -21,28 +20,29 @@ class EventWriter:
 
     def __init__(self, folder: Path, step: int) -> None:
         """Start at ``step``; TensorBoard hides what older files hold of later steps."""
-        self._journal = Journal(folder / _next_name(folder))
-        self._add(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        # A name that sorts after all others, even within a second or with the clock set back.
+        newest = max((int(file.name.split(".")[3]) for file in _event_files(folder)), default=-1)
+        number = max(int(time.time()), newest + 1)
+        self._journal = Journal(folder / f"events.out.tfevents.{number:010d}.dqn")
+        self._add(file_version="brain.Event:2")
         begin = SessionLog(status=SessionLog.START)
-        self._add(Event(wall_time=time.time(), step=step + 1 if step else 0, session_log=begin))
+        self._add(step=step + 1 if step else 0, session_log=begin)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Write a point of a curve."""
-        self._add_summary(scalar(tag, value), step)
+        self._add(step=step, summary=scalar(tag, value))
 
     def image(self, tag: str, pixels: Array, step: int) -> None:
         """Write a gray image ``[H, W]``, uint8."""
-        self._add_summary(image(tag, pixels, dataformats="HW"), step)
+        self._add(step=step, summary=image(tag, pixels, dataformats="HW"))
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """Write a text."""
-        self._add_summary(text(tag, markdown), step)
+        self._add(step=step, summary=text(tag, markdown))
 
-    def _add_summary(self, summary: Summary, step: int) -> None:
-        self._add(Event(wall_time=time.time(), step=step, summary=summary))
-
-    def _add(self, event: Event) -> None:
+    def _add(self, **content: Any) -> None:
         record = io.BytesIO()
+        event = Event(wall_time=time.time(), **content)
         RecordWriter(record).write(event.SerializeToString())
         self._journal.append(record.getvalue())
 
@@ -55,9 +55,9 @@ def read_seconds(folder: Path, tags: Collection[str]) -> dict[str, dict[int, flo
     """
     seconds: dict[str, dict[int, float]] = {tag: {} for tag in tags}
     elapsed = 0.0
-    for number in sorted(_numbers(folder)):
+    for file in _event_files(folder):
         previous = None
-        for event in map(Event.FromString, RawEventFileLoader(str(folder / _name(number))).Load()):
+        for event in map(Event.FromString, RawEventFileLoader(str(file)).Load()):
             # max: the clock may have been set back
             elapsed += max(0.0, event.wall_time - (previous or event.wall_time))
             previous = event.wall_time
@@ -78,18 +78,6 @@ def has_point(folder: Path, tag: str, step: int) -> bool:
         return False
 
 
-def _next_name(folder: Path) -> str:
-    """A name that sorts after all others, even within a second or with the clock set back."""
-    return _name(max([int(time.time()), *(n + 1 for n in _numbers(folder))]))
-
-
-def _numbers(folder: Path) -> list[int]:
-    return [
-        int(found[1])
-        for path in folder.glob("events.out.tfevents.*")
-        if (found := re.fullmatch(r"events\.out\.tfevents\.(\d{10})\.dqn", path.name))
-    ]
-
-
-def _name(number: int) -> str:
-    return f"events.out.tfevents.{number:010d}.dqn"
+def _event_files(folder: Path) -> list[Path]:
+    """A run's event files, oldest first: ten digits number them."""
+    return sorted(folder.glob(f"events.out.tfevents.{10 * '[0-9]'}.dqn"))

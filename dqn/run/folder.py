@@ -30,8 +30,7 @@ class RunFolder:
         self._lock = self._locked()
 
     def set_aside(self) -> Path | None:
-        """Rename the folder, unless it is empty, and create a new one; returns where the old run
-        is."""
+        """Move what is in the folder to a new name, if anything is; returns the new path."""
         if all(entry.name == ".lock" for entry in self.path.iterdir()):
             return None
         now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -45,9 +44,7 @@ class RunFolder:
     def _locked(self) -> IO[str]:
         elsewhere = "choose another --checkpoints-dir"
         try:
-            self._created += [
-                place for place in (self.path, *self.path.parents) if not place.exists()
-            ]
+            self._created += [p for p in (self.path, *self.path.parents) if not p.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             links = [entry.name for entry in self.path.iterdir() if entry.is_symlink()]
             if links:  # writing through it would change a file elsewhere

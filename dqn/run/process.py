@@ -16,7 +16,6 @@ from dqn.storage.files import Journal
 
 log = logging.getLogger("dqn")
 
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

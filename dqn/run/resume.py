@@ -44,11 +44,9 @@ def resume(
             manifest = read_manifest(path)
             manifest.provenance.check_game(path, ours)
             if is_finished(manifest, config):
-                log.info(
-                    "%s is finished at step %s; %s.", folder, f"{manifest.step:,}",
-                    "its learner has converged" if _has_converged(manifest)
-                    else "a larger --total-steps extends it",
-                )  # fmt: skip
+                converged, longer = "its learner has converged", "a larger --total-steps extends it"
+                why = converged if _has_converged(manifest) else longer
+                log.info("%s is finished at step %s; %s.", folder, f"{manifest.step:,}", why)
                 return manifest
             state = checkpoints.read(path, manifest)
         except CorruptCheckpoint as error:
@@ -72,7 +70,16 @@ def resume(
             log.warning("%s is kept as %s.", corrupt, checkpoints.set_aside(corrupt).name)
         tidy(folder)
         return manifest
-    _refuse_leftovers(folder, list(damaged.values()))
+    if damaged:
+        raise ConfigError(
+            f"no checkpoint in {folder} is whole ({'; '.join(damaged.values())}); --fresh moves "
+            "the run aside and starts anew"
+        )
+    if (folder / "best").exists():
+        raise ConfigError(
+            f"{folder} has a best model and no checkpoint to continue from; --fresh moves it aside "
+            "and starts anew"
+        )
     _announce("Starting", folder, 0, config, ours)
     if config.total_steps <= config.learning_starts:
         log.warning("Nothing will be learned: total_steps is not above learning_starts.")
@@ -90,20 +97,6 @@ def is_finished(manifest: Manifest, config: Config) -> bool:
 def _has_converged(manifest: Manifest) -> bool:
     learner = manifest.state.get("learner")  # not checked yet
     return isinstance(learner, dict) and learner.get("converged") is True
-
-
-def _refuse_leftovers(folder: Path, reasons: list[str]) -> None:
-    """A run that cannot be continued is not silently started over."""
-    if reasons:
-        raise ConfigError(
-            f"no checkpoint in {folder} is whole ({'; '.join(reasons)}); --fresh moves the run "
-            "aside and starts anew"
-        )
-    if (folder / "best").exists():
-        raise ConfigError(
-            f"{folder} has a best model and no checkpoint to continue from; --fresh moves it aside "
-            "and starts anew"
-        )
 
 
 def _announce(what: str, folder: Path, step: int, config: Config, ours: Provenance) -> None:

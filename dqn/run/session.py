@@ -81,9 +81,8 @@ class Session:
             environment = self.agent.environment
             stack.callback(environment.close)
             environment.reset(self.config.seed, owner="training")
-            environment.progress = functools.partial(
-                show_progress, num_envs=self.config.num_envs, stop=self._stop
-            )
+            num_envs, stop = self.config.num_envs, self._stop
+            environment.progress = functools.partial(show_progress, num_envs=num_envs, stop=stop)
             manifest = resume(self.config, self._folder, self._checkpoints, self._provenance)
             if manifest:
                 self.step = manifest.step
@@ -130,21 +129,17 @@ class Session:
         if not newest_first(self._folder):
             self.save()  # so a best model without a checkpoint is always what is left of a run
         began = time.monotonic()
-        model = self.agent.model
+        model, q_values = self.agent.model, self.agent.model.q_values
         result = evaluate(model.make_policy, self.config, self.step, stop=self._stop)
         if result is None:
             return
-        held_out_q = None
-        if model.q_values:
-            held_out_q = mean_max_q(model.q_values, self._held_out, self._device)
+        held_out_q = q_values and mean_max_q(q_values, self._held_out, self._device)
         seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
         if self.metrics.log_evaluation(result, held_out_q, stack, seconds):
             weights = {name: value.clone() for name, value in model.state_dict().items()}
-            self._best = functools.partial(
-                write_model, self._folder / "best", weights, self.step, self._provenance,
-                result.as_json(),
-            )  # fmt: skip
+            about = self.step, self._provenance, result.as_json()
+            self._best = functools.partial(write_model, self._folder / "best", weights, *about)
             try:
                 self._write_best()
             except OSError as error:
@@ -227,12 +222,8 @@ class Session:
             log.warning("Not all pictures of the run could be drawn: %s.", error)
         if not self.config.render:
             return
-        make_policy = self.agent.model.make_policy
-        record = render_evaluation(
-            make_policy, self.config, self.step, self._folder, index, self._stop
-        )
+        make, stop = self.agent.model.make_policy, self._stop
+        record = render_evaluation(make, self.config, self.step, self._folder, index, stop)
         if record:
-            log.info(
-                "step %s: eval_%03d shows an episode of %s steps with a return of %g",
-                f"{self.step:,}", index, f"{record.length:,}", record.return_,
-            )  # fmt: skip
+            seen = f"{self.step:,}", index, f"{record.length:,}", record.return_
+            log.info("step %s: eval_%03d shows an episode of %s steps with a return of %g", *seen)
