@@ -24,7 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dqn.commands.evaluate import write_report
-from dqn.commands.peers import at_full_speed, check_peers, measure_peers
+from dqn.commands.peers import WINDOWS, at_full_speed, check_peers, measure_peers
 from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
 from dqn.device import resolve_device, use_threads
@@ -36,7 +36,6 @@ from dqn.run.session import Session
 from dqn.seeds import numpy_generator
 from dqn.storage.provenance import device_name, versions
 
-WINDOWS = 5
 ROWS = 10_000  # of random play in the replay memory when it is measured, if it can hold them
 FRAMES = 200_000_000  # the usual length of a training run in the literature
 
@@ -131,9 +130,7 @@ def measure_loop(config: Config, device: torch.device, seconds: float) -> Figure
         nonlocal deadline
         step, began = session.step, time.perf_counter()
         deadline = began + seconds / 2
-        loop(session)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        waiting(lambda: loop(session), device)()
         return (session.step - step) / (time.perf_counter() - began)
 
     with (

@@ -13,7 +13,7 @@ import numpy as np
 from dqn.config import ConfigError, differing_fields
 from dqn.config.commands import CompareOptions
 from dqn.evaluation import scores
-from dqn.report.curves import SMOOTHED, points, running_mean
+from dqn.report.curves import SMOOTHED, draw_random_score, points, running_mean
 from dqn.report.run_record import AXES, Axis, RunRecord, read_run
 from dqn.storage.files import AtomicFile
 
@@ -64,8 +64,8 @@ def _check_comparable(records: list[RunRecord]) -> None:
     }
     if len(set(protocols.values())) > 1:
         each = "; ".join(f"{run}: {protocol}" for run, protocol in protocols.items())
-        print(f"warning: these runs were evaluated under different protocols ({each})",
-              file=sys.stderr)  # fmt: skip
+        warning = f"warning: these runs were evaluated under different protocols ({each})"
+        print(warning, file=sys.stderr)
 
 
 def _shared_limit(records: list[RunRecord], axis: Axis) -> float | None:
@@ -117,8 +117,8 @@ def _means_over_seeds(records: list[RunRecord]) -> list[str]:
         means = [line["mean"] for run in runs if (line := run.newest("step", step))]
         if len(means) > 1:
             mean, low, high = scores.mean_interval(means)
-            lines.append(f"{name}, {len(means)} runs, by {step:,} steps: {mean:.1f} "
-                         f"(95% interval {low:.1f} to {high:.1f})")  # fmt: skip
+            interval = f"{mean:.1f} (95% interval {low:.1f} to {high:.1f})"
+            lines.append(f"{name}, {len(means)} runs, by {step:,} steps: {interval}")
     return lines
 
 
@@ -170,17 +170,13 @@ def draw(records: list[RunRecord], file: Path, game: str) -> None:
             for run in runs:
                 label = f" {group}" if run is runs[0] else "_"  # "_" hides it from the legend
                 _draw_run(panel, run, axis, f"C{i}", label)
-        random = scores.random_score(game)
-        if random is not None:
-            label = "random player (published)"
-            panel.axhline(random, color="tab:gray", linestyle=":", label=label)
+        draw_random_score(panel, game, "tab:gray")
         panel.set_xlabel("wall time, minutes" if axis == "minutes" else "step")
         panel.grid(alpha=0.3)
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
     panels[0].set_ylabel(f"{game}: score\n(dots: evaluations, thin: training)")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=2
-    )
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", fontsize=8, ncols=2)
     file.parent.mkdir(parents=True, exist_ok=True)
     with AtomicFile(file) as part:
         figure.savefig(part, dpi=80, format="png")

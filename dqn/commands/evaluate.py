@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -36,12 +35,15 @@ def run(options: EvaluateOptions) -> int:
     use_threads(config.threads)
     result = evaluate(agent.model.make_policy, config, agent.step, owner="evaluate command")
     assert result is not None, "it cannot be stopped"
+    returns, interval = result.returns, ""
+    if len(returns) > 1:
+        _, low, high = scores.mean_interval(returns)
+        interval = f" (95% interval {low:.1f} to {high:.1f})"
     print(
         f"{result.game}, {folder}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
-        f"{_interval(result.returns)}, median {result.median:.1f}, "
-        f"min {min(result.returns):.1f}, max {max(result.returns):.1f} over "
-        f"{len(result.returns)} episode{'s' * (len(result.returns) > 1)}; "
-        f"protocol {result.protocol}, epsilon {result.epsilon:g}, seed {seed}"
+        f"{interval}, median {result.median:.1f}, min {min(returns):.1f}, max {max(returns):.1f} "
+        f"over {len(returns)} episode{'s' * (len(returns) > 1)}; protocol {result.protocol}, "
+        f"epsilon {result.epsilon:g}, seed {seed}"
     )
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
@@ -55,13 +57,6 @@ def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model:
     """The untrained model of a config, whatever its method."""
     make = factory.make_model if config.method == "dqn" else tabular.make_model
     return make(config, spec, device)
-
-
-def _interval(returns: Sequence[float]) -> str:
-    if len(returns) < 2:
-        return ""
-    _, low, high = scores.mean_interval(returns)
-    return f" (95% interval {low:.1f} to {high:.1f})"
 
 
 def write_report(file: Path, text: str) -> None:

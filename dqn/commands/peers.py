@@ -27,11 +27,9 @@ from dqn.run.loop import loop
 from dqn.run.session import Session
 
 WINDOWS = 5
-WARM_UP_STEPS = 2_000
-"""Steps of each program before it is measured."""
+WARM_UP_STEPS = 2_000  # of each program before it is measured
 LEARNING_STARTS = 1_000
-CAPACITY = 100_000
-"""Rows in each replay memory; a million of the peer's would take 56 GB."""
+CAPACITY = 100_000  # rows in each replay memory; a million of the peer's would take 56 GB
 
 Counter = Any  # Synchronized[int], which is not generic at run time
 
@@ -136,7 +134,7 @@ def train_peer(config: Config, num_envs: int, counter: "Synchronized[int]") -> N
 
     use_threads(config.threads)
     games = make_atari_env(envs.gymnasium_id(config.game), n_envs=num_envs, seed=config.seed)
-    learner, exploration = config.learner, config.exploration
+    learner, epsilon = config.learner, config.exploration.epsilon_end
     # Its train_freq counts steps of all environments at once; updates per step are the same.
     every = max(1, learner.update_period // num_envs)
     model = stable_baselines3.DQN(
@@ -150,8 +148,8 @@ def train_peer(config: Config, num_envs: int, counter: "Synchronized[int]") -> N
         train_freq=every,
         gradient_steps=max(1, every * num_envs // learner.update_period),
         target_update_interval=learner.target_period,
-        exploration_initial_eps=exploration.epsilon_end,
-        exploration_final_eps=exploration.epsilon_end,
+        exploration_initial_eps=epsilon,
+        exploration_final_eps=epsilon,
         policy_kwargs={"optimizer_kwargs": {"eps": config.optimizer.epsilon}},
         seed=config.seed,
         device=resolve_device(config.device),

@@ -77,6 +77,12 @@ def running_mean(values: list[float], window: int) -> list[float]:
     return [sum(part) / len(part) for part in parts]
 
 
+def draw_random_score(axes: "Axes", game: str, color: str) -> None:
+    """A dotted line at the published score of random play, if there is one."""
+    if (score := scores.random_score(game)) is not None:
+        axes.axhline(score, color=color, linestyle=":", label="random player (published)")
+
+
 def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) -> None:
     ended = points(training, "mean_return")
     steps, returns = [step for step, _ in ended], [value for _, value in ended]
@@ -92,9 +98,7 @@ def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) 
         label = "evaluation, worst to best"
         axes.fill_between(evaluated, worst, best, color="tab:blue", alpha=0.15, label=label)
         axes.plot(evaluated, means, "o-", color="tab:blue", label="evaluation, mean")
-    random = scores.random_score(game)
-    if random is not None:
-        axes.axhline(random, color="tab:red", linestyle=":", label="random player (published)")
+    draw_random_score(axes, game, "tab:red")
     axes.set_ylabel("score")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)

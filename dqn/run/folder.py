@@ -30,7 +30,7 @@ class RunFolder:
         self._lock = self._locked()
 
     def set_aside(self) -> Path | None:
-        """Move what is in the folder to a new name, if anything is; returns the new path."""
+        """Rename the folder, unless empty, and create a new one; returns the old run's new path."""
         if all(entry.name == ".lock" for entry in self.path.iterdir()):
             return None
         now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
