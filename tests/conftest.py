@@ -45,29 +45,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_curves() -> Iterator[None]:
-    """No curves.png or table.png, half a second each, in this process. Tests of the pictures put
-    the drawing back; processes that tests start draw."""
+def _no_waiting() -> Iterator[None]:
+    """For this process only, not for those that tests start."""
     with pytest.MonkeyPatch.context() as patch:
+        # Half a second for each curves.png or table.png; tests of the pictures put it back.
         patch.setattr(dqn.run.session, "draw_curves", lambda *_: None)
         patch.setattr(dqn.tabular.table, "draw_table", lambda *_: None)
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _no_syncing() -> Iterator[None]:
-    """No waiting for the disk in this process, a sixth of the suite's time. ``FaultyDisk`` counts
-    the calls; processes that tests start do sync."""
-    with pytest.MonkeyPatch.context() as patch:
+        # A sixth of the suite's time; FaultyDisk counts the calls.
         patch.setattr(os, "fsync", lambda _: None)
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_core() -> Iterator[None]:
-    """In this process ``threads: 0`` is one thread: two that wait for each other beside a second
-    pytest worker take ten times as long."""
-    with pytest.MonkeyPatch.context() as patch:
+        # ``threads: 0`` is one thread: two that wait for each other beside a second pytest worker
+        # take ten times as long.
         patch.setattr(dqn.device, "cores", lambda: 1)
         yield
 

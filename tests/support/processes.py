@@ -32,12 +32,8 @@ def command(folder: Path, options: list[str], *more: str) -> list[str]:
 
 def start_python(folder: Path, options: list[str], *more: str) -> "subprocess.Popen[str]":
     """Train by ``python main.py``: some three seconds before the first step."""
-    return subprocess.Popen(
-        command(folder, options, *more),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    typed, env = command(folder, options, *more), os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(typed, stderr=subprocess.PIPE, text=True, env=env)
 
 
 class ForkedMain:

@@ -75,22 +75,13 @@ def lines_by_file() -> dict[str, int]:
     return {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in files}
 
 
-def is_aside(file: str) -> bool:
-    return any(file.startswith(place) for places in ASIDE.values() for place in places)
-
-
-def summary(lines: dict[str, int]) -> str:
-    """``N lines in M files``, without those aside."""
-    read = {file: count for file, count in lines.items() if not is_aside(file)}
-    return f"{sum(read.values()):,} lines in {len(read)} files"
-
-
 if __name__ == "__main__":
     found = lines_by_file()
-    for file, count in found.items():
-        if not is_aside(file):
-            print(f"{count:6,} {file}")
-    print(summary(found))
+    aside = tuple(place for places in ASIDE.values() for place in places)
+    read = {file: count for file, count in found.items() if not file.startswith(aside)}
+    for file, count in read.items():
+        print(f"{count:6,} {file}")
+    print(f"{sum(read.values()):,} lines in {len(read)} files")
     for reason, places in ASIDE.items():
-        aside = sum(n for file, n in found.items() if file.startswith(tuple(places)))
-        print(f"left aside ({reason}): {', '.join(places)}, {aside:,} lines")
+        lines = sum(n for file, n in found.items() if file.startswith(tuple(places)))
+        print(f"left aside ({reason}): {', '.join(places)}, {lines:,} lines")

@@ -23,7 +23,6 @@ BREAKOUT = [
 are reseeded, episodes time out, the target network is updated, reports and evaluations are due.
 Most actions are random, which saves the forward pass."""
 
-
 CARTPOLE = [
     "--game=CartPole-v1", "--total-steps=12000", "--learning-starts=200", "--threads=1",
     "--evaluate-period=3000", "--report-period=500", "--env.reseed-steps=150",
@@ -32,7 +31,6 @@ CARTPOLE = [
     "--evaluation.episodes=2", "--evaluation.held-out-states=2",
 ]  # fmt: skip
 """The same in seconds, with more than two pieces of replay and a wrap."""
-
 
 NEVER = "--checkpoint-minutes=1e6"
 
@@ -112,14 +110,12 @@ def content(checkpoint: Path) -> dict[str, bytes]:
     return files | {"state": json.dumps(meta["state"], sort_keys=True).encode()}
 
 
-TEXTS = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
-
-
 def assert_same(run: Path, undisturbed: Path) -> None:
     """Two runs have the same last checkpoint, text files and best model, byte for byte."""
     assert newest(run) == newest(undisturbed) > 0
     ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(undisturbed)[-1])
     assert list(ours) == list(theirs)
     assert [name for name in ours if ours[name] != theirs[name]] == []
-    for name in (*TEXTS, "best/model.safetensors"):
+    texts = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
+    for name in (*texts, "best/model.safetensors"):
         assert (run / name).read_bytes() == (undisturbed / name).read_bytes(), name

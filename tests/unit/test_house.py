@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.reading_path import ASIDE
-
-from dqn.commands.train import train
-from dqn.config import Config, EvaluationConfig, ExplorationConfig, ReplayConfig
+from support.runs import BREAKOUT, CARTPOLE, NEVER, train
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
@@ -78,9 +76,7 @@ def imports_of(path: Path) -> set[str]:
 
 def rooms_imported(path: Path) -> set[str]:
     parts = [name.split(".") for name in imports_of(path)]
-    return {room for top, room, *_ in (p for p in parts if len(p) > 1) if top == "dqn"} - {
-        room_of(path)
-    }
+    return {part[1] for part in parts if part[0] == "dqn" and len(part) > 1} - {room_of(path)}
 
 
 def test_every_room_is_on_a_floor() -> None:
@@ -150,21 +146,8 @@ def global_states() -> tuple[object, ...]:
     )
 
 
-@pytest.mark.parametrize("game", ["Breakout", "CartPole-v1"])
-def test_a_run_draws_from_no_global_generator(game: str, tmp_path: Path) -> None:
-    config = Config(
-        game=game,
-        device="cpu",
-        threads=1,
-        checkpoints_dir=str(tmp_path),
-        total_steps=200,
-        learning_starts=64,
-        num_envs=2,
-        report_period=100,
-        replay=ReplayConfig(capacity=500),
-        exploration=ExplorationConfig(epsilon_end=0.1, epsilon_decay_steps=50),
-        evaluation=EvaluationConfig(episodes=2, held_out_states=2),
-    )
+@pytest.mark.parametrize("options", [BREAKOUT, CARTPOLE], ids=["Breakout", "CartPole-v1"])
+def test_a_run_draws_from_no_global_generator(options: list[str], tmp_path: Path) -> None:
     before = global_states()
-    assert train(config, "test", fresh=False) == 0
+    train(tmp_path, options, NEVER, "--total-steps=800", "--device=cpu", "--num-envs=2")
     assert global_states() == before

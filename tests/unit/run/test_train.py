@@ -25,17 +25,20 @@ class Tape:
         self.config, self.step, self.calls = config, 0, []
         self._time = 0
         self.metrics = SimpleNamespace(count=self._count)
+        say = self.calls.append
         self.agent = SimpleNamespace(
             environment=SimpleNamespace(
-                timestep=a_timestep(config.num_envs, 0), send=self._send, receive=self._receive
+                timestep=a_timestep(config.num_envs, 0),
+                send=lambda action: say(f"send {action[0]}"),
+                receive=self._receive,
             ),
             replay=SimpleNamespace(
-                add_timestep=self._add_timestep,
-                add_action=self._add_action,
+                add_timestep=lambda timestep: say(f"add time step {timestep.stack[0, 0, 0]}"),
+                add_action=lambda action: say(f"add action {action[0]}"),
                 sample=self._sample,
                 update_priorities=self._priorities,
             ),
-            learner=SimpleNamespace(update=self._update, sync_target=self._sync),
+            learner=SimpleNamespace(update=self._update, sync_target=lambda: say("sync")),
             actor=SimpleNamespace(act=self._act),
         )
         self.agent.learn = functools.partial(learn, self.agent.replay, self.agent.learner, 7)
@@ -47,15 +50,6 @@ class Tape:
     def _act(self, stack, probabilities):
         self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * probabilities[-1])}")
         return np.full(self.config.num_envs, self._time)
-
-    def _add_timestep(self, timestep):
-        self.calls.append(f"add time step {timestep.stack[0, 0, 0]}")
-
-    def _add_action(self, action):
-        self.calls.append(f"add action {action[0]}")
-
-    def _send(self, action):
-        self.calls.append(f"send {action[0]}")
 
     def _receive(self):
         self._time += 1
@@ -75,9 +69,6 @@ class Tape:
     def _priorities(self, index, priority):
         assert (index, priority) == ("index", "priority")
         self.calls.append("priorities")
-
-    def _sync(self):
-        self.calls.append("sync")
 
     def _count(self, timestep, step, probability):
         assert probability == epsilon(self.config, step)
