@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from support.reads import record_reads
-from support.runs import checkpoints, content
+from support.runs import checkpoints, content, train
 from support.tiers import slow_except
 
 from dqn.config import Config
 from dqn.config.yaml_file import load_config
 from dqn.learning.learner import Learner
 from dqn.report.curves import read_lines
-from main import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -39,11 +38,6 @@ def settings(path: Path) -> set[str]:
     return names
 
 
-def trained(folder: Path, options: list[str], name: str) -> Path:
-    assert main([*options, f"--checkpoints-dir={folder}"]) == 0
-    return folder / "Pong" / f"{name}-seed1"
-
-
 DISTINCT = ["dqn", "laptop", "data_efficient_rainbow", "rainbow", "munchausen_iqn", "btr"]
 """Presets that have between them every torso, head, kind of values and target policy."""
 
@@ -56,18 +50,17 @@ def test_every_preset_trains_and_resumes(
     fractions, rows) is saved: the same network, optimizer and rows in one go and in two."""
     path, read = CONFIGS / f"{name}.yaml", record_reads(monkeypatch)
     updates, update = [], Learner.update
-    monkeypatch.setattr(
-        Learner, "update", lambda *arguments: updates.append(1) or update(*arguments)
-    )
+    monkeypatch.setattr(Learner, "update", lambda *args: updates.append(1) or update(*args))
     options = [f"--config={path}", *SMALL]
-    whole = trained(tmp_path / "whole", options, name)
+    whole = train(tmp_path / "whole", options)
+    assert whole == tmp_path / "whole" / "Pong" / f"{name}-seed1"
     assert settings(path) - read == set()
     period = load_config(path).learner.update_period
     assert len(updates) == 360 // period - 100 // period
     losses = [line["loss"] for line in read_lines(whole / "training.jsonl")]
     assert losses[0] is None and losses[-1] > 0 and math.isfinite(losses[-1])
-    trained(tmp_path / "parts", [*options, "--total-steps=232"], name)
-    parts = content(checkpoints(trained(tmp_path / "parts", options, name))[-1])
+    train(tmp_path / "parts", options, "--total-steps=232")
+    parts = content(checkpoints(train(tmp_path / "parts", options))[-1])
     files = content(checkpoints(whole)[-1])
     assert [name for name in files if name != "state" and files[name] != parts[name]] == []
 
