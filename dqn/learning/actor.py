@@ -1,6 +1,7 @@
 """Acting with a Q-network: epsilon-greedy on its q-values."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,30 +62,28 @@ class Actor(StochasticPolicy):
         return action
 
 
+@dataclass(frozen=True)
 class QModel:
     """The ``Model`` of method dqn: a Q-network on its device and its return distribution."""
 
-    def __init__(
-        self, network: QNetwork, values: ValueDistribution, num_actions: int, device: torch.device
-    ) -> None:
-        self._network = network
-        self._values = values
-        self._num_actions = num_actions
-        self._device = device
+    network: QNetwork
+    values: ValueDistribution
+    num_actions: int
+    device: torch.device
 
     def q_values(self, state: torch.Tensor) -> torch.Tensor:
         """``[B, A]``, without noise."""
-        return self._values.q(self._network(state))
+        return self.values.q(self.network(state))
 
     def make_policy(self, generator: np.random.Generator) -> Actor:
-        greedy = make_greedy(self.q_values, self._device)
-        return Actor(greedy, self._num_actions, generator)
+        greedy = make_greedy(self.q_values, self.device)
+        return Actor(greedy, self.num_actions, generator)
 
     def draw(self, folder: Path) -> None:
         """No picture is drawn of a network."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        return dict(self._network.state_dict())
+        return dict(self.network.state_dict())
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self._network.load_state_dict(state)
+        self.network.load_state_dict(state)

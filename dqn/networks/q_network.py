@@ -126,9 +126,8 @@ def make_network(
     if config.layer_norm:
         activation = LayerNormReLU
     linear: LinearLayer = functools.partial(Linear, device="meta")
-    head_linear: LinearLayer = linear
     if config.noisy:
-        head_linear = functools.partial(NoisyLinear, sigma=config.noisy_sigma)
+        linear = functools.partial(NoisyLinear, sigma=config.noisy_sigma)
     name, hidden = config.torso, config.hidden_units
     if name == "auto":
         pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
@@ -139,12 +138,11 @@ def make_network(
     else:
         torso = _convolutional_torso(name, config, stack_shape, activation)
     head: Head | ImplicitQuantileHead = Head(
-        torso.features, hidden, num_actions, num_outputs, config.dueling, head_linear, activation
+        torso.features, hidden, num_actions, num_outputs, config.dueling, linear, activation
     )
     if values.kind == "implicit_quantile":
-        head = ImplicitQuantileHead(
-            torso.features, values.num_cosines, values.num_policy_taus, head, linear
-        )
+        cosines = Linear(values.num_cosines, torso.features, device="meta")
+        head = ImplicitQuantileHead(cosines, head, values.num_policy_taus)
     center = torch.zeros(stack_shape) if config.center else None
     network = QNetwork(torso, head, center)
     _to_empty(network)

@@ -1,7 +1,6 @@
 """IQN's head: quantiles of the return at any fractions (taus)."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -11,18 +10,12 @@ class ImplicitQuantileHead(nn.Module):
     """Quantiles at any taus: IQN, Dabney et al. 2018 (arXiv 1806.06923), section 3.1. The features
     are multiplied by a cosine embedding of tau (equation 4)."""
 
-    def __init__(
-        self,
-        features: int,
-        num_cosines: int,
-        num_policy_taus: int,
-        head: nn.Module,
-        linear: Callable[[int, int], nn.Module],
-    ) -> None:
+    def __init__(self, cosines: nn.Linear, head: nn.Module, num_policy_taus: int) -> None:
+        """``cosines`` -> features is the layer of the embedding."""
         super().__init__()
-        self.embedding = nn.Sequential(linear(num_cosines, features), nn.ReLU(inplace=True))
+        self.embedding = nn.Sequential(cosines, nn.ReLU(inplace=True))
         self.head = head
-        self._num_cosines = num_cosines
+        self._num_cosines = cosines.in_features
         self._num_policy_taus = num_policy_taus
 
     def forward(self, features: torch.Tensor, taus: torch.Tensor | None = None) -> torch.Tensor:

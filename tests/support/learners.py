@@ -15,6 +15,7 @@ from dqn.networks.q_network import QNetwork
 from dqn.types import Batch
 
 CPU = torch.device("cpu")
+EXPECTED = ValuesConfig()
 FAST = OptimizerConfig(learning_rate=0.01)
 KINDS = ("expected", "categorical", "quantile", "implicit_quantile")
 
@@ -28,12 +29,11 @@ PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generat
 
 def make_network(
     shape: tuple[int, ...] = (1, 2),
-    values: ValuesConfig | None = None,
+    values: ValuesConfig = EXPECTED,
     actions: int = 3,
     seed: int = 1,
     **network: Any,
 ) -> QNetwork:
-    values = values or ValuesConfig()
     outputs = make_values(values, LearnerConfig()).num_outputs
     config = NetworkConfig(**network)
     return q_network.make_network(config, values, shape, actions, outputs, generator(seed))
@@ -41,13 +41,13 @@ def make_network(
 
 def make_learner(
     network: QNetwork,
-    values: ValuesConfig | None = None,
+    values: ValuesConfig = EXPECTED,
     optimizer: OptimizerConfig = FAST,
     device: str = "cpu",
     **learner: Any,
 ) -> Learner:
     config, rng = LearnerConfig(**learner), torch.Generator(device).manual_seed(1)
-    return Learner(network, make_values(values or ValuesConfig(), config), optimizer, config, rng)
+    return Learner(network, make_values(values, config), optimizer, config, rng)
 
 
 def tiny_learner(kind: Any = "expected", noisy: bool = False, **settings: Any) -> Learner:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.learners import CPU
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,7 +24,7 @@ from dqn.learning import cuda_graphs
 from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
 from dqn.learning.factory import Agent, make_agent
 
-CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("_taped")
 aten = torch.ops.aten
 WAITING = {
     aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default,
@@ -45,9 +46,7 @@ class Tape(TorchDispatchMode):
     ) -> Any:
         assert func not in WAITING, "waits for the device"
         for index in args[1] if func in INDEXING else ():
-            assert index is None or index.dtype != torch.bool, (
-                "boolean indexing waits for the device"
-            )
+            assert index is None or index.dtype != torch.bool, "waits for the device"
         result = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, result))
         return result
@@ -147,7 +146,6 @@ def assert_same_state(*agents: Agent) -> None:
         assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
 
 
-@pytest.mark.usefixtures("_taped")
 @pytest.mark.parametrize("updates", [[1], [2, 0, 1]], ids=["one", "two, none, one"])
 @pytest.mark.parametrize("name", FAMILY)
 def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> None:
@@ -161,7 +159,6 @@ def test_captured_work_gives_the_same_bits(name: str, updates: list[int]) -> Non
     assert captured.learner.pop_means() == plain.learner.pop_means()
 
 
-@pytest.mark.usefixtures("_taped")
 def test_captured_convolutions_give_the_same_bits() -> None:
     options = (
         "--game=Breakout --num-envs=2 --learning-starts=40 --replay.capacity=400 "
@@ -172,7 +169,6 @@ def test_captured_convolutions_give_the_same_bits() -> None:
     assert_same_state(captured, plain)
 
 
-@pytest.mark.usefixtures("_taped")
 def test_the_tape_is_as_blind_as_a_graph() -> None:
     """So the tests above notice work done in Python, and work that waits for the device."""
     counted, on_device = [0], torch.zeros(())
@@ -192,7 +188,6 @@ def test_the_tape_is_as_blind_as_a_graph() -> None:
         waits(1)
 
 
-@pytest.mark.usefixtures("_taped")
 def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:
     """The next call does not change the array that the last one returned."""
     agent = agent_of(CARTPOLE, True)

@@ -1,7 +1,6 @@
 """Layers in a layout of their own compute what the plain ones do."""
 
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -16,8 +15,8 @@ from dqn.networks.torsos import BlockConvolution, Linear, PixelPermutation, Spac
 from dqn.types import Batch
 
 
-def nature(actions: int = 6, seed: int = 1, **fields: Any) -> QNetwork:
-    return make_network((4, 84, 84), actions=actions, seed=seed, **fields)
+def nature() -> QNetwork:
+    return make_network((4, 84, 84), actions=6)
 
 
 def test_channels_last_equals_contiguous() -> None:
