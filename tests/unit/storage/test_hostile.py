@@ -11,8 +11,8 @@ import pickle
 import re
 import shutil
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,17 @@ def newest(run: Path) -> Path:
     return max(run.glob("step_*[0-9]"))
 
 
-def contents(folder: Path, without: Path) -> dict[str, bytes | None]:
-    """The bytes of each file in a folder, except in ``without``, by path."""
-    return {
-        str(path): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-        if not path.is_relative_to(without)
-    }
+@contextmanager
+def nothing_outside_changes(run: Path) -> Iterator[None]:
+    """Every file and folder around the run is as it was."""
+
+    def around() -> dict[Path, bytes | None]:
+        outside = (p for p in run.parent.parent.rglob("*") if not p.is_relative_to(run))
+        return {path: path.read_bytes() if path.is_file() else None for path in outside}
+
+    before = around()
+    yield
+    assert around() == before
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +148,11 @@ def run(cartpole: Path, tmp_path: Path) -> Path:
 
 def refused(run: Path, expected: str, command: Callable[..., None], *arguments: Any) -> None:
     """The command ends with one sentence, and everything around the run is as it was."""
-    around = run.parent.parent
-    before = contents(around, without=run)
-    with pytest.raises(ConfigError) as caught:
+    with nothing_outside_changes(run), pytest.raises(ConfigError) as caught:
         command(run, *arguments)
     sentence = str(caught.value)
     assert expected in sentence, sentence
     assert "\n" not in sentence
-    assert contents(around, without=run) == before
 
 
 # Files that are not what their names say.
@@ -226,15 +227,14 @@ def test_a_command_refuses_a_pickle_in_one_line(
     folder = run.parent.parent
     pickled(newest(run) / "model.safetensors")
     reseal(newest(run))
-    before = contents(folder, without=run)
     capfd.readouterr()
-    if command == "train":
-        assert train(folder, CARTPOLE) == 2
-    else:
-        shown = [f"--png={folder / 'pictures'}"] if command == "play" else []
-        assert main([command, str(run), *shown]) == 2
+    with nothing_outside_changes(run):
+        if command == "train":
+            assert train(folder, CARTPOLE) == 2
+        else:
+            shown = [f"--png={folder / 'pictures'}"] if command == "play" else []
+            assert main([command, str(run), *shown]) == 2
     assert re.fullmatch(r"error: [^\n]+safetensors[^\n]+\n", capfd.readouterr().err)
-    assert contents(folder, without=run) == before
 
 
 @pytest.mark.parametrize("case", ["pickle", "complex", "overlapping"])
@@ -454,14 +454,9 @@ def test_meta(name: str, change: Any, run: Path, config: Config) -> None:
 @pytest.mark.parametrize("name", ["../../../outside", "/etc/passwd", "..", "", ".", "a\0b"])
 def test_file_elsewhere(name: str, run: Path, config: Config) -> None:
     """A file more than there is is neither read nor written."""
-    meta = json.loads((newest(run) / "meta.json").read_bytes())
-    meta["files"][name] = ELSEWHERE
-    meta["sha256"] = digest_of(meta)
-    (newest(run) / "meta.json").write_text(json.dumps(meta))
-    folder = run.parent.parent
-    before = contents(folder, without=run)
-    open_run(run, config)
-    assert contents(folder, without=run) == before
+    rewrite(newest(run), lambda meta: meta["files"].update({name: ELSEWHERE}))
+    with nothing_outside_changes(run):
+        open_run(run, config)
 
 
 @pytest.mark.parametrize("depth", [300, 900, 100_000])
@@ -523,11 +518,8 @@ def test_no_escape_sequence_reaches_the_terminal(
 
 def survives(run: Path, config: Config) -> None:
     """It is continued, or refused in one sentence; any other exception fails the test."""
-    folder = run.parent.parent
-    before = contents(folder, without=run)
-    with suppress(ConfigError):
+    with nothing_outside_changes(run), suppress(ConfigError):
         open_run(run, config, steps=8)
-    assert contents(folder, without=run) == before
 
 
 @FEW
