@@ -20,6 +20,9 @@ from dqn.storage.files import AtomicFile
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+DASHES = ("-", "--", ":", "-.")
+"""Line styles of the first ten configs of a picture, of the next ten and so on."""
+
 
 def run(options: CompareOptions) -> int:
     """Print a comparison of runs of one game, and draw their curves if asked.
@@ -40,8 +43,11 @@ def run(options: CompareOptions) -> int:
             print(f"warning: {record.folder} has no evaluations yet; skipping it", file=sys.stderr)
     if not records:
         raise ConfigError("none of the runs has an evaluation to compare")
-    _check_comparable(records)
-    game = records[0].evaluations[-1]["game"]
+    games = sorted({run.evaluations[-1]["game"] for run in records})
+    if len(games) > 1:
+        raise ConfigError(f"only runs of one game can be compared, not {' and '.join(games)}")
+    (game,) = games
+    records = _shortened(records)
     if picture:
         try:
             draw(records, Path(picture), game)
@@ -52,20 +58,14 @@ def run(options: CompareOptions) -> int:
     return 0
 
 
-def _check_comparable(records: list[RunRecord]) -> None:
-    """Reject runs of different games; warn about different protocols."""
-    last = {run.folder: run.evaluations[-1] for run in records}
-    games = sorted({line["game"] for line in last.values()})
-    if len(games) > 1:
-        raise ConfigError(f"only runs of one game can be compared, not {' and '.join(games)}")
-    protocols = {
-        run: f"protocol {line['protocol']}, epsilon {line['epsilon']:g}"
-        for run, line in last.items()
-    }
-    if len(set(protocols.values())) > 1:
-        each = "; ".join(f"{run}: {protocol}" for run, protocol in protocols.items())
-        warning = f"warning: these runs were evaluated under different protocols ({each})"
-        print(warning, file=sys.stderr)
+def _shortened(records: list[RunRecord]) -> list[RunRecord]:
+    """The runs, named by as few of the last parts of their paths as tell them apart."""
+    paths = [Path(run.folder).resolve().parts for run in records]
+    for count in range(1, max(map(len, paths)) + 1):
+        names = [str(Path(*parts[-count:])) for parts in paths]
+        if len(set(names)) == len(names):
+            break
+    return [run._replace(folder=name) for run, name in zip(records, names, strict=True)]
 
 
 def _shared_limit(records: list[RunRecord], axis: Axis) -> float | None:
@@ -75,28 +75,43 @@ def _shared_limit(records: list[RunRecord], axis: Axis) -> float | None:
 
 
 def _table(records: list[RunRecord]) -> str:
-    """A line of headings and one per run."""
-    rows = [["run", "steps", "minutes", "last", "best", "at step"]]
-    for run in records:
-        last, best = run.evaluations[-1], max(run.evaluations, key=lambda line: line["mean"])
-        minutes = "-" if last["minutes"] is None else _minutes(last["minutes"])
-        rows.append([run.folder, f"{last['step']:,}", minutes,
-                     _score(last), _score(best), f"{best['step']:,}"])  # fmt: skip
+    """A line of headings and one per run; only columns that add something."""
+    last = [run.evaluations[-1] for run in records]
+    best = [max(run.evaluations, key=lambda line: line["mean"]) for run in records]
+    columns = {
+        "run": [run.folder for run in records],
+        "steps": [f"{line['step']:,}" for line in last],
+        "time": ["-" if line["minutes"] is None else _duration(line["minutes"]) for line in last],
+        "last": [_score(line) for line in last],
+        "best": [_score(line) for line in best],
+        "at step": [f"{line['step']:,}" for line in best],
+    }
     for axis in AXES:
         limit = _shared_limit(records, axis)
-        if len(records) > 1 and limit is not None:
-            heading = f"by {limit:,} steps" if axis == "step" else f"in {_minutes(limit)} minutes"
-            rows[0].append(heading)
-            for row, run in zip(rows[1:], records, strict=True):
-                row.append(_score(run.newest(axis, limit)))
+        if limit is None:
+            continue
+        newest = [run.newest(axis, limit) for run in records]
+        if newest != last:
+            heading = f"by {limit:,} steps" if axis == "step" else f"in {_duration(limit)}"
+            columns[heading] = [_score(line) for line in newest]
+    protocols = [f"{line['protocol']}, epsilon {line['epsilon']:g}" for line in last]
+    if len(set(protocols)) > 1:
+        print("warning: not all of these runs were evaluated under one protocol", file=sys.stderr)
+        columns["protocol"] = protocols
+    rows = list(zip(*([name, *cells] for name, cells in columns.items()), strict=True))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
 
 
-def _minutes(minutes: float) -> str:
-    return f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
+def _duration(minutes: float) -> str:
+    """``42 s``, ``3.0 min`` or ``2 h 10 min``."""
+    if minutes < 1:
+        return f"{60 * minutes:.0f} s"
+    if minutes < 60:
+        return f"{minutes:.1f} min"
+    return f"{minutes // 60:.0f} h {minutes % 60:02.0f} min"
 
 
 def _score(line: dict[str, Any] | None) -> str:
@@ -153,7 +168,7 @@ def _published(game: str) -> list[str]:
 
 def draw(records: list[RunRecord], file: Path, game: str) -> None:
     """Draw training returns (thin) and evaluations (dots) over steps, and over minutes if known: a
-    color per config, a line per run.
+    color, after ten configs a dash too, per config, and a line per run.
 
     Raises:
         OSError: the picture cannot be written; an older one is kept.
@@ -163,13 +178,17 @@ def draw(records: list[RunRecord], file: Path, game: str) -> None:
     from matplotlib.ticker import EngFormatter
 
     known_axes = [axis for axis in AXES if _shared_limit(records, axis) is not None]
-    figure = Figure(figsize=(5.5 * len(known_axes), 4), layout="constrained")
+    groups = _groups(records)
+    height = 4 + 0.1 * max(0, len(groups) - 4)  # the legend's
+    figure = Figure(figsize=(5.5 * len(known_axes), height), layout="constrained")
     panels = figure.subplots(1, len(known_axes), sharey=True, squeeze=False)[0]
     for axis, panel in zip(known_axes, panels, strict=True):
-        for i, (group, runs) in enumerate(_groups(records)):
+        for i, (group, runs) in enumerate(groups):
             for run in runs:
                 label = f" {group}" if run is runs[0] else "_"  # "_" hides it from the legend
-                _draw_run(panel, run, axis, f"C{i}", label)
+                _draw_run(
+                    panel, run, axis, {"color": f"C{i % 10}", "ls": DASHES[i // 10 % 4]}, label
+                )
         draw_random_score(panel, game, "tab:gray")
         panel.set_xlabel("wall time, minutes" if axis == "minutes" else "step")
         panel.grid(alpha=0.3)
@@ -182,10 +201,10 @@ def draw(records: list[RunRecord], file: Path, game: str) -> None:
         figure.savefig(part, dpi=80, format="png")
 
 
-def _draw_run(panel: "Axes", run: RunRecord, axis: Axis, color: str, label: str) -> None:
+def _draw_run(panel: "Axes", run: RunRecord, axis: Axis, style: dict[str, Any], label: str) -> None:
     returns = points([line for line in run.training if line[axis] is not None], "mean_return", axis)
     if len(returns) > 1:
         over, values = zip(*returns, strict=True)
-        panel.plot(over, running_mean(list(values), SMOOTHED), color=color, alpha=0.5, linewidth=1)
+        panel.plot(over, running_mean(list(values), SMOOTHED), alpha=0.5, linewidth=1, **style)
     evaluations = points(run.evaluations, "mean", axis)
-    panel.plot(*zip(*evaluations, strict=True), "o-", color=color, label=label)
+    panel.plot(*zip(*evaluations, strict=True), marker="o", label=label, **style)

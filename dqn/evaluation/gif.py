@@ -2,12 +2,17 @@
 
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 from PIL import Image, ImageChops
 from PIL.GifImagePlugin import getdata, getheader
 
 from dqn.evaluation.recorders import HELD_SECONDS, SCALE, Recorder, new_file
 from dqn.types import Array
+
+FILM_RATE = 15
+"""Pictures per second of a film: the decisions per second of an Atari game."""
 
 
 class Gif(Recorder):
@@ -62,3 +67,19 @@ class Gif(Recorder):
         self._stream.writelines(blocks)
         self._previous = picture
         self._count += 1
+
+
+def film(pictures: Path) -> tuple[bytes, int, int]:
+    """The first minute of an episode's pictures, a folder of PNGs, as a GIF, with its height and
+    width.
+
+    Raises:
+        OSError: a picture cannot be read.
+    """
+    with TemporaryDirectory(prefix="dqn-film-") as folder:
+        file = Path(folder) / "film.gif"
+        with Gif(file, FILM_RATE) as gif:
+            for path in sorted(pictures.iterdir())[: 60 * FILM_RATE]:
+                gif.add(np.asarray(Image.open(path).convert("RGB")))
+        with Image.open(file) as first:
+            return file.read_bytes(), first.height, first.width

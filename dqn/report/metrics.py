@@ -25,30 +25,31 @@ from dqn.types import Array, State, TimeStep
 log = logging.getLogger("dqn")
 
 TAGS: dict[str, tuple[str, str]] = {
-    "training/return": ("score", "raw score of a finished training episode (a whole game)"),
-    "training/length": ("steps", "length of a finished training episode"),
+    "episode/return": ("score", "raw score of a finished training episode (a whole game)"),
+    "episode/steps": ("steps", "length of a finished training episode"),
     "evaluation/mean": ("score", "mean return of an evaluation's episodes"),
     "evaluation/median": ("score", "median return of an evaluation's episodes"),
-    "evaluation/min": ("score", "lowest return of an evaluation's episodes"),
-    "evaluation/max": ("score", "highest return of an evaluation's episodes"),
-    "evaluation/human_normalised": ("fraction", "mean return; 0: random play, 1: human tester"),
-    "evaluation/held_out_q": ("clipped score", "mean max Q on the held-out states"),
+    "evaluation/return_max": ("score", "highest return of an evaluation's episodes"),
+    "evaluation/return_min": ("score", "lowest return of an evaluation's episodes"),
+    "evaluation/score_human_normalised": ("1", "mean return; 0: random play, 1: human tester"),
     "evaluation/seconds": ("seconds", "wall time of the evaluation"),
-    "learner/loss": ("score squared", "mean loss of the updates since the last report"),
-    "learner/td_error": ("score", "mean priority: absolute TD error; C51: KL divergence"),
-    "learner/policy_change": ("probability", "tabular policies: total absolute change"),
-    "learner/gradient_norm": ("1", "mean gradient norm before clipping"),
-    "learner/learning_rate": ("1", "learning rate of the optimizer"),
+    "evaluation/film": ("GIF", "an episode recorded by --render, at most its first minute"),
     "exploration/epsilon": ("probability", "epsilon of the first environment"),
+    "input/stack": ("image", "network input of the first environment, oldest frame left"),
+    "learner/gradient_norm": ("1", "mean gradient norm before clipping"),
+    "learner/held_out_q": ("clipped score", "mean max Q on the held-out states"),
+    "learner/learning_rate": ("1", "learning rate of the optimizer"),
+    "learner/loss": ("score squared", "mean loss of the updates since the last report"),
+    "learner/policy_change": ("probability", "tabular policies: total absolute change"),
+    "learner/td_error": ("score", "mean priority: absolute TD error; C51: KL divergence"),
     "replay/fill": ("fraction", "rows in the replay memory divided by its capacity"),
-    "speed/steps_per_second": ("1/s", "steps since the last report, evaluations excluded"),
+    "run/config": ("text", "the resolved config"),
     "speed/frames_per_second": ("1/s", "emulator frames (4 per step on Atari)"),
+    "speed/steps_per_second": ("1/s", "steps since the last report, evaluations excluded"),
     "speed/updates_per_second": ("1/s", "updates of the network"),
     "system/memory": ("GB", "resident memory of the process"),
-    "input/stack": ("image", "network input of the first environment, oldest frame left"),
-    "run/config": ("text", "the resolved config"),
 }
-"""Unit and meaning of every tag in TensorBoard."""
+"""Unit and meaning of every tag in TensorBoard, which sorts them: the scores come first."""
 
 RECENT_EPISODES = 30  # averaged in the progress bar
 TEXT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
@@ -75,7 +76,8 @@ class Metrics:
 
     def open(self, step: int, updates: int, config_text: str) -> None:
         """Start recording at ``step``; TensorBoard hides what it holds of later steps."""
-        self._events = EventWriter(self._folder, step)
+        descriptions = {tag: f"{meaning} ({unit})" for tag, (unit, meaning) in TAGS.items()}
+        self._events = EventWriter(self._folder, step, descriptions)
         self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
         self._progress = ProgressBar(step, self._total_steps, self._frames_per_step)
         self._last_report = time.monotonic(), step, updates
@@ -89,8 +91,8 @@ class Metrics:
             self._recent.append(float(self._returns[i]))
             self._since_report.append(float(self._returns[i]))
             at = step - len(self._returns) + 1 + int(i)  # a step of its own for each environment
-            self._events.scalar("training/return", self._returns[i], at)
-            self._events.scalar("training/length", self._lengths[i], at)
+            self._events.scalar("episode/return", self._returns[i], at)
+            self._events.scalar("episode/steps", self._lengths[i], at)
         self._returns[timestep.last] = 0
         self._lengths[timestep.last] = 0
         self._progress.update(step, epsilon, self._recent, self._loss)
@@ -130,18 +132,18 @@ class Metrics:
         scalars = {
             "evaluation/mean": evaluation.mean,
             "evaluation/median": evaluation.median,
-            "evaluation/min": min(returns),
-            "evaluation/max": max(returns),
-            "evaluation/human_normalised": evaluation.human_normalised,
-            "evaluation/held_out_q": held_out_q,
+            "evaluation/return_max": max(returns),
+            "evaluation/return_min": min(returns),
+            "evaluation/score_human_normalised": evaluation.human_normalised,
             "evaluation/seconds": seconds,
+            "learner/held_out_q": held_out_q,
         }
         # A run killed after an evaluation and before a checkpoint repeats it, with the same scores.
         if step != self._resumed_at or not has_point(self._folder, "evaluation/mean", step):
             self._scalars(scalars, step)
         if stack.ndim == 4 and stack.dtype == np.uint8:
-            side_by_side = np.concatenate(list(stack[0]), axis=1)  # [H, 4 W]
-            self._events.image("input/stack", side_by_side, step)
+            framed = np.pad(stack[0], ((0, 0), (0, 0), (0, 2)), constant_values=255)
+            self._events.image("input/stack", np.hstack(list(framed)), step)  # [H, 4 (W + 2)]
         log.info(
             "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episode%s "
             "(%s, epsilon %g)%s, %.0f s",
@@ -154,6 +156,10 @@ class Metrics:
         if is_best:
             self.best = evaluation.mean
         return is_best
+
+    def film(self, pictures: Path, step: int) -> None:
+        """Show the pictures of an evaluation's episode, a folder of PNGs, in TensorBoard."""
+        self._events.film("evaluation/film", pictures, step)
 
     def exclude_time(self, seconds: float) -> None:
         """Exclude a pause (an evaluation, a checkpoint) from the speeds."""

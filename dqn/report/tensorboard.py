@@ -2,24 +2,38 @@
 
 import io
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import (
+    DATA_CLASS_BLOB_SEQUENCE,
+    DATA_CLASS_SCALAR,
+    Summary,
+)
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import image, scalar, text
 
+from dqn.evaluation.gif import film
 from dqn.storage.files import Journal
 from dqn.types import Array
+
+PLUGINS = {
+    "simple_value": ("scalars", DATA_CLASS_SCALAR),
+    "image": ("images", DATA_CLASS_BLOB_SEQUENCE),
+}
+"""TensorBoard's plugin for each kind of value; without it the fast loader drops descriptions."""
 
 
 class EventWriter:
     """Writes a new event file in a run's folder; TensorBoard joins a run's files by name."""
 
-    def __init__(self, folder: Path, step: int) -> None:
-        """Start at ``step``; TensorBoard hides what older files hold of later steps."""
+    def __init__(self, folder: Path, step: int, descriptions: Mapping[str, str]) -> None:
+        """Start at ``step``; TensorBoard hides what older files hold of later steps, and shows the
+        ``descriptions`` of tags."""
+        self._descriptions = dict(descriptions)  # of tags not written yet
         # A name that sorts after all others, even within a second or with the clock set back.
         newest = max((int(file.name.split(".")[3]) for file in _event_files(folder)), default=-1)
         number = max(int(time.time()), newest + 1)
@@ -30,15 +44,34 @@ class EventWriter:
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Write a point of a curve."""
-        self._add(step=step, summary=scalar(tag, value))
+        self._add_summary(scalar(tag, value), step)
 
     def image(self, tag: str, pixels: Array, step: int) -> None:
         """Write a gray image ``[H, W]``, uint8."""
-        self._add(step=step, summary=image(tag, pixels, dataformats="HW"))
+        self._add_summary(image(tag, pixels, dataformats="HW"), step)
+
+    def film(self, tag: str, pictures: Path, step: int) -> None:
+        """Write the first minute of an episode's pictures, a folder of PNGs, as an animated GIF,
+        which browsers play in the place of an image.
+
+        Raises:
+            OSError: a picture cannot be read.
+        """
+        gif, height, width = film(pictures)
+        content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        self._add_summary(Summary(value=[Summary.Value(tag=tag, image=content)]), step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """Write a text."""
-        self._add(step=step, summary=text(tag, markdown))
+        self._add_summary(text(tag, markdown), step)
+
+    def _add_summary(self, summary: Summary, step: int) -> None:
+        (value,) = summary.value
+        if value.tag in self._descriptions:  # TensorBoard reads it with the first point
+            value.metadata.summary_description = self._descriptions.pop(value.tag)
+            plugin, value.metadata.data_class = PLUGINS[value.WhichOneof("value")]
+            value.metadata.plugin_data.plugin_name = plugin
+        self._add(step=step, summary=summary)
 
     def _add(self, **content: Any) -> None:
         record = io.BytesIO()
@@ -78,6 +111,21 @@ def has_point(folder: Path, tag: str, step: int) -> bool:
         return False
 
 
+def hide(folder: Path) -> None:
+    """Rename the event files so that TensorBoard does not list the run; ``read_seconds`` reads them
+    all the same.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for file in _event_files(folder):
+        file.rename(file.with_name(file.name.replace("tfevents", "hidden")))
+
+
 def _event_files(folder: Path) -> list[Path]:
     """A run's event files, oldest first: ten digits number them."""
-    return sorted(folder.glob(f"events.out.tfevents.{10 * '[0-9]'}.dqn"))
+    digits = 10 * "[0-9]"
+    kinds = ("hidden", "tfevents")  # a moved-aside run's, a run's
+    return [
+        file for kind in kinds for file in sorted(folder.glob(f"events.out.{kind}.{digits}.dqn"))
+    ]

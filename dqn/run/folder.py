@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from dqn.config import ConfigError
+from dqn.report.tensorboard import hide
 
 log = logging.getLogger("dqn")
 
@@ -38,6 +39,7 @@ class RunFolder:
         os.rename(self.path, aside)  # atomic
         self._lock.close()
         (aside / ".lock").unlink(missing_ok=True)
+        hide(aside)
         self._lock = self._locked()
         return aside
 

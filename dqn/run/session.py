@@ -225,5 +225,9 @@ class Session:
         make, stop = self.agent.model.make_policy, self._stop
         record = render_evaluation(make, self.config, self.step, self._folder, index, stop)
         if record:
+            try:
+                self.metrics.film(self._folder / f"eval_{index:03d}", self.step)
+            except OSError as error:  # the pictures alone could not be written
+                log.warning("TensorBoard has no film of step %s: %s.", f"{self.step:,}", error)
             seen = f"{self.step:,}", index, f"{record.length:,}", record.return_
             log.info("step %s: eval_%03d shows an episode of %s steps with a return of %g", *seen)

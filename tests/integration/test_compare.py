@@ -9,6 +9,7 @@ import cv2
 import pytest
 from support.runs import CARTPOLE, NEVER, train
 
+import dqn.commands.compare
 import dqn.report.tensorboard
 from dqn.commands.compare import draw
 from dqn.report.run_record import read_run
@@ -31,7 +32,7 @@ def make_run(folder, watch, means, pace=1, gamma=0.99, **more):
     folder.mkdir(parents=True)
     seed = folder.name.partition("-seed")[2]
     (folder / "config.yaml").write_text(f"game: Pong\nseed: {seed}\nreplay: {{gamma: {gamma}}}\n")
-    events = EventWriter(folder, 0)
+    events = EventWriter(folder, 0, {})
     with open(folder / "evaluations.jsonl", "w") as file:
         for step, mean in means.items():
             watch.now += 60 * pace
@@ -49,13 +50,13 @@ def cells(line):
 
 
 def test_seconds_over_two_sessions_by_hand(tmp_path, watch):
-    first = EventWriter(tmp_path, 0)
+    first = EventWriter(tmp_path, 0, {})
     for step in (10, 20, 30):
         watch.now += 30
         first.scalar(EVALUATION, 1.0, step)
     first.scalar(SPEED, 5.0, 30)
     watch.now += 5_000  # killed; resumed at step 10
-    second = EventWriter(tmp_path, 10)
+    second = EventWriter(tmp_path, 10, {})
     watch.now += 7
     second.scalar(EVALUATION, 1.0, 20)
     watch.now -= 1_000  # the clock is set back
@@ -69,7 +70,7 @@ def test_seconds_over_two_sessions_by_hand(tmp_path, watch):
 
 
 def test_an_incomplete_last_record_is_ignored(tmp_path, watch):
-    events = EventWriter(tmp_path, 0)
+    events = EventWriter(tmp_path, 0, {})
     for step in (10, 20):
         watch.now += 30
         events.scalar(EVALUATION, 1.0, step)
@@ -85,13 +86,13 @@ def test_the_table_by_hand(tmp_path, watch, capsys):
     shown = capsys.readouterr()
     head, *rows = shown.out.splitlines()[2:5]
     assert cells(head) == [
-        "run", "steps", "minutes", "last", "best", "at step", "by 250 steps", "in 3.0 minutes",
+        "run", "steps", "time", "last", "best", "at step", "by 250 steps", "in 3.0 min",
     ]  # fmt: skip
     assert cells(rows[0]) == [
-        fast, "300", "3.0", "4.0 ± 1.0", "5.0 ± 1.0", "200", "5.0 ± 1.0", "4.0 ± 1.0",
+        "fast-seed1", "300", "3.0 min", "4.0 ± 1.0", "5.0 ± 1.0", "200", "5.0 ± 1.0", "4.0 ± 1.0",
     ]  # fmt: skip
     assert cells(rows[1]) == [
-        slow, "250", "4.0", "8.0 ± 1.0", "8.0 ± 1.0", "250", "8.0 ± 1.0", "-10.0 ± 1.0",
+        "slow-seed1", "250", "4.0 min", "8.0 ± 1.0", "8.0 ± 1.0", "250", "8.0 ± 1.0", "-10.0 ± 1.0",
     ]  # fmt: skip
     assert shown.err == ""
 
@@ -107,7 +108,7 @@ def test_seeds_of_a_config_are_averaged(tmp_path, watch, capsys):
     assert main(["compare", *runs, lone]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "runs, " in line]
     # 12 and 4.3027 standard errors of 2 / sqrt(3) on either side
-    assert line == f"{tmp_path}/laptop, 3 runs, by 100 steps: 12.0 (95% interval 7.0 to 17.0)"
+    assert line == "laptop, 3 runs, by 100 steps: 12.0 (95% interval 7.0 to 17.0)"
 
 
 def test_published_scores_are_listed_with_their_protocols(tmp_path, watch, capsys):
@@ -125,8 +126,9 @@ def test_real_runs_of_two_seeds_and_their_picture(tmp_path, capsys):
     picture = tmp_path / "compared.png"
     assert main(["compare", *runs, f"--picture={picture}"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:5]
-    assert [cells(row)[:2] for row in rows[1:]] == [[run, "800"] for run in runs]
-    assert "by 800 steps" in rows[0] and re.search(r"in 0\.\d minutes", rows[0])
+    assert [cells(row)[:2] for row in rows[1:]] == [["dqn-seed1", "800"], ["dqn-seed2", "800"]]
+    assert "by 800 steps" not in rows[0], "the same as last"
+    assert re.fullmatch(r"[\d.]+ (s|min)", cells(rows[1])[2])
     assert cv2.imread(str(picture)).shape == (320, 880, 3)
     for run in map(read_run, runs):
         assert all(0 < line["minutes"] < 2 for line in run.training + run.evaluations)
@@ -139,18 +141,28 @@ def test_without_tensorboard_files_there_are_no_minutes(tmp_path, watch, capsys)
         file.unlink()
     assert main(["compare", *runs]) == 0
     head, _, second = capsys.readouterr().out.splitlines()[2:5]
-    assert "minutes" not in head.replace("  minutes", "") and cells(second)[2] == "-"
+    assert " in " not in head and cells(second)[2] == "-"
     draw([read_run(run) for run in runs], tmp_path / "steps.png", "Pong")
     assert cv2.imread(str(tmp_path / "steps.png")).shape == (320, 440, 3)
 
 
-def test_different_protocols_are_a_warning(tmp_path, watch, capsys):
-    one = make_run(tmp_path / "a-seed1", watch, {100: 3})
+def test_different_protocols_are_a_warning_and_a_column(tmp_path, watch, capsys):
+    runs = [make_run(tmp_path / f"a-seed{seed}", watch, {100: 3}) for seed in range(14)]
     other = make_run(tmp_path / "b-seed1", watch, {100: 3}, protocol="machado", epsilon=0)
-    assert main(["compare", one, other]) == 0
-    warning = capsys.readouterr().err
-    assert warning.startswith("warning: these runs were evaluated under different protocols (")
-    assert f"{one}: protocol classic, epsilon 0.05; {other}: protocol machado, epsilon 0" in warning
+    assert main(["compare", *runs, other]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "warning: not all of these runs were evaluated under one protocol\n"
+    protocols = [cells(row)[-1] for row in shown.out.splitlines()[2:18]]
+    assert protocols == ["protocol", *14 * ["classic, epsilon 0.05"], "machado, epsilon 0"]
+
+
+def test_names_are_as_short_as_they_are_unique(tmp_path, watch, capsys):
+    places = ["one/Pong/dqn-seed1", "two/Pong/dqn-seed1", "two/Pong/dqn-seed2"]
+    runs = [make_run(tmp_path / place, watch, {100: 3}) for place in places]
+    for compared, names in ((runs[1:], ["dqn-seed1", "dqn-seed2"]), (runs, places)):
+        assert main(["compare", *compared]) == 0
+        rows = capsys.readouterr().out.splitlines()[3 : 3 + len(compared)]
+        assert [cells(row)[0] for row in rows] == names
 
 
 def test_what_cannot_be_compared(tmp_path, watch, capsys):
@@ -239,3 +251,14 @@ def test_the_picture_has_a_color_for_each_config(tmp_path, watch):
     picture = cv2.imread(str(tmp_path / "both.png"))
     for name, blue_green_red in {"first": (180, 119, 31), "second": (14, 127, 255)}.items():
         assert (picture == blue_green_red).all(-1).sum() > 50, name
+
+
+def test_configs_that_share_a_color_differ_in_their_dashes(tmp_path, watch, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(dqn.commands.compare, "_draw_run", lambda *given: drawn.append(given[3]))
+    runs = [make_run(tmp_path / f"r{i}-seed1", watch, {100: i}) for i in range(15)]
+    for i, run in enumerate(runs):
+        (Path(run) / "config.yaml").write_text(f"game: Pong\nreplay: {{n_step: {i + 1}}}\n")
+    draw([read_run(run) for run in runs], tmp_path / "many.png", "Pong")
+    styles = {tuple(style.values()) for style in drawn}
+    assert len(styles) == 15 and len({color for color, _ in styles}) == 10

@@ -285,7 +285,7 @@ def test_an_event_file_comes_after_every_older_one(tmp_path: Path) -> None:
     """Even within one second: TensorBoard reads them in the order of their names."""
     names = []
     for step in (0, 100, 200):
-        EventWriter(tmp_path, step)
+        EventWriter(tmp_path, step, {})
         (new,) = {path.name for path in tmp_path.iterdir()} - set(names)
         names.append(new)
     assert names == sorted(names)

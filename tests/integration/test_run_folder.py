@@ -1,6 +1,7 @@
 """The files of a run's folder, and the processes that write and read them."""
 
 import hashlib
+import io
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from support.processes import ForkedMain, command, start, wait_for
 from support.runs import CARTPOLE, NEVER, checkpoints, finish, interrupt, run_of, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -104,8 +106,12 @@ def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
     assert "run/config/text_summary" in tags["tensors"]
     image = board.Images("input/stack")[-1]
     pixels = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert pixels.shape[:2] == (84, 4 * 84)
+    assert pixels.shape[:2] == (84, 4 * 86) and (pixels[:, 84:86] == 255).all(), "a white line"
     assert pixels.std() > 10, "something is on it"
+    (film,) = {point.encoded_image_string for point in board.Images("evaluation/film")[-1:]}
+    pictures = len(list((pong / "eval_002").iterdir()))
+    with Image.open(io.BytesIO(film)) as gif:
+        assert gif.size == (320, 420) and gif.n_frames == pictures
     means = [(point.step, point.value) for point in board.Scalars("evaluation/mean")]
     assert means == [(line["step"], line["mean"]) for line in lines(pong / "evaluations.jsonl")]
 
@@ -165,7 +171,8 @@ def test_a_run_is_its_configs_alone(tmp_path: Path, capfd: pytest.CaptureFixture
     assert listing(run) | log == before
     assert main([*options, "--fresh", "--replay.n-step=3"]) == 0
     (aside,) = run.parent.glob("dqn-seed1.old-*")
-    assert listing(aside) | log == before and (aside / "train.log").exists()
+    old = {name.replace("hidden", "tfevents"): entry for name, entry in listing(aside).items()}
+    assert old | log == before and (aside / "train.log").exists()
     assert load_config(run / "config.yaml").replay.n_step == 3
     assert capfd.readouterr().err.startswith(f"Starting {run} at step 0")
 
