@@ -9,7 +9,11 @@ def main(arguments: list[str]) -> int:
     # Imported here: a package that is missing is then reported in one sentence, see below.
     from dqn.config import ConfigError
     from dqn.config.cli import parse
-    from dqn.config.commands import COMMANDS
+    from dqn.config.commands import COMMANDS, overview
+
+    if not arguments:
+        print(overview(), file=sys.stderr)
+        return 2
 
     command, rest = "train", arguments
     if arguments and not arguments[0].startswith("-"):

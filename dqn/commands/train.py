@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from dqn import envs
+from dqn.commands import list_games
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.config.commands import TrainOptions
 from dqn.config.yaml_file import as_yaml, load_run_config
@@ -25,12 +26,15 @@ log = logging.getLogger("dqn")
 
 
 def run(options: TrainOptions) -> int:
-    """Train, or print the resolved settings; returns the exit status.
+    """Train, or print the games or the resolved settings; returns the exit status.
 
     Raises:
         ConfigError: as ``train``.
     """
     config = options.settings
+    if options.list_games:
+        print(list_games.table())
+        return 0
     if options.print_config:
         game = config.game and envs.resolve_game(config.game)
         print(as_yaml(dataclasses.replace(config, game=game)), end="")

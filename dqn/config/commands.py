@@ -1,5 +1,6 @@
 """What each command accepts beside the settings; a class's docstring describes the command."""
 
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -28,6 +29,8 @@ class TrainOptions:
     """Move an old run of the same name aside and start anew."""
     print_config: bool = False
     """Print every setting as YAML for --config, and exit."""
+    list_games: bool = False
+    """List the Atari games with published scores, and exit."""
     settings: Config = Config()
 
     @property
@@ -115,3 +118,15 @@ COMMANDS: dict[str, type] = {
     "bench": BenchOptions,
 }
 """The options of each module in ``dqn.commands``."""
+
+
+def overview() -> str:
+    """The commands, a line each."""
+    lines = []
+    for kind in COMMANDS.values():
+        usage = (
+            str(vars(kind)["usage"]).replace("[train] ", "").removesuffix(" [--OPTION VALUE ...]")
+        )
+        sentence = re.split(r"[.:,]", " ".join(str(kind.__doc__).split()))[0]
+        lines.append(f"  {usage:46} {sentence}")
+    return "\n".join(["Commands, each with --help:", *lines])

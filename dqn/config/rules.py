@@ -1,7 +1,7 @@
 """Settings that are refused: they contradict each other, would have no effect, or do not exist."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from dqn.config.fields import ConfigError, SettingError
@@ -173,21 +173,38 @@ RENAMED = {
 REPLACED = {"learner.max_gradient_value": "learner.max_gradient_norm"}
 """Former names of settings, and what replaces those that are gone."""
 
+ELSEWHERE = {
+    "lr": "optimizer.learning_rate",
+    "env": "game", "env_id": "game", "env_name": "game",
+    "timesteps": "total_steps", "total_timesteps": "total_steps",
+    "n_envs": "num_envs",
+    "buffer_size": "replay.capacity", "memory_size": "replay.capacity",
+    "batch_size": "learner.batch_size",
+    "train_freq": "learner.update_period", "train_frequency": "learner.update_period",
+    "target_update_interval": "learner.target_period",
+    "target_network_frequency": "learner.target_period",
+    "start_e": "exploration.epsilon_start", "end_e": "exploration.epsilon_end",
+    "eval_freq": "evaluate_period",
+}  # fmt: skip
+"""What other programs (CleanRL, Stable-Baselines3) call our settings."""
+
 
 class RenamedSetting(ConfigError):
     """A setting has its former name, or is gone."""
 
 
-def unknown(name: str, known: Iterable[str], written: str, where: str = "") -> ConfigError:
+def unknown(name: str, known: Collection[str], written: str, where: str = "") -> ConfigError:
     """The error for a name that is not a setting's; it suggests the one that was meant."""
     spell = str if written == name else as_typed
     if name in RENAMED:
         return RenamedSetting(f"{written} is now {spell(RENAMED[name])}{where}")
     if name in REPLACED:
         return RenamedSetting(f"{written} was removed{where}; use {spell(REPLACED[name])}")
+    what = "setting" if written == name else "option"
+    if name in ELSEWHERE and ELSEWHERE[name] in known:
+        return ConfigError(f"unknown {what} {written}{where}; here it is {spell(ELSEWHERE[name])}")
     by_key = {key: whole for whole in known for key in (whole.rpartition(".")[2], whole)}
     wanted = (name, name.rpartition(".")[2])
     near = [n for w in wanted for n in difflib.get_close_matches(w, by_key, n=1, cutoff=0.7)]
     advice = f"did you mean {spell(by_key[near[0]])}?" if near else "--help lists all"
-    what = "setting" if written == name else "option"
     return ConfigError(f"unknown {what} {written}{where}; {advice}")

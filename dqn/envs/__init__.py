@@ -5,13 +5,13 @@ from dqn.envs.atari import AtariEngine
 from dqn.envs.environment import Engine, Environment, Spec
 from dqn.envs.gymnasium import GymnasiumEngine, make_one
 from dqn.envs.maze import MAZE
-from dqn.envs.names import atari_rom, display_name, gymnasium_id, resolve_game
+from dqn.envs.names import atari_games, atari_rom, display_name, gymnasium_id, resolve_game
 from dqn.envs.screen import ScreenEnvironment
 from dqn.envs.shaping import cartpole_reward
 
 __all__ = [
-    "MAZE", "Environment", "ScreenEnvironment", "Spec", "atari_rom", "cartpole_reward",
-    "display_name", "gymnasium_id", "make", "resolve_game",
+    "MAZE", "Environment", "ScreenEnvironment", "Spec", "atari_games", "atari_rom",
+    "cartpole_reward", "display_name", "gymnasium_id", "make", "resolve_game",
 ]  # fmt: skip
 
 

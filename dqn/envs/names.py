@@ -43,6 +43,12 @@ def display_name(game: str) -> str:
     return _camel(rom) if rom else game.replace("/", "-")
 
 
+def atari_games() -> list[str]:
+    """Every Atari game that can be played alone: ``Adventure``, ``AirRaid``, ..."""
+    names = map(_camel, sorted(roms.get_all_rom_ids()))
+    return [name for name in names if gymnasium_id(name) in gymnasium.registry]
+
+
 def resolve_game(game: str | None) -> str:
     """The canonical name of a playable game: ``SpaceInvaders`` for any of its spellings, or the id
     of another environment.

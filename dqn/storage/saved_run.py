@@ -21,7 +21,8 @@ from dqn.storage.manifest import CorruptCheckpoint, read_manifest
 from dqn.storage.provenance import as_text
 from dqn.storage.tensors import MODEL_FILE, read_tensors
 
-EXAMPLE = "checkpoints/Breakout/dqn-seed1"
+HOME = Path("checkpoints")
+"""Where runs are by default."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,21 @@ def run_config(folder: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}") from None
     if not exists:
-        raise ConfigError(f"there is no folder {folder}; name a run's, such as {EXAMPLE}")
+        raise ConfigError(f"there is no folder {folder}; {_advice(folder.parent)}")
     if not found:
-        raise ConfigError(
-            f"{folder} is not a run's folder: no config.yaml; name one such as {EXAMPLE}"
-        )
+        raise ConfigError(f"{folder} is not a run's folder: no config.yaml; {_advice(folder)}")
     return load_run_config(folder)
+
+
+def _advice(folder: Path) -> str:
+    """The newest runs in a folder, or else in the default one."""
+    for place in (folder, HOME):
+        configs = [*place.glob("*/config.yaml"), *place.glob("*/*/config.yaml")]
+        runs = [path.parent for path in configs if ".old-" not in path.parent.name]
+        runs.sort(key=lambda run: run.stat().st_mtime, reverse=True)
+        if runs:
+            return f"try {' or '.join(map(str, runs[:3]))}"
+    return "train one first: python main.py --game Breakout"
 
 
 def _candidates_with_retries(folder: Path, which: str) -> Iterator[Path]:

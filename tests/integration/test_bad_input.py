@@ -27,7 +27,7 @@ TABLE = "--game=CartPole-v1 --device=cpu"
 LIMITS = "--tabular.limits=[1,1,1,1]"
 COMMAND_LINES = {
     # no command, or none that there is
-    "": "no game given; try --game Breakout",
+    "--seed=1": "no game given; try --game Breakout",
     "Pong": "unknown command 'Pong'",
     "evalute x": "there are train, evaluate, play",
     # games
@@ -194,9 +194,9 @@ def test_train_on_a_checkpoint_of_another_game(checkpoints: None, refused: Refus
 
 
 READERS = {
-    "nowhere": "there is no folder nowhere; name a run's, such as checkpoints/",
+    "nowhere": "there is no folder nowhere; try checkpoints/",
     "checkpoints/file": "there is no folder checkpoints/file",
-    "checkpoints/CartPole-v1": "is not a run's folder: no config.yaml; name one",
+    "checkpoints/CartPole-v1": f"is not a run's folder: no config.yaml; try {CARTPOLE}",
     f"{CARTPOLE} --checkpoint=newest": "latest, best or a step, not new",
     f"{CARTPOLE} --checkpoint -3": "latest, best or a step, not -3",
     f"{CARTPOLE} --checkpoint=50": f"no checkpoint of step 50 in {CARTPOLE}; available: 60, 40",

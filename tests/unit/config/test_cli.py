@@ -10,7 +10,7 @@ import yaml
 
 from dqn.config import Config, flatten
 from dqn.config.cli import parse
-from dqn.config.commands import TrainOptions
+from dqn.config.commands import COMMANDS, TrainOptions
 from dqn.config.words import shown
 from dqn.config.yaml_file import load_config
 from main import main
@@ -243,3 +243,21 @@ def test_spellings_of_a_game_are_one_run(tmp_path: Path, capfd: pytest.CaptureFi
 def test_interrupted_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dqn.commands.evaluate.run", Mock(side_effect=KeyboardInterrupt))
     assert main(["evaluate", "x"]) == 130
+
+
+def test_bare_main_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Commands, each with --help:\n  main.py --game GAME ")
+    for command in COMMANDS:
+        assert command == "train" or f"  main.py {command} " in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_list_games_has_published_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-games"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    assert rows["Pong"][1:4] == ["-20.7", "14.6", "21.0"]
+    assert rows["SpaceInvaders"][1:3] == ["148.0", "1,668.7"]
+    assert rows["Kaboom"] == ["Kaboom"], "nothing is published"
+    assert "Combat" not in rows, "for two players"

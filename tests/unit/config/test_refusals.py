@@ -23,7 +23,13 @@ COMMAND_LINES = {
     "--total-step 3": "unknown option --total-step; did you mean --total-steps?",
     "--qqqqqq": "unknown option --qqqqqq; --help lists all",
     "-game Pong": "unknown option -game; did you mean --game?",
-    "--env 3": "unknown option --env",
+    "--env Pong": "unknown option --env; here it is --game",
+    "--lr=1e-3": "unknown option --lr; here it is --optimizer.learning-rate",
+    "--env-id ALE/Pong-v5": "unknown option --env-id; here it is --game",
+    "--timesteps=10": "unknown option --timesteps; here it is --total-steps",
+    "--n_envs 8": "unknown option --n-envs; here it is --num-envs",
+    "--buffer-size=10": "unknown option --buffer-size; here it is --replay.capacity",
+    "--batch-size=10": "unknown option --batch-size; here it is --learner.batch-size",
     "--learner.policy=double": "--learner.policy is now --learner.target-policy",
     "--values.policy-samples 3": "--values.policy-samples is now --values.num-policy-taus",
     "--learner.max-gradient-value=1": "was removed; use --learner.max-gradient-norm",
@@ -127,6 +133,7 @@ def test_command_line(typed: str, refused: Refused) -> None:
 BAD = Path("bad.yaml")
 YAML = {
     # names
+    "lr: 1\n": "unknown setting lr (in bad.yaml, line 1); here it is optimizer.learning_rate",
     "sed: 1\n": "unknown setting sed (in bad.yaml, line 1); did you mean seed?",
     "qqqqq: 1\n": "unknown setting qqqqq (in bad.yaml, line 1); --help lists all",
     "replay:\n  capasity: 1\n": (
