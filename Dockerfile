@@ -23,10 +23,11 @@ COPY requirements.txt requirements-box2d.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
     -r requirements.txt
 
-COPY LICENSE main.py ./
-COPY configs/ configs/
-COPY dqn/ dqn/
+# Installed, presets and the shipped agent are found whatever is mounted over checkpoints/.
+COPY . /src
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+    --no-deps --no-build-isolation /src
 
 USER 1000:1000
-ENTRYPOINT ["python", "main.py"]
+ENTRYPOINT ["dqn"]
 CMD ["--help"]

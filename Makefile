@@ -71,7 +71,7 @@ format: $(VENV)/.installed-test
 venv: $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dqn.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # A failed attempt leaves half an environment but no stamp: the next one mends it.

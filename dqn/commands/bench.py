@@ -70,9 +70,9 @@ def run(options: BenchOptions) -> int:
         figures["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
     if options.peers:
         figures |= measure_peers(config, 2 * options.seconds)
-    print_table(figures)
     if options.json:
         write_report(Path(options.json), json.dumps(figures, indent=1) + "\n")
+    print_table(figures)
     return 0
 
 
@@ -216,11 +216,12 @@ def fill(agent: Agent[Learner], rows: int, seed: int) -> None:
 def seconds_to_first_step(config: Config) -> float:
     """Time from starting the command, in a new process, to the report of its first step."""
     with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        command = [sys.executable, str(Path(__file__).parents[2] / "main.py"), "--report-period=1"]
+        command = [sys.executable, "-m", "dqn", "--report-period=1"]
         command += [f"--game={config.game}", f"--device={config.device}"]
         command += [f"--num-envs={config.num_envs}", f"--checkpoints-dir={folder}"]
         began = time.perf_counter()
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        beside = Path(__file__).parents[2]  # dqn/, where -m finds it, installed or not
+        process = subprocess.Popen(command, cwd=beside, stderr=subprocess.DEVNULL)
         try:
             while not any(Path(folder).glob("*/*/training.jsonl")) and process.poll() is None:
                 time.sleep(0.005)

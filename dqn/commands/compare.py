@@ -15,7 +15,7 @@ from dqn.config.commands import CompareOptions
 from dqn.evaluation import scores
 from dqn.report.curves import SMOOTHED, draw_random_score, points, running_mean
 from dqn.report.run_record import AXES, Axis, RunRecord, read_run
-from dqn.storage.files import AtomicFile
+from dqn.storage.files import AtomicFile, why_unwritable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def run(options: CompareOptions) -> int:
         try:
             draw(records, Path(picture), game)
         except OSError as error:
-            raise ConfigError(f"cannot write {picture}: {error.strerror}") from None
+            raise ConfigError(f"cannot write {why_unwritable(picture, error)}") from None
     print(f"{game}: mean score of an evaluation ± standard error over its episodes")
     print("", _table(records), *_means_over_seeds(records), "", *_published(game), sep="\n")
     return 0

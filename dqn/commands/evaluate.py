@@ -14,6 +14,7 @@ from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning import factory
 from dqn.learning.interfaces import Model
+from dqn.storage.files import why_unwritable
 from dqn.storage.saved_run import load_agent
 from dqn.tabular import agent as tabular
 
@@ -39,6 +40,9 @@ def run(options: EvaluateOptions) -> int:
     if len(returns) > 1:
         _, low, high = scores.mean_interval(returns)
         interval = f" (95% interval {low:.1f} to {high:.1f})"
+    if options.json:
+        source = {"run": folder, "checkpoint": agent.name, "seed": seed}
+        write_report(Path(options.json), json.dumps(source | result.as_json(), indent=1) + "\n")
     print(
         f"{result.game}, {folder}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
         f"{interval}, median {result.median:.1f}, min {min(returns):.1f}, max {max(returns):.1f} "
@@ -47,9 +51,6 @@ def run(options: EvaluateOptions) -> int:
     )
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
-    if options.json:
-        source = {"run": folder, "checkpoint": agent.name, "seed": seed}
-        write_report(Path(options.json), json.dumps(source | result.as_json(), indent=1) + "\n")
     return 0
 
 
@@ -69,4 +70,4 @@ def write_report(file: Path, text: str) -> None:
         with open(file, "w" if text else "a", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
+        raise ConfigError(f"cannot write {why_unwritable(file, error)}") from None

@@ -2,6 +2,7 @@
 
 import dataclasses
 from contextlib import ExitStack
+from pathlib import Path
 
 from dqn import envs
 from dqn.commands.evaluate import make_model
@@ -13,6 +14,7 @@ from dqn.evaluation.gif import Gif
 from dqn.evaluation.recorders import PngFolder, Recorder, Window
 from dqn.evaluation.video import Video
 from dqn.seeds import numpy_generator
+from dqn.storage.files import why_unwritable
 from dqn.storage.saved_run import load_agent
 
 
@@ -54,7 +56,9 @@ def run(options: PlayOptions) -> int:
                 stop=window.closed if window else lambda: False,
             )
     except OSError as error:
-        reason = f"{error.filename}: {error.strerror}" if error.strerror else error
+        named = [file for file in files if file and Path(file).name in str(error.filename)]
+        file = named[0] if named else error.filename  # rather than the part beside it
+        reason = why_unwritable(file, error) if error.strerror else error
         raise ConfigError(f"cannot record the game: {reason}") from None
     finally:
         environment.close()  # after the window, because Gymnasium's renderer quits pygame

@@ -5,15 +5,18 @@ import argparse
 import dataclasses
 import functools
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
 
 import yaml
 
 from dqn.config.fields import ConfigError, Given, build, prefix_of
 from dqn.config.rules import unknown
+from dqn.config.shipped import PRESETS, find_preset
 from dqn.config.words import as_typed, in_words, metavar, shown, text_metavar
-from dqn.config.yaml_file import PRESETS, parse_yaml, read_settings
+from dqn.config.yaml_file import parse_yaml, read_settings
 
 SHORT = {"--keep": "--keep-checkpoints"}
 """Other spellings on the command line."""
@@ -62,7 +65,7 @@ def parse(kind: type[Options], arguments: list[str]) -> Options:
     files = typed.pop("config", [])
     given: dict[str, Given] = {}
     for file in files:
-        given |= read_settings(_value(options["config"], file))
+        given |= read_settings(find_preset(_value(options["config"], file)))
     given |= {name: Given(_value(options[name], text)) for name, text in typed.items()}
     return build(kind, given | {"config": Given(tuple(files)), "run": Given(_runs(kind, words))})
 
@@ -83,11 +86,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _make_parser(kind: Any, options: dict[str, Option]) -> _Parser:
-    presets = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
     parser = _Parser(
-        usage=kind.usage,
-        description=kind.__doc__,
-        epilog=f"Presets in {PRESETS.name}/: {presets}." if "config" in options else None,
+        usage=as_started(kind.usage),
+        description=as_started(kind.__doc__),
+        epilog=f"Presets: {', '.join(PRESETS)}." if "config" in options else None,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=6),
@@ -135,13 +137,18 @@ def _runs(kind: Any, words: list[str]) -> str | tuple[str, ...]:
     if hint is None and words:
         raise ConfigError(f"unexpected {words[0]!r}; a game is given as --game Breakout")
     if hint is not None and not words:
-        command = kind.usage.partition(" RUN")[0]
+        command = as_started(kind.usage).partition(" RUN")[0]
         raise ConfigError(f"no RUN given; try {command} checkpoints/Breakout/dqn-seed1")
     if hint is None or get_origin(hint) is tuple:
         return tuple(words)
     if len(words) > 1:
         raise ConfigError(f"expected one RUN, not {' '.join(words)}")
     return words[0]
+
+
+def as_started(text: str) -> str:
+    """A text with the program's name: ``main.py play``, or ``dqn play`` where it is installed."""
+    return text.replace("main.py", "dqn") if Path(sys.argv[0]).name == "dqn" else text
 
 
 def _value(option: Option, text: str) -> Any:

@@ -24,7 +24,8 @@ class TrainOptions:
 
     usage: ClassVar = "main.py [train] --game GAME [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()
-    """YAML file of settings, whose name becomes part of the run's; may be repeated."""
+    """Preset, such as laptop, or YAML file of settings; its name becomes part of the run's; may be
+    repeated."""
     fresh: bool = False
     """Move an old run of the same name aside and start anew."""
     print_config: bool = False
@@ -46,7 +47,7 @@ class BenchOptions:
 
     usage: ClassVar = "main.py bench [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()
-    """YAML file of the settings to measure; may be repeated."""
+    """Preset or YAML file of the settings to measure; may be repeated."""
     seconds: Annotated[float, Interval(gt=0, le=3600)] = 10.0
     """Duration of each measurement, in seconds."""
     peers: bool = False

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 
 def printable(text: str) -> str:
-    """Text of unknown origin on one line, without control characters."""
+    """Text of unknown origin on one line, without control characters; what is not Unicode, such as
+    bytes in a path, is escaped."""
+    text = text.encode(errors="backslashreplace").decode()
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

@@ -13,9 +13,8 @@ import yaml
 from dqn.config.fields import ConfigError, Given, build
 from dqn.config.rules import RenamedSetting, unknown
 from dqn.config.schema import Config, flatten
+from dqn.config.shipped import PRESETS
 from dqn.config.words import shown
-
-PRESETS = Path(__file__).parents[2] / "configs"
 
 NUMBER = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
 
@@ -105,9 +104,8 @@ def load_run_config(folder: Path) -> Config:
 
 def as_yaml(config: Config) -> str:
     """Every setting, in the order of the classes, as YAML that ``load_config`` reads."""
-    return yaml.dump(
-        dataclasses.asdict(config), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True
-    )
+    # Not CSafeDumper: a path may hold bytes that are not UTF-8, which it cannot write as escapes.
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
 
 
 def read_settings(file: str) -> dict[str, Given]:
@@ -165,10 +163,5 @@ def read_mapping(file: str) -> tuple[dict[Any, Any], dict[str, int]]:
 
 
 def _preset_like(file: str) -> str:
-    known = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
-    near = difflib.get_close_matches(Path(file).stem, known, n=1)
-    if not near:
-        return f"the presets in {PRESETS.name}/ are {', '.join(known)}"
-    path = known[near[0]]
-    here = Path.cwd() == PRESETS.parent
-    return f"did you mean {path.relative_to(PRESETS.parent) if here else path}?"
+    near = difflib.get_close_matches(Path(file).stem, PRESETS, n=1)
+    return f"did you mean --config {near[0]}?" if near else f"the presets are {', '.join(PRESETS)}"

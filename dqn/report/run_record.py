@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dqn.config import Config, ConfigError
+from dqn.config import Config, ConfigError, printable
+from dqn.config.shipped import find_run
 from dqn.report.curves import Lines, read_lines
 from dqn.report.tensorboard import read_seconds
 from dqn.storage.saved_run import run_config
@@ -28,6 +29,7 @@ class RunRecord(NamedTuple):
     """
 
     folder: str
+    """As it is shown."""
     config: Config
     training: Lines
     evaluations: Lines
@@ -43,7 +45,7 @@ def read_run(run: str) -> RunRecord:
     Raises:
         ConfigError: there is no run, or its files are damaged.
     """
-    folder = Path(run)
+    folder = find_run(run)
     config = run_config(folder)
     try:
         evaluations = _checked_lines(folder / "evaluations.jsonl", EVALUATION_FIELDS)
@@ -52,7 +54,7 @@ def read_run(run: str) -> RunRecord:
     except OSError as error:
         raise ConfigError(f"cannot read the files of {run}: {error.strerror}") from None
     return RunRecord(
-        str(folder),
+        printable(str(folder)),
         config,
         _with_minutes(training, seconds["speed/steps_per_second"]),
         _with_minutes(evaluations, seconds["evaluation/mean"]),

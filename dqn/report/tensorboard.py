@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def read_seconds(folder: Path, tags: Collection[str]) -> dict[str, dict[int, flo
     elapsed = 0.0
     for file in _event_files(folder):
         previous = None
-        for event in map(Event.FromString, RawEventFileLoader(str(file)).Load()):
+        for event in _events(file):
             # max: the clock may have been set back
             elapsed += max(0.0, event.wall_time - (previous or event.wall_time))
             previous = event.wall_time
@@ -101,6 +101,12 @@ def read_seconds(folder: Path, tags: Collection[str]) -> dict[str, dict[int, flo
                 if value.tag in seconds:
                     seconds[value.tag][event.step] = elapsed
     return seconds
+
+
+def _events(file: Path) -> Iterator[Event]:
+    """By descriptor: TensorBoard refuses a path that is not UTF-8."""
+    with open(file, "rb") as opened:
+        yield from map(Event.FromString, RawEventFileLoader(f"/dev/fd/{opened.fileno()}").Load())
 
 
 def has_point(folder: Path, tag: str, step: int) -> bool:

@@ -116,7 +116,7 @@ class LogFile(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._journal.append(f"{self.format(record)}\n".encode(errors="replace"))
+        self._journal.append(f"{self.format(record)}\n".encode(errors="backslashreplace"))
 
 
 def log_to_file(path: Path) -> logging.Handler:

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all, and journals that survive a full disk."""
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -100,6 +101,16 @@ def replace_file(path: Path, data: bytes) -> None:
     """Replace a file's content atomically."""
     with AtomicFile(path) as part, open(part, "wb") as file:
         file.write(data)
+
+
+def why_unwritable(file: str | Path, error: OSError) -> str:
+    """Why a file cannot be written, and where it could."""
+    why = f"{file}: {error.strerror}"
+    if error.errno in (errno.EACCES, errno.EROFS):
+        why += "; name a file in a folder that you may write"
+        if os.access("checkpoints", os.W_OK):  # in a container often the only one
+            why += f", such as checkpoints/{Path(file).name}"
+    return why
 
 
 def remove(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
+import dqn
 from dqn.config import Config, ConfigError, printable
 from dqn.envs import Spec
 from dqn.envs.names import protocol_name
@@ -86,9 +87,10 @@ def as_text(value: Any) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide a run's bits."""
+    """The versions of this program, of Python and of the packages that decide a run's bits."""
     packages = ("torch", "ale-py", "gymnasium", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    ours = {"dqn": dqn.__version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in packages}
 
 
 def device_name(device: torch.device) -> str:

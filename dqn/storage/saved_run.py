@@ -14,6 +14,7 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError
+from dqn.config.shipped import find_run
 from dqn.config.yaml_file import NUMBER, load_run_config, number
 from dqn.learning.interfaces import MakeModel, Model
 from dqn.storage.checkpoint import newest_first, step_of
@@ -44,7 +45,7 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
     Raises:
         ConfigError: there is no run or no such checkpoint, or it is damaged or of another game.
     """
-    folder = Path(run)
+    folder = find_run(run)
     config = run_config(folder)
     environment = envs.make(config, 1)
     environment.close()

@@ -21,9 +21,10 @@ from support.faulty_disk import FaultyDisk
 from support.processes import command
 from support.runs import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_of, train
 
+from dqn.config.yaml_file import load_run_config
 from dqn.report.tensorboard import EventWriter
 from dqn.run.process import log_to_file, log_to_terminal
-from dqn.storage.files import Journal
+from dqn.storage.files import Journal, why_unwritable
 from dqn.types import Batch
 from main import main
 
@@ -187,6 +188,9 @@ def test_a_journal_keeps_what_the_disk_refuses(
 
 # A terminal or pipe that closes.
 
+BUFFERED = os.environ | {"PYTHONUNBUFFERED": ""}
+"""Where the interpreter, as it exits, would still have something to write."""
+
 
 def ended(folder: Path, process: "subprocess.Popen[bytes]", undisturbed: Path) -> None:
     """It trains to the same end, as train.log says too."""
@@ -221,7 +225,7 @@ def test_the_line_at_which_the_terminal_closes_is_in_the_log(
 
 
 def test_a_closed_pipe(undisturbed: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(command(tmp_path, SHORT), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(tmp_path, SHORT), stderr=subprocess.PIPE, env=BUFFERED)
     assert process.stderr and process.stderr.readline().startswith(b"Starting")
     process.stderr.close()
     ended(tmp_path, process, undisturbed)
@@ -239,7 +243,7 @@ def test_a_closed_terminal(undisturbed: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", HANG_UP_IGNORED, *command(tmp_path, SHORT)],
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=BUFFERED,
     )  # fmt: skip
     os.close(theirs)
     os.close(ours)
@@ -261,11 +265,29 @@ TURKISH = "tr_TR.UTF-8"
     ids=["an island", "Turkish", "another hash seed"],
 )
 def test_another_locale(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
-    options = command(tmp_path, SHORT)
+    folder = tmp_path / os.fsdecode("Ümlaut".encode())
+    options = command(folder, SHORT)
     environment = os.environ | place
     done = subprocess.run(options, env=environment, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert_same(run_of(tmp_path), undisturbed)
+    assert "Starting" in done.stderr.decode() and "Ümlaut" in done.stderr.decode()
+    assert_same(run_of(folder), undisturbed)
+
+
+def test_a_folder_whose_name_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A name from before UTF-8: train, resume and compare; what is shown has an escape."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path(os.fsdecode(b"\xdcb"))
+    for steps in (800, 1600):
+        run = train(folder, [*SHORT, f"--total-steps={steps}"], NEVER)
+    assert load_run_config(run).checkpoints_dir == str(folder)
+    capfd.readouterr()
+    assert main(["compare", str(run), f"--picture={folder}/compared.png"]) == 0
+    assert f"\\udcdcb/{run.relative_to(folder)}" in capfd.readouterr().out
+    assert (folder / "compared.png").stat().st_size > 0
+    assert r"Starting \udcdcb" in (run / "train.log").read_text()
 
 
 def test_a_clock_that_runs_backwards(
@@ -289,3 +311,17 @@ def test_an_event_file_comes_after_every_older_one(tmp_path: Path) -> None:
         (new,) = {path.name for path in tmp_path.iterdir()} - set(names)
         names.append(new)
     assert names == sorted(names)
+
+
+def test_where_a_file_could_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container only checkpoints/ may be."""
+    monkeypatch.chdir(tmp_path)
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    sentence = "pong.mp4: Permission denied; name a file in a folder that you may write"
+    assert why_unwritable("pong.mp4", denied) == sentence
+    (tmp_path / "checkpoints").mkdir()
+    assert why_unwritable("pong.mp4", denied) == f"{sentence}, such as checkpoints/pong.mp4"
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    assert why_unwritable("a/pong.mp4", missing) == "a/pong.mp4: No such file or directory"

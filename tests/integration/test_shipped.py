@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from dqn.config.shipped import find_run
 from main import main
 
 AGENTS = Path(__file__).parents[2] / "checkpoints"
@@ -18,3 +21,15 @@ def test_pong_laptop(tmp_path: Path) -> None:
     assert scores["protocol"] == "classic, 48x48 pictures" and scores["step"] == 250_000
     card = (AGENTS / "pong-laptop" / "README.md").read_text()
     assert "mean 19.5" in card and "250,000" in card
+
+
+def test_an_agent_has_a_name_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for typed in ("pong-laptop", "checkpoints/pong-laptop", "checkpoints/pong-laptop/"):
+        assert find_run(typed) == AGENTS / "pong-laptop"
+    for typed in ("Breakout", "checkpoints", "runs/pong-laptop", ".."):
+        assert find_run(typed) == Path(typed)
+    (tmp_path / "pong-laptop").mkdir()
+    assert find_run("pong-laptop") == Path("pong-laptop"), "a folder that is there"

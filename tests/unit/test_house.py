@@ -25,6 +25,7 @@ FLOORS = [
     ["report"],
     ["run"],
     ["commands"],
+    ["__main__"],
 ]
 """Rooms, the lowest first: a folder or a file of dqn/. A room imports from lower floors, or from
 its own where that makes no circle."""

@@ -11,6 +11,7 @@ import yaml
 from dqn.config import Config, flatten
 from dqn.config.cli import parse
 from dqn.config.commands import COMMANDS, TrainOptions
+from dqn.config.shipped import PRESETS
 from dqn.config.words import shown
 from dqn.config.yaml_file import load_config
 from main import main
@@ -41,8 +42,8 @@ def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFix
         if value is not None:
             default = str(list(value)) if isinstance(value, tuple) else str(value)
             assert f"(default {default.lower().replace('_', '')})" in text.replace("_", ""), text
-    assert "--config FILE YAML file of settings" in printed
-    assert "Presets in configs/: btr, c51, cartpole, " in printed
+    assert "--config FILE Preset, such as laptop, or YAML file of settings" in printed
+    assert "Presets: btr, c51, cartpole, " in printed
     assert "Move an old run of the same name aside" in printed
     assert "main.py evaluate RUN" in printed
     assert "main.py play RUN" in printed
@@ -63,6 +64,14 @@ def test_help_of_each_command(
 ) -> None:
     printed = helped(capsys, command)
     assert all(option in printed for option in options)
+
+
+def test_help_names_the_program_as_it_was_started(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/dqn", "--help"])
+    assert "dqn evaluate RUN; dqn play RUN;" in helped(capsys)
+    assert "main.py" not in helped(capsys)
 
 
 def test_help_wins_over_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,3 +270,18 @@ def test_list_games_has_published_scores(capsys: pytest.CaptureFixture[str]) -> 
     assert rows["SpaceInvaders"][1:3] == ["148.0", "1,668.7"]
     assert rows["Kaboom"] == ["Kaboom"], "nothing is published"
     assert "Combat" not in rows, "for two players"
+
+
+def test_a_preset_has_a_name_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    laptop = load_config(PRESETS["laptop"])
+    for typed in ("laptop", "laptop.yaml", "configs/laptop.yaml"):
+        options = parse(TrainOptions, [f"--config={typed}"])
+        assert (options.settings, options.name) == (laptop, "laptop")
+    (tmp_path / "laptop").mkdir()
+    assert understood("--config=laptop") == laptop
+    Path("configs").mkdir()
+    Path("configs/laptop.yaml").write_text("seed: 7")
+    assert understood("--config=configs/laptop.yaml") == Config(seed=7), "a file that is there"

@@ -9,7 +9,7 @@ from dqn.config import ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.config.rules import RENAMED
-from dqn.config.yaml_file import PRESETS, load_config
+from dqn.config.yaml_file import load_config
 
 Refused = Callable[[list[str]], str]
 ON_CPU = "--device=cpu --num-envs=1"
@@ -102,9 +102,9 @@ COMMAND_LINES = {
     f"--method=reinforce {ON_CPU} {NO_EPSILON} --network.noisy": "whose policy explores by itself",
     "--method=random --device=cpu": "--method random always plays at random; set exploration.eps",
     # files
-    "--config=nope.yaml": "there is no file nope.yaml; the presets in configs/ are btr, c51, ",
+    "--config=nope.yaml": "there is no file nope.yaml; the presets are btr, c51, ",
     "--config=configs/latop.yaml": (
-        f"there is no file configs/latop.yaml; did you mean {PRESETS}/laptop.yaml?"
+        "there is no file configs/latop.yaml; did you mean --config laptop?"
     ),
     "--config=/": "cannot read /: Is a directory",
     # other commands
