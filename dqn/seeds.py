@@ -35,10 +35,6 @@ def environment_seeds(seed: int, owner: str, environments: I64, counts: I64) -> 
 
     ALE takes 32 bits and silently treats a negative seed as "unseeded".
     """
-    return np.array(
-        [
-            seed_sequence(seed, owner, int(environment), int(count)).generate_state(1)[0] >> 1
-            for environment, count in zip(environments, counts, strict=True)
-        ],
-        dtype=np.int64,
-    )
+    instances = zip(environments.tolist(), counts.tolist(), strict=True)
+    words = [seed_sequence(seed, owner, *numbers).generate_state(1)[0] for numbers in instances]
+    return np.array([word >> 1 for word in words], np.int64)

@@ -109,12 +109,8 @@ class BlockSums:
         Raises:
             ValueError: wrong shape or dtype, or a mass outside ``0 .. maximum``.
         """
-        if (
-            mass.shape != self.mass.shape
-            or mass.dtype != self.mass.dtype
-            or (mass < 0).any()
-            or (mass > maximum).any()
-        ):
+        fits = mass.shape == self.mass.shape and mass.dtype == self.mass.dtype
+        if not fits or (mass < 0).any() or (mass > maximum).any():
             raise ValueError("the sampler's masses do not fit this replay memory")
         self.mass.copy_(mass)
         self._sums.copy_(self._by_block.sum(1))

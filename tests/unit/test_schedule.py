@@ -1,6 +1,7 @@
 """Schedules, checked against a counting loop and by hand; and independent generators."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,10 +16,8 @@ from dqn.seeds import environment_seeds, numpy_generator, seed_sequence, torch_g
 
 @given(before=st.integers(0, 500), jump=st.integers(0, 100), period=st.integers(1, 60))
 def test_due_counts_the_multiples_passed(before: int, jump: int, period: int) -> None:
-    passed = 0
-    for step in range(before + 1, before + jump + 1):
-        passed += step % period == 0
-    assert due(before, before + jump, period) == passed
+    passed = [step for step in range(before + 1, before + jump + 1) if step % period == 0]
+    assert due(before, before + jump, period) == len(passed)
 
 
 @given(jumps=st.lists(st.integers(1, 50), min_size=1), period=st.integers(1, 60))
@@ -39,22 +38,10 @@ def test_due_rejects_invalid_arguments(wrong: tuple[int, int, int]) -> None:
         due(*wrong)
 
 
-@pytest.mark.parametrize(
-    "step, expected",
-    [
-        (0, 1.0),
-        (50_000, 1.0),
-        (50_001, 1.0 - 0.9e-6),
-        (300_000, 0.775),
-        (550_000, 0.55),
-        (1_050_000, 0.1),
-        (1_050_001, 0.1),
-        (10**12, 0.1),
-    ],
-)
-def test_linear_by_hand(step: int, expected: float) -> None:
-    value = linear(step, 1.0, 0.1, begin=50_000, duration=1_000_000)
-    assert value == pytest.approx(expected, rel=1e-12)
+def test_linear_by_hand() -> None:
+    steps = [0, 50_000, 50_001, 300_000, 550_000, 1_050_000, 1_050_001, 10**12]
+    values = [linear(step, 1.0, 0.1, begin=50_000, duration=1_000_000) for step in steps]
+    assert values == pytest.approx([1, 1, 1 - 0.9e-6, 0.775, 0.55, 0.1, 0.1, 0.1], rel=1e-12)
 
 
 def test_linear_with_no_duration_jumps() -> None:
@@ -82,24 +69,15 @@ SCHEDULED = Config(
 )
 
 
-@pytest.mark.parametrize(
-    "step, rate, probability",
-    [
-        (0, 1e-3, 0.8),
-        (100, 1e-3, 0.8),
-        (200, 8e-4, 0.6),
-        (300, 6e-4, 0.4),
-        (500, 2e-4, 0.4),
-        (899, 2e-4, 0.4),
-        (900, 2e-4, 0.0),
-        (10**9, 2e-4, 0.0),
-    ],
-)
-def test_a_configs_schedules_by_hand(step: int, rate: float, probability: float) -> None:
+def test_a_configs_schedules_by_hand() -> None:
     """Both start to fall when learning starts."""
-    assert learning_rate(SCHEDULED, step) == pytest.approx(rate)
-    assert epsilon(SCHEDULED, step) == pytest.approx(probability)
-    np.testing.assert_allclose(epsilons(SCHEDULED, step), [probability, probability**2])
+    steps = [0, 100, 200, 300, 500, 899, 900, 10**9]
+    rates = [1e-3, 1e-3, 8e-4, 6e-4, 2e-4, 2e-4, 2e-4, 2e-4]
+    probabilities = np.array([0.8, 0.8, 0.6, 0.4, 0.4, 0.4, 0, 0])
+    assert [learning_rate(SCHEDULED, step) for step in steps] == pytest.approx(rates)
+    assert [epsilon(SCHEDULED, step) for step in steps] == pytest.approx(probabilities.tolist())
+    spread = [epsilons(SCHEDULED, step) for step in steps]
+    np.testing.assert_allclose(spread, np.stack([probabilities, probabilities**2], axis=1))
 
 
 def test_a_learning_rate_without_an_end_is_constant() -> None:
@@ -123,9 +101,10 @@ def torch_draws(seed: int, owner: str, *numbers: int) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("draw", [draws, torch_draws])
-def test_only_the_same_seed_and_owner_give_the_same_draws(draw: object) -> None:
+def test_only_the_same_seed_and_owner_give_the_same_draws(
+    draw: Callable[..., tuple[int, ...]],
+) -> None:
     """For neighbouring seeds, owners and instances; not one number appears twice."""
-    assert callable(draw)
     keys = [
         (seed, owner, *numbers)
         for seed in (0, 1, 2, 3, 2**32, 2**63 - 1)

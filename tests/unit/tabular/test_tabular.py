@@ -19,16 +19,8 @@ from dqn.types import TimeStep
 
 def make_replay(capacity: int = 40) -> Replay:
     """One environment whose frames are single numbers."""
-    return Replay(
-        ReplayConfig(capacity=capacity),
-        1,
-        frame_shape=(1,),
-        frame_dtype="float32",
-        stack=1,
-        num_actions=2,
-        reward=lambda timestep: timestep.reward,
-        generator=torch.Generator(),
-    )
+    config = ReplayConfig(capacity=capacity)
+    return Replay(config, 1, (1,), "float32", 1, 2, lambda t: t.reward, torch.Generator())
 
 
 def timestep(state: int, reward: float, first: bool, last: bool, terminal: bool) -> TimeStep:
@@ -54,36 +46,33 @@ def after_one_episode(next_value: object, terminal: bool, forbidden: bool = Fals
     table = ValueTable(states(3, *([(2, 1)] if forbidden else [])))
     table.entries[1], table.entries[2] = (10, 20), (40, 80)
     learner = ActionTableLearner(table, replay, next_value, gamma=0.5, learning_rate=0.1)
-    replay.add(timestep(0, 0, True, False, False), np.array([0]))
-    learner.learn(1)
-    replay.add(timestep(1, 3, False, False, False), np.array([0]))
-    learner.learn(1)
-    replay.add(timestep(2, 5, False, True, terminal), np.array([0]))
-    learner.learn(1)
-    replay.add(timestep(0, 0, True, False, False), np.array([0]))
-    learner.learn(1)
+    for step in (
+        timestep(0, 0, True, False, False),
+        timestep(1, 3, False, False, False),
+        timestep(2, 5, False, True, terminal),
+        timestep(0, 0, True, False, False),
+    ):
+        replay.add(step, np.array([0]))
+        learner.learn(1)
     return table.entries
 
 
-def test_q_learning_by_hand() -> None:
-    q = after_one_episode(best_value, terminal=True)
-    np.testing.assert_allclose(q, [[0.1 * (3 + 0.5 * 20), 0], [10 + 0.1 * (5 - 10), 20], [40, 80]])
+@pytest.mark.parametrize("next_value, value", [(best_value, 20), (chosen_value, 10)])
+def test_q_learning_and_sarsa_by_hand(next_value: object, value: float) -> None:
+    q = after_one_episode(next_value, terminal=True)
+    expected = [[0.1 * (3 + 0.5 * value), 0], [10 + 0.1 * (5 - 10), 20], [40, 80]]
+    np.testing.assert_allclose(q, expected)
 
 
-def test_sarsa_by_hand() -> None:
-    q = after_one_episode(chosen_value, terminal=True)
-    np.testing.assert_allclose(q, [[0.1 * (3 + 0.5 * 10), 0], [10 + 0.1 * (5 - 10), 20], [40, 80]])
-
-
-@pytest.mark.parametrize("next_value, value", [(best_value, 80), (chosen_value, 40)])
-def test_a_table_bootstraps_after_a_time_limit(next_value: object, value: float) -> None:
-    q = after_one_episode(next_value, terminal=False)
+@pytest.mark.parametrize(
+    "next_value, forbidden, value",
+    [(best_value, False, 80), (chosen_value, False, 40), (best_value, True, 40)],
+)
+def test_a_table_bootstraps_from_the_allowed_actions_after_a_time_limit(
+    next_value: object, forbidden: bool, value: float
+) -> None:
+    q = after_one_episode(next_value, terminal=False, forbidden=forbidden)
     assert q[1, 0] == pytest.approx(10 + 0.1 * (5 + 0.5 * value - 10))
-
-
-def test_q_learning_ignores_forbidden_actions() -> None:
-    q = after_one_episode(best_value, terminal=False, forbidden=True)
-    assert q[1, 0] == pytest.approx(10 + 0.1 * (5 + 0.5 * 40 - 10))
 
 
 def test_several_rows_at_once_teach_the_same_as_one_by_one() -> None:
