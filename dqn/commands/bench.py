@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dqn.commands.bench_table import Figures, print_table
 from dqn.commands.evaluate import write_report
 from dqn.commands.peers import WINDOWS, at_full_speed, check_peers, measure_peers
 from dqn.config import Config, ConfigError
@@ -38,8 +38,6 @@ from dqn.storage.provenance import device_name, versions
 
 ROWS = 10_000  # of random play in the replay memory when it is measured, if it can hold them
 FRAMES = 200_000_000  # the usual length of a training run in the literature
-
-Figures = dict[str, Any]
 
 
 def run(options: BenchOptions) -> int:
@@ -72,7 +70,7 @@ def run(options: BenchOptions) -> int:
         figures |= measure_peers(config, 2 * options.seconds)
     if options.json:
         write_report(Path(options.json), json.dumps(figures, indent=1) + "\n")
-    print_table(figures)
+    print_table(figures, config.learner.update_period)
     return 0
 
 
@@ -229,16 +227,3 @@ def seconds_to_first_step(config: Config) -> float:
         finally:
             process.kill()
             process.wait()
-
-
-def print_table(figures: Figures) -> None:
-    """Print one figure a line."""
-    width = max(map(len, figures))
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {number}" for key, number in value.items())
-        elif isinstance(value, float):
-            value = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-        elif isinstance(value, int):
-            value = f"{value:,}"
-        print(f"{name.replace('_', ' '):{width}}  {value}")

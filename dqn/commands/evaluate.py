@@ -9,11 +9,14 @@ import torch
 from dqn import envs
 from dqn.config import Config, ConfigError
 from dqn.config.commands import EvaluateOptions
+from dqn.config.words import counted
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning import factory
 from dqn.learning.interfaces import Model
+from dqn.report.progress import GamesBar
+from dqn.run.process import log_to_terminal
 from dqn.storage.files import why_unwritable
 from dqn.storage.saved_run import load_agent
 from dqn.tabular import agent as tabular
@@ -26,6 +29,7 @@ def run(options: EvaluateOptions) -> int:
         ConfigError: as ``load_agent``, or the JSON file cannot be written.
     """
     folder, seed = options.run, options.seed
+    log_to_terminal()
     agent = load_agent(make_model, folder, options.checkpoint, resolve_device(options.device))
     settings = agent.config.evaluation
     if options.episodes is not None:
@@ -34,7 +38,9 @@ def run(options: EvaluateOptions) -> int:
     if options.json:
         write_report(Path(options.json), "")  # fails now rather than after the games
     use_threads(config.threads)
-    result = evaluate(agent.model.make_policy, config, agent.step, owner="evaluate command")
+    make_policy, owner = agent.model.make_policy, "evaluate command"
+    with GamesBar("evaluation", settings.episodes) as bar:
+        result = evaluate(make_policy, config, agent.step, owner, progress=bar)
     assert result is not None, "it cannot be stopped"
     returns, interval = result.returns, ""
     if len(returns) > 1:
@@ -46,9 +52,12 @@ def run(options: EvaluateOptions) -> int:
     print(
         f"{result.game}, {folder}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
         f"{interval}, median {result.median:.1f}, min {min(returns):.1f}, max {max(returns):.1f} "
-        f"over {len(returns)} episode{'s' * (len(returns) > 1)}; protocol {result.protocol}, "
+        f"over {counted(len(returns), 'episode')}; protocol {result.protocol}, "
         f"epsilon {result.epsilon:g}, seed {seed}"
     )
+    if result.cut:
+        limit = counted(settings.max_steps_without_reward or 0, "step")
+        print(f"{counted(result.cut, 'game')} cut off after {limit} without reward")
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
     return 0

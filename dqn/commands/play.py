@@ -8,11 +8,14 @@ from dqn import envs
 from dqn.commands.evaluate import make_model
 from dqn.config import ConfigError
 from dqn.config.commands import PlayOptions
+from dqn.config.words import counted
 from dqn.device import resolve_device, use_threads
 from dqn.evaluation.episode import play_episode
 from dqn.evaluation.gif import Gif
 from dqn.evaluation.recorders import PngFolder, Recorder, Window
 from dqn.evaluation.video import Video
+from dqn.report.progress import GamesBar
+from dqn.run.process import log_to_terminal
 from dqn.seeds import numpy_generator
 from dqn.storage.files import why_unwritable
 from dqn.storage.saved_run import load_agent
@@ -29,6 +32,7 @@ def run(options: PlayOptions) -> int:
         raise ConfigError(
             "play needs at least one of --video FILE, --gif FILE, --png FOLDER and --window"
         )
+    log_to_terminal()
     agent = load_agent(make_model, options.run, options.checkpoint, resolve_device(options.device))
     config = dataclasses.replace(agent.config, seed=seed)
     use_threads(config.threads)
@@ -47,13 +51,16 @@ def run(options: PlayOptions) -> int:
             window = Window(environment.spec.game, rate) if options.window else None
             if window:
                 recorders.append(stack.enter_context(window))
+            bar = stack.enter_context(GamesBar("playing", 1))
             record = play_episode(
                 environment,
                 lambda frames: policy.act(frames, config.evaluation.epsilon),
                 seed,
                 "play command",
                 recorders,
-                stop=window.closed if window else lambda: False,
+                window.closed if window else lambda: False,
+                config.evaluation.max_steps_without_reward,
+                bar,
             )
     except OSError as error:
         named = [file for file in files if file and Path(file).name in str(error.filename)]
@@ -64,7 +71,8 @@ def run(options: PlayOptions) -> int:
         environment.close()  # after the window, because Gymnasium's renderer quits pygame
     print(
         f"{environment.spec.game}, {agent.name}, step {agent.step:,}: a return of "
-        f"{record.return_:g} in {record.length:,} steps"
+        f"{record.return_:g} in {counted(record.length, 'step')}"
+        + ", then cut: no reward for too long" * record.cut
         + "".join(f"; wrote {name}" for name in files if name)
     )
     return 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shlex
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from dqn import envs
 from dqn.commands import list_games
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.config.commands import TrainOptions
+from dqn.config.words import counted
 from dqn.config.yaml_file import as_yaml, load_run_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.learning import factory
@@ -20,6 +22,8 @@ from dqn.run.loop import loop
 from dqn.run.process import StopSignals, log_to_file, log_to_terminal
 from dqn.run.resume import StoppedEarly
 from dqn.run.session import RunStopped, Session
+from dqn.storage.checkpoint import newest_first, step_of
+from dqn.storage.manifest import CorruptCheckpoint, read_manifest
 from dqn.tabular import agent as tabular
 
 log = logging.getLogger("dqn")
@@ -95,6 +99,7 @@ def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -
                 if aside:
                     log.info("The old run is in %s.", aside)
                 if session.already_finished:
+                    _say_what_is_there(folder.path)
                     return 0
                 loop(session)
                 while not session.save():
@@ -105,8 +110,26 @@ def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -
         if stop.received:
             log.info("Stopped by %s; the same command continues.", stop.received.name)
         else:
-            log.info("Done: %s steps.", f"{session.step:,}")
+            log.info("Done: %s.", counted(session.step, "step"))
+            _say_what_is_there(folder.path)
         return stop.exit_status
+
+
+def _say_what_is_there(folder: Path) -> None:
+    """Log the best evaluation of a finished run, its curves, and the command that plays the best
+    model."""
+    try:
+        best = read_manifest(folder / "best")
+        mean = float(best.evaluation["mean"])
+    except (CorruptCheckpoint, ConfigError, KeyError, TypeError, ValueError) as error:
+        log.warning("The best model cannot be read: %s.", error)
+        return
+    log.info("Best evaluation: mean %.1f, at step %s.", mean, f"{best.step:,}")
+    if (folder / "curves.png").exists():
+        log.info("Curves: %s", folder / "curves.png")
+    is_latest = best.step == step_of(newest_first(folder)[0])
+    which = "" if is_latest else " --checkpoint best"
+    log.info("Watch it: python main.py play %s%s --gif game.gif", shlex.quote(str(folder)), which)
 
 
 def _check_identity(config: Config, folder: Path) -> None:

@@ -209,5 +209,8 @@ class EvaluationConfig:
     """Episodes per evaluation, played in parallel environments."""
     epsilon: Probability = 0.05
     """Probability of a random action."""
+    max_steps_without_reward: Annotated[int, Interval(ge=1, le=2**31 - 1)] | None = 4_500
+    """A game that goes this many steps without a reward is stuck and cut off, with the return it
+    had; also in play and recordings (4,500: five minutes of play on Atari; null: never)."""
     held_out_states: Units = 512
     """States of a random player over which the mean of the greatest Q-value is tracked."""

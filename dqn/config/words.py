@@ -22,6 +22,11 @@ def shown(value: Any) -> str:
     return f"{value:_}" if isinstance(value, int) else str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 game``, ``2 games``, ``1,200 games``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def as_typed(name: str) -> str:
     """A name as on the command line: ``--replay.n-step``."""
     return f"--{name.replace('_', '-')}"

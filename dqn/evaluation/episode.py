@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
+from dqn.evaluation.evaluate import Progress, ignore_progress
 from dqn.evaluation.recorders import PngFolder, Recorder
 from dqn.evaluation.video import Video
 from dqn.learning.interfaces import MakePolicy
@@ -25,7 +26,9 @@ class EpisodeRecord(NamedTuple):
     length: int
     """Number of decisions, and so of screens recorded before the final one."""
     finished: bool
-    """Whether the episode was played to its end."""
+    """Whether the episode was played to its end, or cut."""
+    cut: bool
+    """Whether it was stuck and cut off."""
 
 
 def play_episode(
@@ -35,28 +38,34 @@ def play_episode(
     owner: str,
     recorders: Sequence[Recorder],
     stop: Callable[[], bool] = lambda: False,
+    limit: int | None = None,
+    progress: Progress = ignore_progress,
 ) -> EpisodeRecord:
     """Play one episode (a whole game, not a life) and record the screen before each decision, then
     the final screen.
 
     The environment is reset with ``seed`` and ``owner``: the same two give the same game.
     ``choose`` maps a stack ``[1, S, *frame]`` to an action ``[1]``. ``stop`` is asked before each
-    decision; True ends the episode early. Exceptions of a recorder propagate.
+    decision; True ends the episode early. An episode that goes ``limit`` steps without a reward is
+    cut. Exceptions of a recorder propagate.
     """
     timestep = environment.reset(seed, owner)
-    total, length = 0.0, 0
-    while not timestep.last[0] and not stop():
+    total, length, waited, cut = 0.0, 0, 0, False
+    while not timestep.last[0] and not cut and not stop():
         screen = environment.screen()
         for recorder in recorders:
             recorder.add(screen)
         timestep = environment.step(choose(timestep.stack))
         total += float(timestep.reward[0])
         length += 1
-    finished = bool(timestep.last[0])
+        waited = 0 if timestep.reward[0] else waited + 1
+        cut = limit is not None and waited >= limit and not timestep.last[0]
+        progress(0, length, total)
+    finished = bool(timestep.last[0]) or cut
     if finished:
         for recorder in recorders:
             recorder.end(environment.screen())
-    return EpisodeRecord(total, length, finished)
+    return EpisodeRecord(total, length, finished, cut)
 
 
 def render_evaluation(
@@ -66,6 +75,7 @@ def render_evaluation(
     folder: Path,
     index: int,
     stop: Callable[[], bool] = lambda: False,
+    progress: Progress = ignore_progress,
 ) -> EpisodeRecord | None:
     """Record an episode as ``folder/eval_001/000000.png ...`` and ``folder/eval_001.mp4``.
 
@@ -92,6 +102,8 @@ def render_evaluation(
             f"render {step}",
             (pictures, video),
             lambda: stop() or (pictures.failed and video.failed),
+            config.evaluation.max_steps_without_reward,
+            progress,
         )
         if not record.finished:
             pictures.discard()

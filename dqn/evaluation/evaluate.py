@@ -15,11 +15,19 @@ import torch
 
 from dqn import envs
 from dqn.config import Config
+from dqn.config.words import counted
 from dqn.envs.names import protocol_name
 from dqn.evaluation import scores
 from dqn.learning.interfaces import MakePolicy, QValues
 from dqn.seeds import numpy_generator
 from dqn.types import Array
+
+Progress = Callable[[int, int, float | None], None]
+"""Is told, after every step: games that are done, steps of all games, best return of those done."""
+
+
+def ignore_progress(done: int, steps: int, best: float | None) -> None:
+    """A Progress that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Evaluation:
     """Raw score of each episode."""
     lengths: list[int]
     """Steps of each episode."""
+    cut: int = 0
+    """Number of episodes that were stuck and cut off."""
 
     @property
     def mean(self) -> float:
@@ -49,8 +59,11 @@ class Evaluation:
         return scores.human_normalised(self.game, self.mean)
 
     def as_json(self) -> dict[str, Any]:
-        """Every field and statistic; nothing that depends on the clock."""
-        return dataclasses.asdict(self) | {
+        """Every field and statistic; nothing that depends on the clock. ``cut`` only if any was."""
+        fields = dataclasses.asdict(self)
+        if not self.cut:
+            del fields["cut"]
+        return fields | {
             "mean": self.mean,
             "median": self.median,
             "human_normalised": self.human_normalised,
@@ -63,16 +76,19 @@ def evaluate(
     step: int,
     owner: str = "evaluation",
     stop: Callable[[], bool] = lambda: False,
+    progress: Progress = ignore_progress,
 ) -> Evaluation | None:
     """Play one whole episode in each of ``evaluation.episodes`` environments.
 
     Only the first episode of each counts: counting episodes as they end would favor short ones.
+    One that is stuck (``evaluation.max_steps_without_reward``) is cut off and keeps its return.
     ``owner`` names the seeds; another owner gets other games. Returns None if ``stop()`` became
     true before the end.
     """
     settings, n = config.evaluation, config.evaluation.episodes
     policy = make_policy(numpy_generator(config.seed, f"{owner} actor", step))
     returns, lengths = np.zeros(n, np.float64), np.zeros(n, np.int64)
+    waited, limit, cut = np.zeros(n, np.int64), settings.max_steps_without_reward, 0
     with closing(envs.make(config, n)) as environment:
         timestep = environment.reset(config.seed, f"{owner} {step}")
         playing = np.ones(n, bool)
@@ -86,8 +102,18 @@ def evaluate(
             returns += timestep.reward * playing
             lengths += playing
             playing &= ~timestep.last
+            if limit is not None:
+                waited = np.where(timestep.reward == 0, waited + 1, 0)
+                stuck = playing & (waited >= limit)
+                cut += int(stuck.sum())
+                playing &= ~stuck
+            done = ~playing
+            progress(int(done.sum()), int(lengths.sum()), max(returns[done], default=None))
     game, protocol = environment.spec.game, protocol_name(config, environment.spec.atari)
-    return Evaluation(game, step, protocol, settings.epsilon, returns.tolist(), lengths.tolist())
+    if cut:
+        protocol += f", stuck games cut after {counted(limit or 0, 'step')} without reward"
+    played = returns.tolist(), lengths.tolist()
+    return Evaluation(game, step, protocol, settings.epsilon, *played, cut)
 
 
 def held_out_states(config: Config) -> torch.Tensor:

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 
+from dqn.config import Config
+from dqn.config.words import counted
 from dqn.envs import Spec
 from dqn.evaluation.evaluate import Evaluation
 from dqn.learning.interfaces import LearnerProtocol
-from dqn.report.progress import ProgressBar
+from dqn.report.progress import HINT, ProgressBar
 from dqn.report.tensorboard import EventWriter, has_point
 from dqn.storage.files import Journal
 from dqn.types import Array, State, TimeStep
@@ -59,11 +62,13 @@ TEXT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
 class Metrics:
     """Everything a run records apart from its checkpoints."""
 
-    def __init__(self, folder: Path, spec: Spec, num_envs: int, total_steps: int) -> None:
+    def __init__(self, folder: Path, spec: Spec, config: Config, device: torch.device) -> None:
+        num_envs = config.num_envs
         self._folder = folder
         self._journals = {name: Journal(folder / name) for name in TEXT_FILES}
         self._frames_per_step = 4 if spec.atari else 1
-        self._total_steps = total_steps
+        self._lengths_of_run = config.total_steps, config.learning_starts
+        self._hint = HINT if spec.atari and device.type == "cpu" else ""
         self._returns = np.zeros(num_envs)  # of the unfinished episodes
         self._lengths = np.zeros(num_envs, np.int64)
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
@@ -79,7 +84,7 @@ class Metrics:
         descriptions = {tag: f"{meaning} ({unit})" for tag, (unit, meaning) in TAGS.items()}
         self._events = EventWriter(self._folder, step, descriptions)
         self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
-        self._progress = ProgressBar(step, self._total_steps, self._frames_per_step)
+        self._progress = ProgressBar(step, *self._lengths_of_run, self._hint)
         self._last_report = time.monotonic(), step, updates
         self._resumed_at = step
 
@@ -145,10 +150,11 @@ class Metrics:
             framed = np.pad(stack[0], ((0, 0), (0, 0), (0, 2)), constant_values=255)
             self._events.image("input/stack", np.hstack(list(framed)), step)  # [H, 4 (W + 2)]
         log.info(
-            "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %d episode%s "
+            "step %s: evaluation %d: mean %.1f, median %.1f, min %.1f, max %.1f over %s%s "
             "(%s, epsilon %g)%s, %.0f s",
             f"{step:,}", self.evaluations, evaluation.mean, evaluation.median,
-            min(returns), max(returns), len(returns), "s" * (len(returns) > 1),
+            min(returns), max(returns), counted(len(returns), "episode"),
+            f", {evaluation.cut} of them stuck and cut off" * bool(evaluation.cut),
             evaluation.protocol, evaluation.epsilon,
             "" if held_out_q is None else f", mean max Q {held_out_q:.3f}", seconds,
         )  # fmt: skip

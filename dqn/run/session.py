@@ -15,6 +15,7 @@ from typing import Self
 import torch
 
 from dqn.config import Config
+from dqn.config.words import counted
 from dqn.config.yaml_file import as_yaml
 from dqn.evaluation.episode import render_evaluation
 from dqn.evaluation.evaluate import evaluate, held_out_states, mean_max_q
@@ -22,6 +23,7 @@ from dqn.learning.factory import Agent
 from dqn.learning.interfaces import LearnerProtocol
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import Metrics
+from dqn.report.progress import GamesBar
 from dqn.run.process import Clock
 from dqn.run.resume import is_finished, resume, show_progress
 from dqn.schedule import due, epsilon
@@ -61,7 +63,7 @@ class Session:
         self.already_finished = False
         """Whether the run was finished when the session was entered: it has nothing left to do."""
         spec = agent.environment.spec
-        self.metrics = Metrics(folder, spec, config.num_envs, config.total_steps)
+        self.metrics = Metrics(folder, spec, config, device)
         self._folder = folder
         self._device = device
         self._stop = stop
@@ -127,10 +129,15 @@ class Session:
         """Play the evaluation's episodes, log them, and keep the model if it is the best so far."""
         self._check_finite()
         if not newest_first(self._folder):
-            self.save()  # so a best model without a checkpoint is always what is left of a run
+            self.save(
+                quiet=True
+            )  # so a best model without a checkpoint is always what is left of a run
         began = time.monotonic()
         model, q_values = self.agent.model, self.agent.model.q_values
-        result = evaluate(model.make_policy, self.config, self.step, stop=self._stop)
+        with GamesBar("evaluation", self.config.evaluation.episodes) as bar:
+            result = evaluate(
+                model.make_policy, self.config, self.step, stop=self._stop, progress=bar
+            )
         if result is None:
             return
         held_out_q = q_values and mean_max_q(q_values, self._held_out, self._device)
@@ -148,9 +155,9 @@ class Session:
         self._draw()
         self.metrics.exclude_time(time.monotonic() - began)
 
-    def save(self) -> bool:
-        """Write a checkpoint of this step; returns whether that succeeded. If it fails twice in a
-        row, RunStopped is raised."""
+    def save(self, quiet: bool = False) -> bool:
+        """Write a checkpoint of this step, and say so unless ``quiet``; returns whether that
+        succeeded. If it fails twice in a row, RunStopped is raised."""
         self._check_finite()
         began = time.monotonic()
         try:
@@ -166,7 +173,8 @@ class Session:
         self._failed_saves = 0
         seconds = time.monotonic() - began
         self.metrics.exclude_time(seconds)
-        log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
+        if not quiet:
+            log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
         return True
 
     def state_dict(self) -> State:
@@ -223,11 +231,13 @@ class Session:
         if not self.config.render:
             return
         make, stop = self.agent.model.make_policy, self._stop
-        record = render_evaluation(make, self.config, self.step, self._folder, index, stop)
+        with GamesBar(f"recording eval_{index:03d}", 1) as bar:
+            record = render_evaluation(make, self.config, self.step, self._folder, index, stop, bar)
         if record:
             try:
                 self.metrics.film(self._folder / f"eval_{index:03d}", self.step)
             except OSError as error:  # the pictures alone could not be written
                 log.warning("TensorBoard has no film of step %s: %s.", f"{self.step:,}", error)
-            seen = f"{self.step:,}", index, f"{record.length:,}", record.return_
-            log.info("step %s: eval_%03d shows an episode of %s steps with a return of %g", *seen)
+            seen = f"{self.step:,}", index, counted(record.length, "step"), record.return_
+            cut = ", cut off there: no reward for too long" * record.cut
+            log.info("step %s: eval_%03d shows an episode of %s with a return of %g%s", *seen, cut)

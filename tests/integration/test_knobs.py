@@ -96,6 +96,7 @@ CHANGES: list[tuple[list[str], str, list[str]]] = [
         "env.protocol=machado", "env.full_action_set=true", "env.frame_size=48",
         "env.max_episode_frames=160",
     ]),
+    (BREAKOUT, EVALUATIONS, ["evaluation.max_steps_without_reward=20"]),
     (QBERT, ROWS, ["replay.clip_reward=false"]),
     (PRIORITIZED, MODEL, [
         "replay.alpha=0.9", "replay.beta_start=0.1", "replay.beta_end=0.6", "replay.beta_steps=100",
