@@ -80,8 +80,7 @@ class Checkpoints:
             manifest = Manifest(step, provenance, self._newest[1], plain, lengths, {})
             replace_file(folder / "meta.json", manifest.to_bytes())
             return folder
-        model = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_MODEL_PREFIX)}
-        model = {name.removeprefix(_MODEL_PREFIX): value for name, value in model.items()}
+        model = {name: arrays.pop(_MODEL_PREFIX + name) for name in plain["learner"]["online"]}
         with AtomicFolder(folder) as part:
             files = {
                 name: write_file(part, name, safetensors.torch.save(tensors))
@@ -135,16 +134,11 @@ class Checkpoints:
 
     def _write_rows(self, part: Path) -> dict[str, FileDigest]:
         replay = self._replay
-        files: dict[str, FileDigest] = {}
-        new = {}
-        for name, piece in pieces(replay.time, replay.length, replay.num_envs).items():
-            if digest := self._link(name, part):
-                files[name] = digest
-            else:
-                new[name] = piece
-        for name, data in compress(replay, new):  # only this thread touches the disk
-            files[name] = write_file(part, name, data)
-        return files
+        wanted = pieces(replay.time, replay.length, replay.num_envs)
+        linked = {name: digest for name in wanted if (digest := self._link(name, part))}
+        new = compress(replay, {name: wanted[name] for name in wanted if name not in linked})
+        # Only this thread touches the disk.
+        return linked | {name: write_file(part, name, data) for name, data in new}
 
     def _link(self, name: str, part: Path) -> FileDigest | None:
         """Link a file of the newest checkpoint, if it has it."""

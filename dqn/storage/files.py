@@ -15,8 +15,7 @@ def write_synced(path: Path, data: bytes) -> None:
     """Write a file and wait until the disk has it."""
     with open(path, "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def sync(path: Path) -> None:

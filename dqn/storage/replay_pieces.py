@@ -25,13 +25,10 @@ _HEADER_BYTES = 4096
 _MAX_THREADS = 8
 """Each thread has a piece and its compressed copy in memory."""
 
-Piece = tuple[int, int]
-"""First row in time, and the row after the last."""
 
-
-def pieces(time: int, length: int, num_envs: int) -> dict[str, Piece]:
-    """The pieces that cover the newest ``length`` of ``time`` rows, by file name. The first and the
-    last may be short."""
+def pieces(time: int, length: int, num_envs: int) -> dict[str, tuple[int, int]]:
+    """The pieces that cover the newest ``length`` of ``time`` rows: by file name, the first row in
+    time and the row after the last. The first and the last piece may be short."""
     stride = max(1, PIECE_ROWS // num_envs)
     oldest = max(0, time - length)
     found = {}
@@ -41,10 +38,10 @@ def pieces(time: int, length: int, num_envs: int) -> dict[str, Piece]:
     return found
 
 
-def compress(replay: Replay, wanted: dict[str, Piece]) -> Iterator[tuple[str, bytes]]:
+def compress(replay: Replay, wanted: dict[str, tuple[int, int]]) -> Iterator[tuple[str, bytes]]:
     """The content of each file, compressed by several threads at once."""
 
-    def pack(piece: Piece) -> bytes:
+    def pack(piece: tuple[int, int]) -> bytes:
         data = safetensors.torch.save(replay.rows(*piece))
         return zstandard.ZstdCompressor(level=1).compress(data)
 
@@ -59,16 +56,12 @@ def load_rows(folder: Path, manifest: Manifest, replay: Replay, time: int) -> No
         CorruptCheckpoint: a piece is missing, altered, or does not hold this replay memory's rows.
     """
     for name, (begin, end) in pieces(time, replay.length, replay.num_envs).items():
-        what = f"{folder.name}/{name}"
+        what, count = f"{folder.name}/{name}", end - begin
         data = read_file(folder, manifest, name)
-        rows = parse_tensors(what, _decompress(what, data, replay, end - begin))
-        expected = {
-            key: (dtype, (end - begin, *shape)) for key, (dtype, shape) in replay.layout.items()
-        }
+        rows = parse_tensors(what, _decompress(what, data, replay, count))
+        expected = {key: (dtype, (count, *shape)) for key, (dtype, shape) in replay.layout.items()}
         if {key: (value.dtype, tuple(value.shape)) for key, value in rows.items()} != expected:
-            raise CorruptCheckpoint(
-                f"{what} does not hold {end - begin} rows of this replay memory"
-            )
+            raise CorruptCheckpoint(f"{what} does not hold {count} rows of this replay memory")
         if ((rows["action"] < 0) | (rows["action"] >= manifest.provenance.num_actions)).any():
             raise CorruptCheckpoint(f"{what} holds actions that the game does not have")
         replay.load_rows(begin, rows)

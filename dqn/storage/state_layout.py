@@ -40,14 +40,14 @@ def join_arrays(plain: State, arrays: dict[str, torch.Tensor], path: str = "") -
     state: State = {}
     for key, value in plain.items():
         name = f"{path}{key}"
-        if isinstance(value, dict) and set(value) == {"array"}:
-            if name not in arrays:
-                raise ValueError(f"the state's {name} is missing")
-            state[key] = arrays[name].numpy() if value["array"] == "numpy" else arrays[name]
+        if not isinstance(value, dict):
+            state[key] = value
+        elif set(value) != {"array"}:
+            state[key] = join_arrays(value, arrays, f"{name}/")
+        elif name not in arrays:
+            raise ValueError(f"the state's {name} is missing")
         else:
-            state[key] = (
-                join_arrays(value, arrays, f"{name}/") if isinstance(value, dict) else value
-            )
+            state[key] = arrays[name].numpy() if value["array"] == "numpy" else arrays[name]
     return state
 
 
