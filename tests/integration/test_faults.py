@@ -13,12 +13,12 @@ from support.runs import assert_same, newest, run_of
 from support.tiers import slow_except
 
 import dqn.commands.train
-import dqn.run.session
 import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.config.yaml_file import load_run_config
+from dqn.run.session import Session
 
 OPTIONS = [
     "--game=CartPole-v1", "--num-envs=2", "--threads=1", "--learning-starts=40",
@@ -31,7 +31,6 @@ OPTIONS = [
 CONFIG = parse(TrainOptions, OPTIONS).settings
 
 SAVED_AT = (64, 78)
-
 
 MEMORY = Path("/dev/shm")
 """A disk in memory where there is one: these tests write tens of thousands of files."""
@@ -48,19 +47,6 @@ def folders() -> Iterator[Path]:
 def tmp_path(folders: Path) -> Path:
     """A folder for each test."""
     return Path(tempfile.mkdtemp(dir=folders))
-
-
-class Bell:
-    """A clock that is due at SAVED_AT, not after some minutes."""
-
-    session: dqn.run.session.Session
-    begun: int
-
-    def __init__(self, minutes: float) -> None:
-        pass
-
-    def is_due(self) -> bool:
-        return Bell.session.step in SAVED_AT and Bell.session.step != Bell.begun
 
 
 CONFIGS: dict[bytes, Config] = {}
@@ -82,16 +68,17 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    enter = dqn.run.session.Session.__enter__
+    """Checkpoints are due at SAVED_AT, not after some minutes."""
+    enter = Session.__enter__
 
-    def noted(session: dqn.run.session.Session) -> dqn.run.session.Session:
+    def noted(session: Session) -> Session:
         enter(session)
-        Bell.session, Bell.begun = session, session.step
+        due = set(SAVED_AT) - {session.step}
+        session._clock.is_due = lambda: session.step in due  # type: ignore[method-assign]
         return session
 
     quicken(monkeypatch)
-    monkeypatch.setattr(dqn.run.session, "Clock", Bell)
-    monkeypatch.setattr(dqn.run.session.Session, "__enter__", noted)
+    monkeypatch.setattr(Session, "__enter__", noted)
 
 
 def train(folder: Path, steps: int = 90) -> int:
@@ -107,7 +94,7 @@ def begun(folders: Path) -> Path:
     """A run that was stopped at step 50, with its checkpoint there."""
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
-        patch.setattr(dqn.run.session.Session, "evaluate", lambda _: None)
+        patch.setattr(Session, "evaluate", lambda _: None)
         folder = folders / "begun"
         assert train(folder, 50) == 0
     return folder
@@ -123,21 +110,17 @@ def undisturbed(begun: Path, folders: Path) -> Path:
     return run_of(folder)
 
 
-def traced(begun: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def traced(begun: Path, folder: Path) -> list[str]:
     """Every operation of the run that resumes from ``begun``."""
     shutil.copytree(begun, folder)
-    disk = FaultyDisk(folder)
-    with monkeypatch.context() as patch:
-        disk.install(patch)
+    with FaultyDisk(folder) as disk:
         assert train(folder) == 0
     return disk.operations
 
 
-def test_the_operations_are_found(
-    begun: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_operations_are_found(begun: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Each kind of operation, for each checkpoint; and counting them changes nothing."""
-    operations = traced(begun, tmp_path / "run", monkeypatch)
+    operations = traced(begun, tmp_path / "run")
     assert_same(run_of(tmp_path / "run"), undisturbed)
     for step in (*SAVED_AT, 90):
         for what in ("mkdir", "open", "write", "sync", "rename"):
@@ -154,37 +137,28 @@ PARTS = 8
 @pytest.mark.parametrize("part", slow_except(range(PARTS), [0]))
 @pytest.mark.parametrize("mode", ["fail", "die"])
 def test_every_operation_in_turn(
-    mode: str,
-    part: int,
-    begun: Path,
-    undisturbed: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    mode: str, part: int, begun: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     """``die``: resumed from what the process left, and from what a power cut leaves of it."""
-    operations = traced(begun, tmp_path / "traced", monkeypatch)
+    operations = traced(begun, tmp_path / "traced")
     assert operations
-    hit = 0
     for at in range(part, len(operations), PARTS):
         folder = tmp_path / f"{at}"
         shutil.copytree(begun, folder)
-        disk = FaultyDisk(folder, mode, at)
-        with monkeypatch.context() as patch:
-            disk.install(patch)
-            try:
-                assert train(folder) in ((0, 1, 2) if mode == "fail" else (0,))
-                hit += mode == "fail" and len(disk.operations) > at
-            except Died:
-                hit += 1
+        with FaultyDisk(folder, mode, at) as disk:
+            if mode == "fail":
+                assert train(folder) in (0, 1, 2)
+            else:
+                with pytest.raises(Died):
+                    train(folder)
+        assert len(disk.operations) > at
         left = [folder]
         if mode == "die":
             left.append(shutil.copytree(folder, tmp_path / f"{at} as it was"))
             disk.lose_power(names_too=at // PARTS % 2 == 0)
-        disk.close()
         for folder in left:
             what = f"operation {at}, {operations[at]}"
             assert newest(run_of(folder)) >= 50, f"{what}: the old checkpoint is gone"
             assert train(folder) == 0, what
             assert_same(run_of(folder), undisturbed)
             shutil.rmtree(folder)
-    assert hit == len(range(part, len(operations), PARTS))

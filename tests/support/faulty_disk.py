@@ -8,9 +8,10 @@ import builtins
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -20,16 +21,18 @@ class Died(BaseException):
 
 
 class FaultyDisk:
-    """Counts the operations in ``folder`` and makes one of them fail.
+    """While entered, counts the operations in ``folder`` and makes some of them fail.
 
-    ``mode`` is ``trace`` (none fails), ``fail`` (operation ``at`` raises OSError, a write after
-    half of its bytes; the others succeed) or ``die`` (``at`` and every later one raise Died, so
-    nothing is cleaned up).
+    ``mode`` is ``trace`` (none fails), ``fail`` (``times`` operations from ``at`` on raise OSError,
+    a write after half of its bytes; the others succeed) or ``die`` (``at`` and every later one
+    raise Died, so nothing is cleaned up).
     """
 
-    def __init__(self, folder: Path, mode: str = "trace", at: int = -1) -> None:
+    def __init__(self, folder: Path, mode: str = "trace", at: int = -1, times: int = 1) -> None:
         self.operations: list[str] = []
-        self._folder, self._mode, self._at = str(folder.resolve()), mode, at
+        self._folder, self._mode = str(folder.resolve()), mode
+        self._failing = range(at, {"trace": at, "fail": at + times, "die": sys.maxsize}[mode])
+        self._patch = pytest.MonkeyPatch()
         self._open = builtins.open
         self._synced_bytes: dict[int, bytes] = {}
         self._synced_names: dict[int, dict[str, int]] = {}
@@ -37,36 +40,34 @@ class FaultyDisk:
         for path in [folder, *folder.rglob("*")]:
             self._remember(path)
 
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Wrap the operations until ``monkeypatch`` is undone."""
-        monkeypatch.setattr(builtins, "open", self._opened)
+    def __enter__(self) -> Self:
+        self._patch.setattr(builtins, "open", self._opened)
         for name in ("rename", "replace", "link", "mkdir", "unlink", "remove", "rmdir", "truncate"):
-            monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
-        monkeypatch.setattr(os, "fsync", self._fsync(os.fsync))
+            self._patch.setattr(os, name, self._counted(name, getattr(os, name)))
+        self._patch.setattr(os, "fsync", self._fsync(os.fsync))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patch.undo()
+        for descriptor in self._held.values():
+            os.close(descriptor)
 
     def lose_power(self, names_too: bool) -> None:
         """Leave in the folder only what was synced: the bytes of files and, if ``names_too``, the
         names in folders. (Disks may write names long after bytes, or long before.)"""
         if not names_too:
             for path in Path(self._folder).rglob("*"):
-                inode = path.stat().st_ino
-                if path.is_file() and path.read_bytes() != self._synced_bytes.get(inode, b""):
-                    with self._open(path, "wb") as file:
-                        file.write(self._synced_bytes.get(inode, b""))
+                synced = self._synced_bytes.get(path.stat().st_ino, b"")
+                if path.is_file() and path.read_bytes() != synced:
+                    path.write_bytes(synced)
             return
         root = Path(self._folder).stat().st_ino
         shutil.rmtree(self._folder)
         self._rebuild(Path(self._folder), root)
 
-    def close(self) -> None:
-        """Close the descriptors that kept inodes from being used again."""
-        for descriptor in self._held.values():
-            os.close(descriptor)
-
     def _rebuild(self, path: Path, inode: int) -> None:
         if inode not in self._synced_names:
-            with self._open(path, "wb") as file:
-                file.write(self._synced_bytes.get(inode, b""))
+            path.write_bytes(self._synced_bytes.get(inode, b""))
             return
         path.mkdir()
         for name, child in self._synced_names[inode].items():
@@ -85,19 +86,19 @@ class FaultyDisk:
                 if entry.is_dir():
                     self._synced_names.setdefault(entry.inode(), {})
         else:
-            with self._open(path, "rb") as file:
-                self._synced_bytes[inode] = file.read()
+            self._synced_bytes[inode] = path.read_bytes()
 
     def _happens(self, what: str, path: str, half: Callable[[], Any] = lambda: None) -> None:
-        """Count an operation; raise if it is the one to fail, or comes after death."""
+        """Count an operation; raise if it is to fail, or comes after death."""
         number = len(self.operations)
         self.operations.append(f"{what} {path.removeprefix(self._folder)}")
-        if number == self._at and self._mode in ("fail", "die"):
+        if number not in self._failing:
+            return
+        if self._mode == "fail" or number == self._failing.start:
             half()
-        if self._mode == "die" and number >= self._at:
+        if self._mode == "die":
             raise Died
-        if self._mode == "fail" and number == self._at:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def _inside(self, path: Any, dir_fd: int | None = None) -> str | None:
         if isinstance(path, int):
