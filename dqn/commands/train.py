@@ -24,18 +24,22 @@ from dqn.run.resume import StoppedEarly
 from dqn.run.session import RunStopped, Session
 from dqn.storage.checkpoint import newest_first, step_of
 from dqn.storage.manifest import CorruptCheckpoint, read_manifest
+from dqn.storage.provenance import as_text, versions
 from dqn.tabular import agent as tabular
 
 log = logging.getLogger("dqn")
 
 
 def run(options: TrainOptions) -> int:
-    """Train, or print the games or the resolved settings; returns the exit status.
+    """Train, or print what was asked for; returns the exit status.
 
     Raises:
         ConfigError: as ``train``.
     """
     config = options.settings
+    if options.version:
+        print(as_text(versions()))
+        return 0
     if options.list_games:
         print(list_games.table())
         return 0

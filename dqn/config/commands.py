@@ -30,6 +30,8 @@ class TrainOptions:
     """Move an old run of the same name aside and start anew."""
     print_config: bool = False
     """Print every setting as YAML for --config, and exit."""
+    version: bool = False
+    """Print the versions of the program and its packages, and exit."""
     list_games: bool = False
     """List the Atari games with published scores, and exit."""
     settings: Config = Config()
