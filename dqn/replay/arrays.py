@@ -85,20 +85,15 @@ class StagingBuffer:
 
 
 class PlainFrames:
-    """Ring ``[T, N, *frame]`` on any device."""
+    """Ring of frames on any device."""
 
-    def __init__(
-        self,
-        length: int,
-        num_envs: int,
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+        """``shape``: ``[T, N, *frame]``."""
+        length, num_envs, *frame = shape
         # empty, not zeros: on the CPU a page takes no memory until it is written
-        self._flat = torch.empty(length * num_envs + 1, *shape, dtype=dtype, device=device)
+        self._flat = torch.empty(length * num_envs + 1, *frame, dtype=dtype, device=device)
         self._flat[-1] = 0
-        self._ring = self._flat[:-1].view(length, num_envs, *shape)
+        self._ring = self._flat[:-1].view(shape)
         # On the CPU numpy writes: torch would split the work over threads and wait for them while
         # the emulators occupy every core.
         self._view = numpy_view_or_tensor(self._ring)

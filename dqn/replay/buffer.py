@@ -53,7 +53,7 @@ class Replay:
         pixels = torch.from_numpy(np.empty(0, frame_dtype)).dtype
         frames: type[PlainFrames] | type[CompressedFrames]
         frames = PlainFrames if config.storage == "plain" else CompressedFrames
-        self._frames = frames(self.length, num_envs, frame_shape, pixels, self.device)
+        self._frames = frames((self.length, num_envs, *frame_shape), pixels, self.device)
         rows = self.length * num_envs
         flags = torch.zeros(len(FLAGS), rows, dtype=torch.bool, device=self.device)
         action = torch.uint8 if num_actions <= 256 else torch.int32

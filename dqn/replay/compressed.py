@@ -13,21 +13,15 @@ class CompressedFrames:
     ``docs/performance.md`` has the measured size and speed.
     """
 
-    def __init__(
-        self,
-        length: int,
-        num_envs: int,
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
         assert device.type == "cpu", device
-        self._num_envs, self._shape, self._dtype = num_envs, shape, dtype
-        self._packed: list[bytes] = [b""] * (length * num_envs + 1)
+        length, self._num_envs, *self._frame = shape
+        self._dtype = dtype
+        self._packed: list[bytes] = [b""] * (length * self._num_envs + 1)
         # no checksums: this is memory, not a disk
         self._pack = zstandard.ZstdCompressor(level=1, write_checksum=False).compress
         self._unpack = zstandard.ZstdDecompressor().decompress
-        self._packed[-1] = self._pack(torch.zeros(shape, dtype=dtype).numpy().data)
+        self._packed[-1] = self._pack(torch.zeros(self._frame, dtype=dtype).numpy().data)
 
     def write(self, slot: AnyArray, frame: AnyArray) -> None:
         begin = int(slot[0]) * self._num_envs
@@ -41,7 +35,7 @@ class CompressedFrames:
 
     def save(self, slots: torch.Tensor) -> torch.Tensor:
         rows = slots[:, None] * self._num_envs + torch.arange(self._num_envs)
-        return self._unpacked(rows.flatten().tolist()).view(*rows.shape, *self._shape)
+        return self._unpacked(rows.flatten().tolist()).view(*rows.shape, *self._frame)
 
     def load(self, slots: torch.Tensor, frame: torch.Tensor) -> None:
         for slot, frames in zip(slots.tolist(), frame.numpy(), strict=True):
@@ -49,4 +43,4 @@ class CompressedFrames:
 
     def _unpacked(self, rows: list[int]) -> torch.Tensor:
         data = bytearray().join([self._unpack(self._packed[row]) for row in rows])
-        return torch.frombuffer(data, dtype=self._dtype).view(len(rows), *self._shape)
+        return torch.frombuffer(data, dtype=self._dtype).view(len(rows), *self._frame)

@@ -52,11 +52,8 @@ def make_states(config: TabularConfig, spec: envs.Spec) -> States:
             f"{config.bins**dimensions:,} states, more than {MAX_STATES:,}; use fewer bins"
         )
     limits = np.array(config.limits)
-
-    def index(stack: Array) -> I64:
-        return bin_index(stack[:, -1], limits, config.bins)
-
-    return States(index, np.ones((config.bins**dimensions, spec.num_actions), bool))
+    allowed = np.ones((config.bins**dimensions, spec.num_actions), bool)
+    return States(lambda stack: bin_index(stack[:, -1], limits, config.bins), allowed)
 
 
 def random_policy_states(spec: envs.Spec) -> States:

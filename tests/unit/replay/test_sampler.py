@@ -183,7 +183,7 @@ def test_compressed_frames_equal_plain_ones() -> None:
 
 def test_compressed_frames_take_no_more_memory_than_their_bytes() -> None:
     """zstd allocates a whole frame for each result, which would be 280 MB here."""
-    frames = CompressedFrames(40_000, 1, (84, 84), torch.uint8, torch.device("cpu"))
+    frames = CompressedFrames((40_000, 1, 84, 84), torch.uint8, torch.device("cpu"))
     frame = np.zeros((1, 84, 84), np.uint8)
     before = psutil.Process().memory_info().rss
     for slot in range(40_000):
