@@ -14,13 +14,13 @@ def main(arguments: list[str]) -> int:
     """Run the command typed, by default ``train``; returns the exit status."""
     # Imported here: a package that is missing is then reported in one sentence, see below.
     from dqn.config import ConfigError
-    from dqn.config.cli import as_started, parse
+    from dqn.config.cli import parse
     from dqn.config.commands import COMMANDS, overview
+    from dqn.config.words import as_started
 
     if not arguments:
         print(as_started(overview()), file=sys.stderr)
         return 2
-
     command, rest = "train", arguments
     if arguments and not arguments[0].startswith("-"):
         command, rest = arguments[0], arguments[1:]

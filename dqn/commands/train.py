@@ -11,7 +11,7 @@ from dqn import envs
 from dqn.commands import list_games
 from dqn.config import Config, ConfigError, differing_fields
 from dqn.config.commands import TrainOptions
-from dqn.config.words import counted
+from dqn.config.words import as_started, counted
 from dqn.config.yaml_file import as_yaml, load_run_config
 from dqn.device import resolve_device, use_deterministic_operations, use_threads
 from dqn.learning import factory
@@ -133,7 +133,8 @@ def _say_what_is_there(folder: Path) -> None:
         log.info("Curves: %s", folder / "curves.png")
     is_latest = best.step == step_of(newest_first(folder)[0])
     which = "" if is_latest else " --checkpoint best"
-    log.info("Watch it: python main.py play %s%s --gif game.gif", shlex.quote(str(folder)), which)
+    watch = f"python main.py play {shlex.quote(str(folder))}{which} --gif game.gif"
+    log.info("Watch it: %s", as_started(watch))
 
 
 def _check_identity(config: Config, folder: Path) -> None:

@@ -5,9 +5,7 @@ import argparse
 import dataclasses
 import functools
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
 
 import yaml
@@ -15,7 +13,7 @@ import yaml
 from dqn.config.fields import ConfigError, Given, build, prefix_of
 from dqn.config.rules import unknown
 from dqn.config.shipped import PRESETS, find_preset
-from dqn.config.words import as_typed, in_words, metavar, shown, text_metavar
+from dqn.config.words import as_started, as_typed, in_words, metavar, shown, text_metavar
 from dqn.config.yaml_file import parse_yaml, read_settings
 
 SHORT = {"--keep": "--keep-checkpoints"}
@@ -144,11 +142,6 @@ def _runs(kind: Any, words: list[str]) -> str | tuple[str, ...]:
     if len(words) > 1:
         raise ConfigError(f"expected one RUN, not {' '.join(words)}")
     return words[0]
-
-
-def as_started(text: str) -> str:
-    """A text with the program's name: ``main.py play``, or ``dqn play`` where it is installed."""
-    return text.replace("main.py", "dqn") if Path(sys.argv[0]).name == "dqn" else text
 
 
 def _value(option: Option, text: str) -> Any:

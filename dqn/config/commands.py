@@ -123,13 +123,14 @@ COMMANDS: dict[str, type] = {
 """The options of each module in ``dqn.commands``."""
 
 
+OPTIONS = " [--OPTION VALUE ...]"
+
+
 def overview() -> str:
     """The commands, a line each."""
     lines = []
     for kind in COMMANDS.values():
-        usage = (
-            str(vars(kind)["usage"]).replace("[train] ", "").removesuffix(" [--OPTION VALUE ...]")
-        )
+        usage = str(vars(kind)["usage"]).replace("[train] ", "").removesuffix(OPTIONS)
         sentence = re.split(r"[.:,]", " ".join(str(kind.__doc__).split()))[0]
         lines.append(f"  {usage:46} {sentence}")
     return "\n".join(["Commands, each with --help:", *lines])

@@ -1,5 +1,8 @@
 """Settings in words: a value, a name and a type as ``--help`` and error messages show them."""
 
+import re
+import sys
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -95,3 +98,9 @@ def _range(metadata: tuple[Any, ...]) -> str:
     if bounds.keys() == {"ge", "le"}:
         return f" from {bounds['ge']:,} to {bounds['le']:,}"
     return " and".join(f" {words[key]} {bound:,}" for key, bound in bounds.items())
+
+
+def as_started(text: str) -> str:
+    """A text with the program's name: ``main.py play``, or ``dqn play`` where it is installed."""
+    installed = Path(sys.argv[0]).name == "dqn"
+    return re.sub(r"(python )?main\.py", "dqn", text) if installed else text

@@ -67,7 +67,7 @@ class Metrics:
         self._folder = folder
         self._journals = {name: Journal(folder / name) for name in TEXT_FILES}
         self._frames_per_step = 4 if spec.atari else 1
-        self._lengths_of_run = config.total_steps, config.learning_starts
+        self._total_steps, self._learning_starts = config.total_steps, config.learning_starts
         self._hint = HINT if spec.atari and device.type == "cpu" else ""
         self._returns = np.zeros(num_envs)  # of the unfinished episodes
         self._lengths = np.zeros(num_envs, np.int64)
@@ -84,7 +84,7 @@ class Metrics:
         descriptions = {tag: f"{meaning} ({unit})" for tag, (unit, meaning) in TAGS.items()}
         self._events = EventWriter(self._folder, step, descriptions)
         self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
-        self._progress = ProgressBar(step, *self._lengths_of_run, self._hint)
+        self._progress = ProgressBar(step, self._total_steps, self._learning_starts, self._hint)
         self._last_report = time.monotonic(), step, updates
         self._resumed_at = step
 

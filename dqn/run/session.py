@@ -129,9 +129,8 @@ class Session:
         """Play the evaluation's episodes, log them, and keep the model if it is the best so far."""
         self._check_finite()
         if not newest_first(self._folder):
-            self.save(
-                quiet=True
-            )  # so a best model without a checkpoint is always what is left of a run
+            # So a best model without a checkpoint is always what is left of a run.
+            self.save(quiet=True)
         began = time.monotonic()
         model, q_values = self.agent.model, self.agent.model.q_values
         with GamesBar("evaluation", self.config.evaluation.episodes) as bar:

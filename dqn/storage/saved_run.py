@@ -15,6 +15,7 @@ import torch
 from dqn import envs
 from dqn.config import Config, ConfigError
 from dqn.config.shipped import find_run
+from dqn.config.words import as_started
 from dqn.config.yaml_file import NUMBER, load_run_config, number
 from dqn.learning.interfaces import MakeModel, Model
 from dqn.storage.checkpoint import newest_first, step_of
@@ -108,7 +109,7 @@ def _advice(folder: Path) -> str:
         runs.sort(key=lambda run: run.stat().st_mtime, reverse=True)
         if runs:
             return f"try {' or '.join(map(str, runs[:3]))}"
-    return "train one first: python main.py --game Breakout"
+    return as_started("train one first: python main.py --game Breakout")
 
 
 def _candidates_with_retries(folder: Path, which: str) -> Iterator[Path]:
