@@ -8,11 +8,11 @@ import os
 import pty
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,18 +76,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 # A disk that is full.
 
 
-def limited(size: int) -> Callable[[], None]:
-    """No file of the process may grow beyond ``size`` bytes: the kernel refuses, as a full disk."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -> None:
     """Replay pieces do not fit; the first failure is logged, the second ends the run."""
     train(tmp_path, [*SHORT, "--total-steps=240", "--evaluate-period=10_000"], NEVER)
     run = run_of(tmp_path)
     ended = subprocess.run(
         command(tmp_path, SHORT, "--checkpoint-minutes=1e-9", "--evaluate-period=10_000"),
-        preexec_fn=limited(12_000), capture_output=True, text=True, timeout=120, check=False,
+        # The kernel refuses to let a file grow beyond that, like a full disk.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000)),
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     said = ended.stderr.splitlines()
     assert ended.returncode == 1, said
@@ -192,14 +189,12 @@ def test_the_line_at_which_the_terminal_closes_is_in_the_log(
 
     monkeypatch.setattr("dqn.run.process.tqdm.write", gone)
     log = logging.getLogger("dqn")
-    before = log.handlers[:]
     monkeypatch.setattr(log, "handlers", [])
     log_to_terminal()
     handler = log_to_file(tmp_path / "train.log")
     for line in ("first", "second"):
         log.warning(line)
     handler.close()
-    log.handlers = before
     text = (tmp_path / "train.log").read_text()
     assert [line[20:] for line in text.splitlines()] == ["first", "second"]
 
@@ -264,7 +259,8 @@ def test_a_folder_whose_name_is_no_text(
         run = train(folder, [*SHORT, f"--total-steps={steps}"], NEVER)
     assert load_run_config(run).checkpoints_dir == str(folder)
     capfd.readouterr()
-    assert main(["compare", str(run), f"--picture={folder}/compared.png"]) == 0
+    other = run_of(shutil.copytree(folder, tmp_path / "other"))  # so the run is named by its path
+    assert main(["compare", str(run), str(other), f"--picture={folder}/compared.png"]) == 0
     assert f"\\udcdcb/{run.relative_to(folder)}" in capfd.readouterr().out
     assert (folder / "compared.png").stat().st_size > 0
     assert r"Starting \udcdcb" in (run / "train.log").read_text()

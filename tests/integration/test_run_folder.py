@@ -1,18 +1,18 @@
 """The files of a run's folder, and the processes that write and read them."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -51,15 +51,19 @@ def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return train(tmp_path_factory.mktemp("pong"), [*PONG, "--render"], NEVER)
 
 
-def lines(file: Path) -> list[dict[str, object]]:
+def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def scalars(run: Path, tag: str) -> list[tuple[int, float]]:
+    """The points that TensorBoard shows of a tag: step and value."""
+    board = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    return [(point.step, point.value) for point in board.Scalars(tag)]
+
+
 def test_every_file_of_the_contract_and_no_other(pong: Path) -> None:
-    left = {path.name for path in pong.iterdir()}
-    events = {name for name in left if name.startswith("events.out.tfevents.")}
-    assert len(events) == 1
-    assert left - events == {
+    (events,) = pong.glob("events.out.tfevents.*")
+    assert {path.name for path in pong.iterdir()} - {events.name} == {
         "config.yaml", "train.log", "rewards.txt", "evaluations.jsonl", "training.jsonl",
         "curves.png", "step_000000400", "step_000000600", "best", ".lock",
         "eval_001", "eval_001.mp4", "eval_002", "eval_002.mp4",
@@ -68,15 +72,9 @@ def test_every_file_of_the_contract_and_no_other(pong: Path) -> None:
 
 def test_the_config_is_read_back(pong: Path) -> None:
     text = (pong / "config.yaml").read_text()
-    for word in (
-        "game: Pong",
-        "protocol: classic",
-        "torch 2.",
-        "ale-py ",
-        "gymnasium ",
-        "python 3",
-    ):
-        assert re.search(f"^# {re.escape(word)}", text, re.MULTILINE), text
+    facts = ("game: Pong", "protocol: classic", "torch 2.", "ale-py ", "gymnasium ", "python 3")
+    for fact in facts:
+        assert f"\n# {fact}" in f"\n{text}", text
     meant = parse(TrainOptions, [*PONG, "--render", NEVER]).settings
     theirs = load_config(pong / "config.yaml")
     assert theirs.checkpoints_dir != meant.checkpoints_dir
@@ -88,8 +86,8 @@ def test_evaluations_are_written_in_two_ways(pong: Path) -> None:
     assert [line["step"] for line in evaluations] == [400, 600]
     for line in evaluations:
         assert line["protocol"] == "classic, at most 240 frames" and line["epsilon"] == 0.05
-        assert len(line["returns"]) == len(line["lengths"]) == 2  # type: ignore[arg-type]
-        assert line["mean"] == np.mean(line["returns"])  # type: ignore[arg-type]
+        assert len(line["returns"]) == len(line["lengths"]) == 2
+        assert line["mean"] == np.mean(line["returns"])
     assert (pong / "rewards.txt").read_text().splitlines() == [
         f"{index:3d} {line['step']:8d} {line['mean']:.1f}"
         for index, line in enumerate(evaluations, start=1)
@@ -98,8 +96,7 @@ def test_evaluations_are_written_in_two_ways(pong: Path) -> None:
 
 
 def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
-    board = EventAccumulator(str(pong), size_guidance={"scalars": 0, "images": 0})
-    board.Reload()
+    board = EventAccumulator(str(pong), size_guidance={"images": 0}).Reload()
     tags = board.Tags()
     of_tables = {"learner/policy_change"}
     assert {*tags["scalars"], *tags["images"], "run/config"} == set(TAGS) - of_tables
@@ -108,12 +105,12 @@ def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
     pixels = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_UNCHANGED)
     assert pixels.shape[:2] == (84, 4 * 86) and (pixels[:, 84:86] == 255).all(), "a white line"
     assert pixels.std() > 10, "something is on it"
-    (film,) = {point.encoded_image_string for point in board.Images("evaluation/film")[-1:]}
-    pictures = len(list((pong / "eval_002").iterdir()))
+    film = board.Images("evaluation/film")[-1].encoded_image_string
     with Image.open(io.BytesIO(film)) as gif:
+        pictures = len(list((pong / "eval_002").iterdir()))
         assert gif.size == (320, 420) and gif.n_frames == pictures
-    means = [(point.step, point.value) for point in board.Scalars("evaluation/mean")]
-    assert means == [(line["step"], line["mean"]) for line in lines(pong / "evaluations.jsonl")]
+    means = [(line["step"], line["mean"]) for line in lines(pong / "evaluations.jsonl")]
+    assert scalars(pong, "evaluation/mean") == means
 
 
 def test_pictures(pong: Path) -> None:
@@ -139,10 +136,9 @@ def test_digests(pong: Path) -> None:
 
 
 def test_keep(tmp_path: Path) -> None:
-    for keep, kept in ((2, [400, 600]), (1, [600]), ("all", [200, 400, 600])):
-        folder = tmp_path / str(keep)
+    for keep, kept in (("2", [400, 600]), ("1", [600]), ("all", [200, 400, 600])):
         for steps in (200, 400, 600):
-            run = train(folder, SHORT, NEVER, f"--keep={keep}", f"--total-steps={steps}")
+            run = train(tmp_path / keep, SHORT, NEVER, f"--keep={keep}", f"--total-steps={steps}")
         assert [path.name for path in checkpoints(run)] == [f"step_{step:09d}" for step in kept]
 
 
@@ -216,9 +212,8 @@ def test_readers_of_a_running_run(
         assert main(["evaluate", str(run), f"--checkpoint={which}", f"--json={scores}"]) == 0
         assert "mean" in capfd.readouterr().out
         written = json.loads(scores.read_text())
-        assert {
-            "game", "step", "protocol", "epsilon", "returns", "mean", "median", "human_normalised"
-        } <= set(written)  # fmt: skip
+        keys = "game step protocol epsilon returns mean median human_normalised"
+        assert set(keys.split()) <= set(written)
         assert written["game"] == "CartPole-v1" and len(written["returns"]) == 2
     film, animation, pictures = (tmp_path / name for name in ("game.mp4", "game.gif", "pictures"))
     shown = [f"--video={film}", f"--gif={animation}", f"--png={pictures}"]
@@ -239,9 +234,8 @@ def test_a_step_is_evaluated_by_its_number(pong: Path, capfd: pytest.CaptureFixt
 def test_without_a_terminal_there_are_plain_lines(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dqn.report.progress, "LINE_SECONDS", 0)
-    monkeypatch.setattr(dqn.report.progress, "SHOW_SECONDS", 0)
-    monkeypatch.setattr(dqn.report.progress, "RATE_SECONDS", 0)
+    for name in ("LINE_SECONDS", "SHOW_SECONDS", "RATE_SECONDS"):
+        monkeypatch.setattr(dqn.report.progress, name, 0)
     run = train(tmp_path, SHORT, NEVER)
     said = capfd.readouterr().err
     assert re.search(
@@ -278,13 +272,9 @@ def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> 
     )
     os.close(theirs)
     shown = b""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if select.select([ours], [], [], 1)[0]:
-            try:
-                shown += os.read(ours, 65536)
-            except OSError:  # the other end is closed: it has ended
-                break
+    with contextlib.suppress(OSError):  # the other end is closed: it has ended
+        while more := os.read(ours, 65536):
+            shown += more
     assert process.wait(timeout=10) == 0
     os.close(ours)
     text = shown.decode()
@@ -312,10 +302,9 @@ def test_a_repeated_evaluation_has_one_point(
         patch.setattr(Session, "_draw", end)
         assert main(options) == 1
     assert main(options) == 0
-    board = EventAccumulator(str(run_of(tmp_path)))
-    board.Reload()
-    assert [point.step for point in board.Scalars("evaluation/mean")] == [3000, 3504]
-    assert 3000 in [point.step for point in board.Scalars("exploration/epsilon")]
+    run = run_of(tmp_path)
+    assert [step for step, _ in scalars(run, "evaluation/mean")] == [3000, 3504]
+    assert 3000 in [step for step, _ in scalars(run, "exploration/epsilon")]
 
 
 def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
@@ -323,21 +312,18 @@ def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
     options = [*CARTPOLE, "--total-steps=8000"]
     interrupt(tmp_path, options, signal.SIGKILL, after=4)
     finish(tmp_path, options)
-    board = EventAccumulator(str(run_of(tmp_path)), size_guidance={"scalars": 0})
-    board.Reload()
-    for tag in ("exploration/epsilon", "learner/loss", "evaluation/mean"):
-        steps = [point.step for point in board.Scalars(tag)]
+    run = run_of(tmp_path)
+    for tag in ("learner/loss", "evaluation/mean", "exploration/epsilon"):
+        steps = [step for step, _ in scalars(run, tag)]
         assert steps == sorted(set(steps)), tag
-    steps = [point.step for point in board.Scalars("exploration/epsilon")]
-    assert steps == [line["step"] for line in lines(run_of(tmp_path) / "training.jsonl")]
+    assert steps == [line["step"] for line in lines(run / "training.jsonl")]
 
 
 def test_a_continued_run_counts_its_own_updates_only(tmp_path: Path) -> None:
     train(tmp_path, SHORT, NEVER)
     run = train(tmp_path, [*SHORT, "--total-steps=1200"], NEVER)
-    board = EventAccumulator(str(run)).Reload()
-    updates = [event.value for event in board.Scalars("speed/updates_per_second")]
-    steps = [event.value for event in board.Scalars("speed/steps_per_second")]
+    updates = [value for _, value in scalars(run, "speed/updates_per_second")]
+    steps = [value for _, value in scalars(run, "speed/steps_per_second")]
     period = load_config(run / "config.yaml").learner.update_period
     assert updates[-1] > 0
     assert all(update <= 1.5 * step / period for update, step in zip(updates, steps, strict=True))

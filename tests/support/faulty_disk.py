@@ -6,6 +6,7 @@ make and remove. So every operation in a folder is counted, from wherever it is 
 
 import builtins
 import errno
+import io
 import os
 import shutil
 import sys
@@ -131,28 +132,19 @@ class FaultyDisk:
         if not inside or not set(mode) & set("wax+"):
             return self._open(path, mode, *arguments, **keywords)
         self._happens("open", inside)
-        if "b" not in mode:
-            return self._open(path, mode, *arguments, **keywords)
-        return _File(self, inside, self._open(path, mode, buffering=0))
+        if "b" in mode:
+            return _File(self, inside, mode)
+        return self._open(path, mode, *arguments, **keywords)
 
 
-class _File:
+class _File(io.FileIO):
     """A file open for writing, without a buffer."""
 
-    def __init__(self, disk: FaultyDisk, path: str, real: Any) -> None:
-        self._disk, self._path, self._real = disk, path, real
+    def __init__(self, disk: FaultyDisk, path: str, mode: str) -> None:
+        super().__init__(path, mode)
+        self._disk, self._path = disk, path
 
     def write(self, data: Any) -> int:
         half = bytes(data)[: len(data) // 2]
-        self._disk._happens("write", self._path, lambda: self._real.write(half))
-        written: int = self._real.write(data)
-        return written
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-    def __enter__(self) -> "_File":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._real.close()
+        self._disk._happens("write", self._path, lambda: io.FileIO.write(self, half))
+        return super().write(data)
