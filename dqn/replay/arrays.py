@@ -4,7 +4,6 @@
 ``numpy_view_or_tensor`` returns. The type checker cannot follow that; the tests run both.
 """
 
-import itertools
 import math
 from typing import Any
 
@@ -49,18 +48,18 @@ class StagingBuffer:
     ) -> None:
         """``layout``: dtype and shape by name."""
         sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in layout.values()]
-        aligned = (-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)
-        *begins, end = itertools.accumulate(aligned, initial=0)
-        self._host = self._device = torch.zeros(end, dtype=torch.uint8, device=device)
+        aligned = [-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes]
+        total = sum(aligned)
+        self._host = self._device = torch.zeros(total, dtype=torch.uint8, device=device)
         if device.type not in _NUMPY:  # pinned, for an asynchronous copy
-            self._host = torch.zeros(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
+            self._host = torch.zeros(total, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
         def parts(memory: torch.Tensor) -> dict[str, torch.Tensor]:
             return {
-                name: memory[begin : begin + size].view(dtype).view(shape)
-                for begin, size, (name, (dtype, shape)) in zip(
-                    begins, sizes, layout.items(), strict=True
+                name: part[:size].view(dtype).view(shape)
+                for part, size, (name, (dtype, shape)) in zip(
+                    memory.split(aligned), sizes, layout.items(), strict=True
                 )
             }
 
