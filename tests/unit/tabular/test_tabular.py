@@ -7,7 +7,7 @@ import torch
 from dqn.config import ReplayConfig
 from dqn.envs.shaping import MAX_ANGLE, cartpole_reward
 from dqn.replay.buffer import Replay
-from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
+from dqn.tabular.action_table import ActionTableLearner, NextValue, best_value, chosen_value
 from dqn.tabular.policies import EpsilonGreedy, Softmax
 from dqn.tabular.policy_gradient import gradient
 from dqn.tabular.reinforce import normalized, returns_to_go
@@ -39,12 +39,27 @@ def states(count: int, *forbidden: tuple[int, int]) -> States:
     return States(lambda stack: stack[:, -1, 0].astype(np.int64), allowed)
 
 
-def after_one_episode(next_value: object, terminal: bool, forbidden: bool = False) -> np.ndarray:
+@pytest.mark.parametrize(
+    "next_value, terminal, forbidden, value_1, value_2",
+    [
+        (best_value, True, [], 20, 0),
+        (chosen_value, True, [], 10, 0),
+        (best_value, False, [], 20, 80),  # cut off by a time limit: bootstraps
+        (chosen_value, False, [], 10, 40),
+        (best_value, False, [(2, 1)], 20, 40),
+    ],
+)
+def test_q_learning_and_sarsa_by_hand(
+    next_value: NextValue,
+    terminal: bool,
+    forbidden: list[tuple[int, int]],
+    value_1: int,
+    value_2: int,
+) -> None:
     """States 0, 1, 2 with action 0 each, rewards 3 and 5, gamma .5, learning rate .1; initially
     q(1, .) = 10, 20 and q(2, .) = 40, 80."""
-    replay = make_replay()
-    table = ValueTable(states(3, *([(2, 1)] if forbidden else [])))
-    table.entries[1], table.entries[2] = (10, 20), (40, 80)
+    replay, table = make_replay(), ValueTable(states(3, *forbidden))
+    table.entries[1:] = [[10, 20], [40, 80]]
     learner = ActionTableLearner(table, replay, next_value, gamma=0.5, learning_rate=0.1)
     for step in (
         timestep(0, 0, True, False, False),
@@ -54,25 +69,8 @@ def after_one_episode(next_value: object, terminal: bool, forbidden: bool = Fals
     ):
         replay.add(step, np.array([0]))
         learner.learn(1)
-    return table.entries
-
-
-@pytest.mark.parametrize("next_value, value", [(best_value, 20), (chosen_value, 10)])
-def test_q_learning_and_sarsa_by_hand(next_value: object, value: float) -> None:
-    q = after_one_episode(next_value, terminal=True)
-    expected = [[0.1 * (3 + 0.5 * value), 0], [10 + 0.1 * (5 - 10), 20], [40, 80]]
-    np.testing.assert_allclose(q, expected)
-
-
-@pytest.mark.parametrize(
-    "next_value, forbidden, value",
-    [(best_value, False, 80), (chosen_value, False, 40), (best_value, True, 40)],
-)
-def test_a_table_bootstraps_from_the_allowed_actions_after_a_time_limit(
-    next_value: object, forbidden: bool, value: float
-) -> None:
-    q = after_one_episode(next_value, terminal=False, forbidden=forbidden)
-    assert q[1, 0] == pytest.approx(10 + 0.1 * (5 + 0.5 * value - 10))
+    expected = [[0.1 * (3 + 0.5 * value_1), 0], [10 + 0.1 * (5 + 0.5 * value_2 - 10), 20], [40, 80]]
+    np.testing.assert_allclose(table.entries, expected)
 
 
 def test_several_rows_at_once_teach_the_same_as_one_by_one() -> None:
@@ -101,9 +99,8 @@ def test_policy_gradient_equals_autograd_of_the_log_likelihood() -> None:
     masked = theta.masked_fill(~torch.from_numpy(table.states.allowed), -torch.inf)
     masked.log_softmax(1)[state, action].mean().backward()
     assert theta.grad is not None
-    np.testing.assert_allclose(
-        gradient(table.probabilities(), state, action), theta.grad.numpy(), atol=1e-12
-    )
+    ours = gradient(table.probabilities(), state, action)
+    np.testing.assert_allclose(ours, theta.grad.numpy(), atol=1e-12)
 
 
 def test_returns_to_go_by_hand() -> None:
@@ -153,28 +150,25 @@ def test_bin_index_by_hand() -> None:
 
 
 PREFERENCES = np.array([[1.0, 3.0, -np.inf, 3.0]])
+POWERS = np.exp(PREFERENCES[0])
 
 
-def preferences(stack: np.ndarray) -> np.ndarray:
-    return PREFERENCES.repeat(len(stack), 0)
-
-
-def frequencies(policy: EpsilonGreedy | Softmax, epsilon: float) -> np.ndarray:
+@pytest.mark.parametrize(
+    "kind, epsilon, expected",
+    [
+        (EpsilonGreedy, 0.0, [0, 0.5, 0, 0.5]),
+        (EpsilonGreedy, 0.3, [0.1, 0.45, 0, 0.45]),
+        (Softmax, 0.0, POWERS / POWERS.sum()),
+        (Softmax, 1.0, [1 / 3, 1 / 3, 0, 1 / 3]),
+    ],
+)
+def test_frequencies_of_the_actions(
+    kind: type[EpsilonGreedy | Softmax], epsilon: float, expected: list[float]
+) -> None:
+    policy = kind(lambda stack: PREFERENCES.repeat(len(stack), 0), np.random.default_rng(1))
     action = policy.act(np.zeros((20_000, 1, 1)), epsilon)
-    return np.bincount(action, minlength=4) / len(action)
-
-
-def test_epsilon_greedy_frequencies() -> None:
-    policy = EpsilonGreedy(preferences, np.random.default_rng(1))
-    np.testing.assert_allclose(frequencies(policy, 0.0), [0, 0.5, 0, 0.5], atol=0.02)
-    np.testing.assert_allclose(frequencies(policy, 0.3), [0.1, 0.45, 0, 0.45], atol=0.02)
-
-
-def test_softmax_frequencies() -> None:
-    policy = Softmax(preferences, np.random.default_rng(1))
-    powers = np.exp(PREFERENCES[0])
-    np.testing.assert_allclose(frequencies(policy, 0.0), powers / powers.sum(), atol=0.02)
-    np.testing.assert_allclose(frequencies(policy, 1.0), [1 / 3, 1 / 3, 0, 1 / 3], atol=0.02)
+    frequencies = np.bincount(action, minlength=4) / len(action)
+    np.testing.assert_allclose(frequencies, expected, atol=0.02)
 
 
 def test_shaped_reward_by_hand() -> None:
