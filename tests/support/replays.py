@@ -121,24 +121,18 @@ def row_rule(tape: Tape, shape: Shape, written: int) -> dict[int, dict[str, Any]
 
 def make_replay(shape: Shape, seed: int = 0) -> Replay:
     """A replay memory of that shape; unwritten rows hold values that must never be sampled."""
+    length, num_envs, n_step, stack, clip, float_frames, storage, sampler = shape
+    capacity = length * num_envs + num_envs - 1  # not a multiple of N
     config = ReplayConfig(
-        capacity=shape.length * shape.num_envs + shape.num_envs - 1,  # not a multiple of N
-        n_step=shape.n_step,
-        gamma=GAMMA,
-        storage=shape.storage,
-        sampler=shape.sampler,
+        capacity=capacity, n_step=n_step, gamma=GAMMA, storage=storage, sampler=sampler
     )
+    frame_shape, frame_dtype = ((4,), "float32") if float_frames else ((2, 2), "uint8")
     replay = Replay(
-        config,
-        num_envs=shape.num_envs,
-        frame_shape=(4,) if shape.float_frames else (2, 2),
-        frame_dtype="float32" if shape.float_frames else "uint8",
-        stack=shape.stack,
-        num_actions=5,
-        reward=lambda step: step.reward.clip(-1, 1) if shape.clip else step.reward,
+        config, num_envs, frame_shape, frame_dtype, stack, num_actions=5,
+        reward=lambda step: step.reward.clip(-1, 1) if clip else step.reward,
         generator=torch.Generator().manual_seed(seed),
-    )
-    assert replay.length == shape.length
+    )  # fmt: skip
+    assert replay.length == length
     unwritten = list(replay._rings.values())
     if isinstance(replay._frames, PlainFrames):
         unwritten.append(replay._frames._ring)

@@ -17,11 +17,10 @@ LAYOUT = {
 
 
 def random_arrays(seed: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    types = {"slot": "i8", "frame": "u1", "reward": "f4", "enable": "?", "keep": "?"}
+    random = torch.Generator().manual_seed(seed)
     return {
-        name: random.integers(0, 250, shape).astype(types[name])
-        for name, (_, shape) in LAYOUT.items()
+        name: torch.randint(250, shape, generator=random).to(dtype).numpy()
+        for name, (dtype, shape) in LAYOUT.items()
     }
 
 

@@ -82,9 +82,8 @@ def test_every_row_obeys_the_rule_whatever_the_pattern(data: st.DataObject, shap
 def test_a_small_tape_by_hand() -> None:
     """A life lost at 2, a time-out at 4, a game over that is an episode of one row at 5."""
     endings = [PLAIN, PLAIN, LIFE_LOST, PLAIN, TIME_OUT, GAME_OVER, PLAIN, PLAIN]
-    shape = Shape(length=20, num_envs=1, n_step=2, stack=2)
     tape = make_tape([[ending] for ending in endings])
-    replay = replay_of(tape, shape)
+    replay = replay_of(tape, Shape(length=20, num_envs=1, n_step=2, stack=2))
     assert drawable(replay) == {0, 1, 2, 3}  # 4 and 5 are last, 6 and 7 incomplete
     batch = draw(replay, [0, 1, 2, 3])
     rewards = [row[0].reward for row in tape]
@@ -214,14 +213,12 @@ def test_current_stacks_are_those_of_the_time_step(
 
 @pytest.mark.parametrize("num_envs", [1, 3, 600, 2000])
 def test_block_sums_stay_correct_and_every_block_is_drawn_from(num_envs: int) -> None:
-    length = 2500 // num_envs + 12
-    shape = Shape(length, num_envs, 3, 4)
+    replay = make_replay(Shape(2500 // num_envs + 12, num_envs, 3, 4))
     tape = make_tape(random_endings(1, 20, num_envs))
-    replay = make_replay(shape)
     masses = replay._sampler._masses
     assert len(masses._sums) > 1
     steps = [moment(replay, tape, t) for t in range(19)]
-    for t in range(length + 40):
+    for t in range(replay.length + 40):
         replay.add(steps[t % 19], np.zeros(num_envs, np.int64))
         assert torch.equal(masses._sums, masses._by_block.sum(1))
     blocks = replay.sample(20_000).index // masses._by_block.shape[1]
@@ -232,8 +229,7 @@ def test_block_sums_stay_correct_and_every_block_is_drawn_from(num_envs: int) ->
 def test_the_smallest_memory_always_has_a_valid_start(n_step: int) -> None:
     """The smallest capacity that a config accepts, with episodes of two rows."""
     shape = Shape(n_step + 5, 1, n_step, 4)
-    tape = make_tape([[PLAIN], [GAME_OVER]] * 40)
-    replay = make_replay(shape)
+    tape, replay = make_tape([[PLAIN], [GAME_OVER]] * 40), make_replay(shape)
     for t in range(80):
         add(replay, tape, t)
         assert t == 0 or drawable(replay)
