@@ -63,9 +63,7 @@ class Replay:
         } | dict(zip(FLAGS, flags, strict=True))
         # Three views of the same memory: _flat, by row index (slot * N + environment), to sample
         # from; _rings, [T, N], for checkpoints; _written, [T, N], for new rows.
-        self._flat: dict[str, AnyArray] = {
-            name: numpy_view_or_tensor(part) for name, part in flat.items()
-        }
+        self._flat = {name: numpy_view_or_tensor(part) for name, part in flat.items()}
         self._rings = {name: part[:rows].view(self.length, num_envs) for name, part in flat.items()}
         self._written = {
             name: numpy_view_or_tensor(self._rings[name]) for name in ("action", "reward")
