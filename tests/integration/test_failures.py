@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 from support.faulty_disk import FaultyDisk
-from support.processes import command
+from support.processes import ROOT, command
 from support.runs import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_of, train
 
 from dqn.config.yaml_file import load_run_config
@@ -249,21 +249,25 @@ def test_another_locale(place: dict[str, str], undisturbed: Path, tmp_path: Path
     assert_same(run_of(folder), undisturbed)
 
 
-def test_a_folder_whose_name_is_no_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A name from before UTF-8: train, resume and compare; what is shown has an escape."""
+@pytest.mark.slow
+def test_a_folder_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name from before UTF-8: train, resume and compare; what is shown has an escape. (In
+    processes of their own: pytest's workers cannot hand such a name on.)"""
     monkeypatch.chdir(tmp_path)
     folder = Path(os.fsdecode(b"\xdcb"))
     for steps in (800, 1600):
-        run = train(folder, [*SHORT, f"--total-steps={steps}"], NEVER)
+        typed = command(folder, SHORT, f"--total-steps={steps}", NEVER)
+        done = subprocess.run(typed, capture_output=True, check=True)
+    run = run_of(folder)
+    assert rb"Continuing \udcdcb" in done.stderr
+    assert rb"Starting \udcdcb" in (run / "train.log").read_bytes()
     assert load_run_config(run).checkpoints_dir == str(folder)
-    capfd.readouterr()
     other = run_of(shutil.copytree(folder, tmp_path / "other"))  # so the run is named by its path
-    assert main(["compare", str(run), str(other), f"--picture={folder}/compared.png"]) == 0
-    assert f"\\udcdcb/{run.relative_to(folder)}" in capfd.readouterr().out
+    options = [str(run), str(other), f"--picture={folder}/compared.png"]
+    compare = [sys.executable, str(ROOT / "main.py"), "compare", *options]
+    compared = subprocess.run(compare, capture_output=True, check=True)
+    assert os.fsencode(f"\\udcdcb/{run.relative_to(folder)}") in compared.stdout
     assert (folder / "compared.png").stat().st_size > 0
-    assert r"Starting \udcdcb" in (run / "train.log").read_text()
 
 
 def test_a_clock_that_runs_backwards(
