@@ -14,6 +14,7 @@ from dqn.config import ConfigError, differing_fields
 from dqn.config.commands import CompareOptions
 from dqn.evaluation import scores
 from dqn.report.curves import SMOOTHED, draw_random_score, points, running_mean
+from dqn.report.progress import duration
 from dqn.report.run_record import AXES, Axis, RunRecord, read_run
 from dqn.storage.files import AtomicFile, why_unwritable
 
@@ -81,7 +82,9 @@ def _table(records: list[RunRecord]) -> str:
     columns = {
         "run": [run.folder for run in records],
         "steps": [f"{line['step']:,}" for line in last],
-        "time": ["-" if line["minutes"] is None else _duration(line["minutes"]) for line in last],
+        "time": [
+            "-" if line["minutes"] is None else duration(60 * line["minutes"]) for line in last
+        ],
         "last": [_score(line) for line in last],
         "best": [_score(line) for line in best],
         "at step": [f"{line['step']:,}" for line in best],
@@ -92,7 +95,7 @@ def _table(records: list[RunRecord]) -> str:
             continue
         newest = [run.newest(axis, limit) for run in records]
         if newest != last:
-            heading = f"by {limit:,} steps" if axis == "step" else f"in {_duration(limit)}"
+            heading = f"by {limit:,} steps" if axis == "step" else f"in {duration(60 * limit)}"
             columns[heading] = [_score(line) for line in newest]
     protocols = [f"{line['protocol']}, epsilon {line['epsilon']:g}" for line in last]
     if len(set(protocols)) > 1:
@@ -103,15 +106,6 @@ def _table(records: list[RunRecord]) -> str:
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
-
-
-def _duration(minutes: float) -> str:
-    """``42 s``, ``3.0 min`` or ``2 h 10 min``."""
-    if minutes < 1:
-        return f"{60 * minutes:.0f} s"
-    if minutes < 60:
-        return f"{minutes:.1f} min"
-    return f"{minutes // 60:.0f} h {minutes % 60:02.0f} min"
 
 
 def _score(line: dict[str, Any] | None) -> str:
