@@ -50,6 +50,9 @@ def start() -> int:
         status = main(sys.argv[1:])
     except SystemExit as left:  # --help
         status = int(left.code or 0)
+    except OSError as error:  # of stdout: commands handle their own files
+        _say_incomplete(error)
+        status = 1
     except ModuleNotFoundError as missing:
         package = str(missing.name).partition(".")[0]
         if package == "dqn":
@@ -60,7 +63,7 @@ def start() -> int:
             file=sys.stderr,
         )
         status = 1
-    return status if _flushed() else 1
+    return status if _flushed(silent=status == 1) else 1
 
 
 def _use_utf8() -> None:
@@ -75,8 +78,13 @@ def _use_utf8() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _flushed() -> bool:
-    """Write what stdout and stderr still hold; returns whether nothing was lost.
+def _say_incomplete(error: OSError) -> None:
+    print("error: the output is not complete:", error.strerror, file=sys.stderr)
+
+
+def _flushed(silent: bool) -> bool:
+    """Write what stdout and stderr still hold; returns whether nothing was lost, and says so unless
+    ``silent``.
 
     The interpreter would do it as it exits, and end with status 120 where the reader or the
     terminal is gone, which is no failure.
@@ -89,8 +97,9 @@ def _flushed() -> bool:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # takes what is left
             if stream is sys.stdout and error.errno not in (errno.EPIPE, errno.EIO):
-                print("error: the output is not complete:", error.strerror, file=sys.stderr)
                 complete = False
+                if not silent:
+                    _say_incomplete(error)
     return complete
 
 

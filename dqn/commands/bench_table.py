@@ -30,11 +30,11 @@ def conclusion(figures: Figures, update_period: int) -> str:
         "the learner": figures["learner_updates_per_second"] * update_period,
     }
     slowest = min(limits, key=lambda part: limits[part])
-    gpu = "a GPU, " if on_cpu else ""
+    gpu = "a GPU or " if on_cpu else ""
     advice = {
         "the emulators": "more cores for them (--env.threads)",
         "acting": f"{gpu}more environments at once (--num-envs)",
-        "the learner": f"{gpu}a smaller preset ({SMALL_PRESETS})" if on_cpu else
+        "the learner": f"{gpu}a smaller network ({SMALL_PRESETS})" if on_cpu else
         "a smaller network, or fewer updates (--learner.update-period)",
     }  # fmt: skip
     hours = figures["hours_for_200_million_frames"]

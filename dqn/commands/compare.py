@@ -41,7 +41,7 @@ def run(options: CompareOptions) -> int:
         if record.evaluations:
             records.append(record)
         else:
-            print(f"warning: {record.folder} has no evaluations yet; skipping it", file=sys.stderr)
+            print(f"warning: {record.folder} has no evaluations; skipping it", file=sys.stderr)
     if not records:
         raise ConfigError("none of the runs has an evaluation to compare")
     games = sorted({run.evaluations[-1]["game"] for run in records})
@@ -97,7 +97,10 @@ def _table(records: list[RunRecord]) -> str:
         if newest != last:
             heading = f"by {limit:,} steps" if axis == "step" else f"in {duration(60 * limit)}"
             columns[heading] = [_score(line) for line in newest]
-    protocols = [f"{line['protocol']}, epsilon {line['epsilon']:g}" for line in last]
+    protocols = [
+        " and ".join(dict.fromkeys(f"{e['protocol']}, epsilon {e['epsilon']:g}" for e in lines))
+        for lines in zip(last, best, strict=True)
+    ]
     if len(set(protocols)) > 1:
         print("warning: not all of these runs were evaluated under one protocol", file=sys.stderr)
         columns["protocol"] = protocols

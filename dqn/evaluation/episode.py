@@ -29,6 +29,8 @@ class EpisodeRecord(NamedTuple):
     """Whether the episode was played to its end, or cut."""
     cut: bool
     """Whether it was stuck and cut off."""
+    frames_per_second: int
+    """Decisions per second at the game's own pace."""
 
 
 def play_episode(
@@ -65,7 +67,7 @@ def play_episode(
     if finished:
         for recorder in recorders:
             recorder.end(environment.screen())
-    return EpisodeRecord(total, length, finished, cut)
+    return EpisodeRecord(total, length, finished, cut, environment.decisions_per_second)
 
 
 def render_evaluation(

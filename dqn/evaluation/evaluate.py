@@ -23,7 +23,8 @@ from dqn.seeds import numpy_generator
 from dqn.types import Array
 
 Progress = Callable[[int, int, float | None], None]
-"""Is told, after every step: games that are done, steps of all games, best return of those done."""
+"""Is told, after every step: games that are done, steps of all games, and the best return of those
+done, or of a single recorded game the return so far."""
 
 
 def ignore_progress(done: int, steps: int, best: float | None) -> None:

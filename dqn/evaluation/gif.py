@@ -11,8 +11,8 @@ from PIL.GifImagePlugin import getdata, getheader
 from dqn.evaluation.recorders import HELD_SECONDS, SCALE, Recorder, new_file
 from dqn.types import Array
 
-FILM_RATE = 15
-"""Pictures per second of a film: the decisions per second of an Atari game."""
+FILM_SECONDS = 60
+"""Length of a film at most."""
 
 
 class Gif(Recorder):
@@ -69,7 +69,7 @@ class Gif(Recorder):
         self._count += 1
 
 
-def film(pictures: Path) -> tuple[bytes, int, int]:
+def film(pictures: Path, frames_per_second: int) -> tuple[bytes, int, int]:
     """The first minute of an episode's pictures, a folder of PNGs, as a GIF, with its height and
     width.
 
@@ -78,8 +78,8 @@ def film(pictures: Path) -> tuple[bytes, int, int]:
     """
     with TemporaryDirectory(prefix="dqn-film-") as folder:
         file = Path(folder) / "film.gif"
-        with Gif(file, FILM_RATE) as gif:
-            for path in sorted(pictures.iterdir())[: 60 * FILM_RATE]:
+        with Gif(file, frames_per_second) as gif:
+            for path in sorted(pictures.iterdir())[: FILM_SECONDS * frames_per_second]:
                 gif.add(np.asarray(Image.open(path).convert("RGB")))
         with Image.open(file) as first:
             return file.read_bytes(), first.height, first.width

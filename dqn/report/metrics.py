@@ -163,9 +163,9 @@ class Metrics:
             self.best = evaluation.mean
         return is_best
 
-    def film(self, pictures: Path, step: int) -> None:
+    def film(self, pictures: Path, frames_per_second: int, step: int) -> None:
         """Show the pictures of an evaluation's episode, a folder of PNGs, in TensorBoard."""
-        self._events.film("evaluation/film", pictures, step)
+        self._events.film("evaluation/film", pictures, frames_per_second, step)
 
     def exclude_time(self, seconds: float) -> None:
         """Exclude a pause (an evaluation, a checkpoint) from the speeds."""

@@ -21,7 +21,7 @@ LINE_SECONDS = 60  # between two log lines where no terminal shows a bar
 PACE_REFRESHES = 15  # that the speed is averaged over
 RATE_SECONDS = 5  # after learning began, until its speed is known
 
-SMALL_PRESETS = "configs/quick.yaml and configs/laptop.yaml are made for one"
+SMALL_PRESETS = "configs/quick.yaml and configs/laptop.yaml are made for CPUs"
 HINT = f"Presets of full size want days on a CPU; {SMALL_PRESETS}."
 
 
@@ -137,7 +137,7 @@ class ProgressBar:
         began = self._pace[0][1]
         why = ", because it now learns while it plays" if rate < before else ""
         log.info(
-            "step %s: learning began: %s steps/s, %s before%s; %s left.",
+            "Learning began at step %s: %s steps/s, %s before%s; %s left.",
             f"{began:,}", f"{rate:,.0f}", f"{before:,.0f}", why, duration(left),
         )  # fmt: skip
         if self._hint and left > 86_400:
@@ -160,7 +160,7 @@ class GamesBar:
         self._shown = now
         parts = [counted(steps, "step")]
         if best is not None:
-            parts.append(f"best return {best:g}")
+            parts.append(f"{'best ' * (self._games > 1)}return {best:g}")
         self._bar.show(done, parts, f"{self._what}: {done} of {counted(self._games, 'game')}, ")
 
     def __enter__(self) -> Self:

@@ -50,14 +50,14 @@ class EventWriter:
         """Write a gray image ``[H, W]``, uint8."""
         self._add_summary(image(tag, pixels, dataformats="HW"), step)
 
-    def film(self, tag: str, pictures: Path, step: int) -> None:
+    def film(self, tag: str, pictures: Path, frames_per_second: int, step: int) -> None:
         """Write the first minute of an episode's pictures, a folder of PNGs, as an animated GIF,
         which browsers play in the place of an image.
 
         Raises:
             OSError: a picture cannot be read.
         """
-        gif, height, width = film(pictures)
+        gif, height, width = film(pictures, frames_per_second)
         content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         self._add_summary(Summary(value=[Summary.Value(tag=tag, image=content)]), step)
 

@@ -39,8 +39,11 @@ class RunFolder:
         os.rename(self.path, aside)  # atomic
         self._lock.close()
         (aside / ".lock").unlink(missing_ok=True)
-        hide(aside)
         self._lock = self._locked()
+        try:
+            hide(aside)
+        except OSError as error:  # TensorBoard then lists it, no more
+            log.warning("TensorBoard still lists %s (%s).", aside, error.strerror)
         return aside
 
     def _locked(self) -> IO[str]:

@@ -234,7 +234,8 @@ class Session:
             record = render_evaluation(make, self.config, self.step, self._folder, index, stop, bar)
         if record:
             try:
-                self.metrics.film(self._folder / f"eval_{index:03d}", self.step)
+                pictures = self._folder / f"eval_{index:03d}"
+                self.metrics.film(pictures, record.frames_per_second, self.step)
             except OSError as error:  # the pictures alone could not be written
                 log.warning("TensorBoard has no film of step %s: %s.", f"{self.step:,}", error)
             seen = f"{self.step:,}", index, counted(record.length, "step"), record.return_

@@ -4,6 +4,7 @@ Readers need no lock. If a running run deletes the checkpoint being read, a newe
 """
 
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -106,9 +107,9 @@ def _advice(folder: Path) -> str:
     for place in (folder, HOME):
         configs = [*place.glob("*/config.yaml"), *place.glob("*/*/config.yaml")]
         runs = [path.parent for path in configs if ".old-" not in path.parent.name]
-        runs.sort(key=lambda run: run.stat().st_mtime, reverse=True)
-        if runs:
-            return f"try {' or '.join(map(str, runs[:3]))}"
+        newest = sorted(filter(Path.exists, runs), key=lambda run: run.stat().st_mtime)[:-4:-1]
+        if newest:
+            return f"try {' or '.join(shlex.quote(str(run)) for run in newest)}"
     return as_started("train one first: python main.py --game Breakout")
 
 

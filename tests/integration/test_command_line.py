@@ -31,10 +31,12 @@ def test_a_reader_that_leaves_is_no_failure(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_is_one(root: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("typed", ["--version", "--list-games"])
+def test_a_full_disk_is_one(root: Path, tmp_path: Path, typed: str, unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        command = [sys.executable, root / "main.py", "evaluate", "--help"]
+        command = [sys.executable, root / "main.py", typed]
         done = run(command, tmp_path, stdout=full, env=environment)
     assert done.returncode == 1
     assert done.stderr == "error: the output is not complete: No space left on device\n"

@@ -184,7 +184,7 @@ def test_what_cannot_be_compared(tmp_path, watch, capsys):
         (pong, f"{tmp_path}/e"): f"there is no folder {tmp_path}/e; ",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
-        (): "no RUN given; try main.py compare checkpoints/Breakout/dqn-seed1",
+        (): "no RUN given; try main.py compare pong-laptop",
     }.items():
         assert main(["compare", *arguments]) == 2
         shown = capsys.readouterr().err
@@ -228,7 +228,7 @@ def test_a_run_without_evaluations_is_skipped(tmp_path, watch, capsys):
     young = make_run(tmp_path / "b-seed1", watch, {})
     assert main(["compare", young, run]) == 0
     shown = capsys.readouterr()
-    assert shown.err == f"warning: {young} has no evaluations yet; skipping it\n"
+    assert shown.err == f"warning: {young} has no evaluations; skipping it\n"
     assert young not in shown.out
 
 

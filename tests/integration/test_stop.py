@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import ROOT, Process, start, start_python
+from support.processes import ROOT, Process, start, start_python, wait_for
 from support.runs import CARTPOLE, NEVER, run_of, train
 
 from dqn.run.process import StopSignals
@@ -76,6 +76,15 @@ with StopSignals() as stop:
     print("ready", flush=True)
     time.sleep(60)  # a step that takes its time
 """
+
+
+def test_a_signal_stops_an_evaluation(tmp_path: Path) -> None:
+    long = ["--evaluation.episodes=16", "--env.max-episode-frames=100000", "--evaluate-period=16"]
+    process = start(tmp_path, ["--game=Pong", *OPTIONS], *long)
+    wait_for(process, lambda: any(tmp_path.glob("*/*/step_*")))  # saved before the first evaluation
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "evaluation" not in said, said
 
 
 def test_a_second_ctrl_c_ends_it_at_once() -> None:

@@ -9,6 +9,7 @@ from dqn.config import Config, EnvConfig, EvaluationConfig
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.episode import play_episode
 from dqn.evaluation.evaluate import evaluate
+from dqn.types import TimeStep
 
 
 def evaluate_breakout(act, limit, told=None):
@@ -57,5 +58,42 @@ def test_a_recording_of_a_stuck_game_ends_too() -> None:
         progress=lambda *now: told.append(now),
     )  # fmt: skip
     environment.close()
-    assert record == (0.0, 30, True, True)
+    assert record == (0.0, 30, True, True, 15)
     assert told[-1] == (0, 30, 0.0)
+
+
+def test_a_lost_point_is_a_reward_too() -> None:
+    """Every step of MountainCar costs one."""
+    settings = EvaluationConfig(episodes=2, max_steps_without_reward=25)
+    policy = SimpleNamespace(act=lambda stack, _: np.ones(len(stack), int))
+    result = evaluate(lambda _: policy, Config(game="MountainCar-v0", evaluation=settings), 0)
+    assert (result.lengths, result.cut) == ([200, 200], 0)
+
+
+class OneEnds:
+    """Two games without rewards: the first ends after three steps, and another begins there."""
+
+    spec = SimpleNamespace(game="Pong", atari=True)
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def reset(self, *_) -> TimeStep:
+        return self.receive()
+
+    def send(self, _) -> None:
+        self.step += 1
+
+    def receive(self) -> TimeStep:
+        last = np.array([self.step == 3, False])
+        return TimeStep(np.zeros((2, 1, 1)), np.zeros(2), last, last, last)
+
+    def close(self) -> None: ...
+
+
+def test_a_game_that_ended_by_itself_is_not_cut_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dqn.evaluation.evaluate.envs.make", lambda *_: OneEnds())
+    settings = EvaluationConfig(episodes=2, max_steps_without_reward=10)
+    policy = SimpleNamespace(act=lambda stack, _: np.zeros(len(stack), int))
+    result = evaluate(lambda _: policy, Config(game="Pong", evaluation=settings), 0)
+    assert (result.lengths, result.cut) == ([3, 10], 1)

@@ -78,7 +78,7 @@ def test_when_learning_begins_the_new_speed_is_said(
         bar.update(step, 1.0, [], None)
     began, hint = caplog.messages
     assert began == (
-        "step 20,000: learning began: 12 steps/s, 2,000 before, because it now learns while it "
+        "Learning began at step 20,000: 12 steps/s, 2,000 before, because it now learns while it "
         "plays; 48 d 5 h left."
     )
     assert hint == HINT
