@@ -50,7 +50,9 @@ def start() -> int:
         status = main(sys.argv[1:])
     except SystemExit as left:  # --help
         status = int(left.code or 0)
-    except OSError as error:  # of stdout: commands handle their own files
+    except OSError as error:
+        if error.filename is not None:  # a file's: a bug, since commands handle their own
+            raise
         _say_incomplete(error)
         status = 1
     except ModuleNotFoundError as missing:

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dqn.commands.bench_table import Figures, print_table
+from dqn.commands.bench_table import Figures, limits, print_table
 from dqn.commands.evaluate import write_report
 from dqn.commands.peers import WINDOWS, at_full_speed, check_peers, measure_peers
 from dqn.config import Config, ConfigError
@@ -147,12 +147,11 @@ def measure_loop(config: Config, device: torch.device, seconds: float) -> Figure
 def ratios(config: Config, figures: Figures) -> Figures:
     """Ratios of the measured figures, and the memory used."""
     training = figures["training_steps_per_second"]
-    learning = figures["learner_updates_per_second"] * config.learner.update_period
-    limits = figures["emulator_steps_per_second"], figures["acting_steps_per_second"], learning
+    slowest = min(limits(figures, config.learner.update_period).values())
     frames = training * figures["frames_per_step"]
     return {
         "training_frames_per_second": frames,
-        "share_of_slowest_limit": training / min(limits),
+        "share_of_slowest_limit": training / slowest,
         "share_of_arithmetic_limit": training / figures["arithmetic_limit_steps_per_second"],
         "hours_for_200_million_frames": FRAMES / frames / 3600,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -21,15 +21,19 @@ def print_table(figures: Figures, update_period: int) -> None:
     print(f"\n{conclusion(figures, update_period)}")
 
 
-def conclusion(figures: Figures, update_period: int) -> str:
-    """The time a usual run takes, the part of the loop that bounds it, and what would move that."""
-    on_cpu = figures["device"] == "cpu"
-    limits = {
+def limits(figures: Figures, update_period: int) -> dict[str, float]:
+    """Steps per second that each part of the loop would allow by itself."""
+    return {
         "the emulators": figures["emulator_steps_per_second"],
         "acting": figures["acting_steps_per_second"],
         "the learner": figures["learner_updates_per_second"] * update_period,
     }
-    slowest = min(limits, key=lambda part: limits[part])
+
+
+def conclusion(figures: Figures, update_period: int) -> str:
+    """The time a usual run takes, the part of the loop that bounds it, and what would move that."""
+    on_cpu = figures["device"] == "cpu"
+    slowest, rate = min(limits(figures, update_period).items(), key=lambda limit: limit[1])
     gpu = "a GPU or " if on_cpu else ""
     advice = {
         "the emulators": "more cores for them (--env.threads)",
@@ -40,6 +44,6 @@ def conclusion(figures: Figures, update_period: int) -> str:
     hours = figures["hours_for_200_million_frames"]
     return (
         f"200 million frames, the usual length of a run, take {duration(3600 * hours)}. The loop "
-        f"is bound by {slowest} at {limits[slowest]:,.0f} steps/s, of which it reaches "
+        f"is bound by {slowest} at {rate:,.0f} steps/s, of which it reaches "
         f"{figures['share_of_slowest_limit']:.0%}; {advice[slowest]} would move that."
     )

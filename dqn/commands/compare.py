@@ -89,6 +89,7 @@ def _table(records: list[RunRecord]) -> str:
         "best": [_score(line) for line in best],
         "at step": [f"{line['step']:,}" for line in best],
     }
+    shown = [[*lines] for lines in zip(last, best, strict=True)]
     for axis in AXES:
         limit = _shared_limit(records, axis)
         if limit is None:
@@ -97,18 +98,21 @@ def _table(records: list[RunRecord]) -> str:
         if newest != last:
             heading = f"by {limit:,} steps" if axis == "step" else f"in {duration(60 * limit)}"
             columns[heading] = [_score(line) for line in newest]
-    protocols = [
-        " and ".join(dict.fromkeys(f"{e['protocol']}, epsilon {e['epsilon']:g}" for e in lines))
-        for lines in zip(last, best, strict=True)
-    ]
-    if len(set(protocols)) > 1:
-        print("warning: not all of these runs were evaluated under one protocol", file=sys.stderr)
-        columns["protocol"] = protocols
+            for lines, line in zip(shown, newest, strict=True):
+                lines += [line] if line else []
+    protocols = [dict.fromkeys(map(_protocol, lines)) for lines in shown]
+    if len(set().union(*protocols)) > 1:
+        print("warning: not all of these scores are of one protocol", file=sys.stderr)
+        columns["protocol"] = [" and ".join(names) for names in protocols]
     rows = list(zip(*([name, *cells] for name, cells in columns.items()), strict=True))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
+
+
+def _protocol(line: dict[str, Any]) -> str:
+    return f"{line['protocol']}, epsilon {line['epsilon']:g}"
 
 
 def _score(line: dict[str, Any] | None) -> str:

@@ -28,12 +28,12 @@ def run(options: PlayOptions) -> int:
         ConfigError: as ``load_agent``, no way to show the game is given, or one is unavailable.
     """
     files, seed = (options.video, options.gif, options.png), options.seed
+    log_to_terminal()
+    agent = load_agent(make_model, options.run, options.checkpoint, resolve_device(options.device))
     if not (any(files) or options.window):
         raise ConfigError(
             "play needs at least one of --video FILE, --gif FILE, --png FOLDER and --window"
         )
-    log_to_terminal()
-    agent = load_agent(make_model, options.run, options.checkpoint, resolve_device(options.device))
     config = dataclasses.replace(agent.config, seed=seed)
     use_threads(config.threads)
     environment = envs.ScreenEnvironment(config)

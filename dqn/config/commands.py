@@ -64,6 +64,7 @@ class EvaluateOptions:
     """Evaluate a trained agent on whole episodes, under the protocol it was trained with."""
 
     usage: ClassVar = "main.py evaluate RUN [--OPTION VALUE ...]"
+    example: ClassVar = "main.py evaluate pong-laptop"
     run: Run
     """A run's folder, or a shipped agent's."""
     checkpoint: Checkpoint = "latest"
@@ -83,6 +84,7 @@ class PlayOptions:
     """Play one episode with a trained agent and show it."""
 
     usage: ClassVar = "main.py play RUN [--OPTION VALUE ...]"
+    example: ClassVar = "main.py play pong-laptop --gif pong.gif"
     run: Run
     """A run's folder, or a shipped agent's."""
     checkpoint: Checkpoint = "latest"
@@ -107,6 +109,7 @@ class CompareOptions:
     published scores."""
 
     usage: ClassVar = "main.py compare RUN [RUN ...] [--picture FILE]"
+    example: ClassVar = "main.py compare checkpoints/Pong/dqn-seed1 checkpoints/Pong/dqn-seed2"
     run: tuple[Run, ...]
     """Folders of the runs."""
     picture: File | None = None

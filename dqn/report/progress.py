@@ -22,7 +22,10 @@ PACE_REFRESHES = 15  # that the speed is averaged over
 RATE_SECONDS = 5  # after learning began, until its speed is known
 
 SMALL_PRESETS = "configs/quick.yaml and configs/laptop.yaml are made for CPUs"
-HINT = f"Presets of full size want days on a CPU; {SMALL_PRESETS}."
+HINT = (
+    f"Presets of full size want days on a CPU; {SMALL_PRESETS}. Beside other work on the same "
+    "cores --threads 1 --env.threads 1 --env.niceness 0 is faster."
+)
 
 
 class Bar:

@@ -117,7 +117,7 @@ def has_point(folder: Path, tag: str, step: int) -> bool:
         return False
 
 
-def hide(folder: Path) -> None:
+def hide_from_tensorboard(folder: Path) -> None:
     """Rename the event files so that TensorBoard does not list the run; ``read_seconds`` reads them
     all the same.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from dqn.config import ConfigError
-from dqn.report.tensorboard import hide
+from dqn.report.tensorboard import hide_from_tensorboard
 
 log = logging.getLogger("dqn")
 
@@ -41,7 +41,7 @@ class RunFolder:
         (aside / ".lock").unlink(missing_ok=True)
         self._lock = self._locked()
         try:
-            hide(aside)
+            hide_from_tensorboard(aside)
         except OSError as error:  # TensorBoard then lists it, no more
             log.warning("TensorBoard still lists %s (%s).", aside, error.strerror)
         return aside

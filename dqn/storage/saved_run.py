@@ -77,7 +77,10 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
             print(f"warning: {problem}: reading {candidate.name}", file=sys.stderr)
         return SavedAgent(config, candidate.name, manifest.step, model)
     if not problems:
-        raise ConfigError(f"{folder} has no checkpoint ({which}) yet")
+        raise ConfigError(
+            f"{folder} has no checkpoint ({which}) yet; the first is written after "
+            f"{config.checkpoint_minutes:g} minutes of training, or before the first evaluation"
+        )
     raise ConfigError(f"no checkpoint in {folder} is whole: {'; '.join(dict.fromkeys(problems))}")
 
 

@@ -200,7 +200,7 @@ READERS = {
     f"{CARTPOLE} --checkpoint=newest": "latest, best or a step, not new",
     f"{CARTPOLE} --checkpoint -3": "latest, best or a step, not -3",
     f"{CARTPOLE} --checkpoint=50": f"no checkpoint of step 50 in {CARTPOLE}; available: 60, 40",
-    "checkpoints/empty": "has no checkpoint (latest) yet",
+    "checkpoints/empty": "has no checkpoint (latest) yet; the first is written after 5 min",
     "checkpoints/empty --checkpoint=best": "has no checkpoint (best) yet",
 }
 
@@ -213,6 +213,10 @@ def test_reading_a_run(command: str, typed: str, checkpoints: None, refused: Ref
     shutil.copy(f"{CARTPOLE}/config.yaml", "checkpoints/empty")
     shown = ["--gif=a.gif"] if command == "play" else []
     assert READERS[typed] in refused([command, *typed.split(), *shown])
+
+
+def test_a_wrong_run_is_named_before_a_missing_option(refused: Refused) -> None:
+    assert "there is no folder nowhere" in refused(["play", "nowhere"])
 
 
 WRITERS = {

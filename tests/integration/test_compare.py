@@ -151,9 +151,21 @@ def test_different_protocols_are_a_warning_and_a_column(tmp_path, watch, capsys)
     other = make_run(tmp_path / "b-seed1", watch, {100: 3}, protocol="machado", epsilon=0)
     assert main(["compare", *runs, other]) == 0
     shown = capsys.readouterr()
-    assert shown.err == "warning: not all of these runs were evaluated under one protocol\n"
+    assert shown.err == "warning: not all of these scores are of one protocol\n"
     protocols = [cells(row)[-1] for row in shown.out.splitlines()[2:18]]
     assert protocols == ["protocol", *14 * ["classic, epsilon 0.05"], "machado, epsilon 0"]
+
+
+def test_a_best_evaluation_of_another_protocol_is_told(tmp_path, watch, capsys):
+    """As after a game was cut off in one of the evaluations."""
+    run = make_run(tmp_path / "a-seed1", watch, {100: 5, 200: 3})
+    file = Path(run) / "evaluations.jsonl"
+    file.write_text(file.read_text().replace('"classic"', '"classic, cut"', 1))
+    assert main(["compare", run]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "warning: not all of these scores are of one protocol\n"
+    protocol = "classic, epsilon 0.05 and classic, cut, epsilon 0.05"
+    assert cells(shown.out.splitlines()[3])[-1] == protocol
 
 
 def test_names_are_as_short_as_they_are_unique(tmp_path, watch, capsys):
@@ -184,7 +196,7 @@ def test_what_cannot_be_compared(tmp_path, watch, capsys):
         (pong, f"{tmp_path}/e"): f"there is no folder {tmp_path}/e; ",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
-        (): "no RUN given; try main.py compare pong-laptop",
+        (): "no RUN given; try main.py compare checkpoints/Pong/dqn-seed1",
     }.items():
         assert main(["compare", *arguments]) == 2
         shown = capsys.readouterr().err

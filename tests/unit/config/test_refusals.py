@@ -109,6 +109,7 @@ COMMAND_LINES = {
     "--config=/": "cannot read /: Is a directory",
     # other commands
     "evaluate": "no RUN given; try main.py evaluate pong-laptop",
+    "play": "no RUN given; try main.py play pong-laptop --gif pong.gif",
     "play a b": "expected one RUN, not a b",
     "play --window a b": "expected one RUN, not a b",
     "compare --picture a.png": "no RUN given; try main.py compare",
