@@ -33,8 +33,6 @@ def run(options: CompareOptions) -> int:
             games, or the picture cannot be written.
     """
     picture = options.picture
-    if picture and not picture.endswith(".png"):
-        raise ConfigError(f"--picture must be the name of a .png file, not {picture}")
     records = []
     for folder in {Path(folder).resolve(): folder for folder in options.run}.values():
         record = read_run(folder)

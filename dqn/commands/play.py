@@ -32,7 +32,7 @@ def run(options: PlayOptions) -> int:
     agent = load_agent(make_model, options.run, options.checkpoint, resolve_device(options.device))
     if not (any(files) or options.window):
         raise ConfigError(
-            "play needs at least one of --video FILE, --gif FILE, --png FOLDER and --window"
+            "play needs at least one of --video FILE.mp4, --gif FILE.gif, --png FOLDER, --window"
         )
     config = dataclasses.replace(agent.config, seed=seed)
     use_threads(config.threads)

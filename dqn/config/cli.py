@@ -76,8 +76,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         option, _, problem = message.removeprefix("argument ").partition(": ")
         if problem == "expected one argument":
-            hint = self.options[option.lstrip("-").replace("-", "_")].hint
-            raise ConfigError(f"{option} needs a value: {in_words(hint)}")
+            raise _needs_value(self.options[option.lstrip("-").replace("-", "_")])
         if problem.startswith("ignored explicit argument"):
             raise ConfigError(f"{option} takes no value, but one was given")
         raise ConfigError(message)
@@ -146,10 +145,15 @@ def _runs(kind: Any, words: list[str]) -> str | tuple[str, ...]:
 def _value(option: Option, text: str) -> Any:
     """A text from the command line: as it is if the option is a text, otherwise as YAML."""
     if not text:
-        raise ConfigError(f"{as_typed(option.name)} needs a value: {in_words(option.hint)}")
+        raise _needs_value(option)
     if text_metavar(option.hint):
         return text
     try:
         return parse_yaml(text)[0]
     except yaml.YAMLError:
         return text
+
+
+def _needs_value(option: Option) -> ConfigError:
+    sentence = f"{as_typed(option.name)} needs a value: {in_words(option.hint)}"
+    return ConfigError(sentence.removesuffix(": a text"))

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from dqn.config.fields import Device, File, Folder, Games, Seed, validated
+from dqn.config.fields import Device, File, Folder, Games, Gif, Mp4, Png, Seed, validated
 from dqn.config.schema import Config
 
 Run = Annotated[str, "RUN"]
@@ -93,9 +93,9 @@ class PlayOptions:
     """Seed of the episode, which differs from those of training."""
     device: Device = "auto"
     """Device of the network (auto: the GPU if PyTorch can use one)."""
-    video: File | None = None
-    """Write an mp4."""
-    gif: File | None = None
+    video: Mp4 | None = None
+    """Write a video."""
+    gif: Gif | None = None
     """Write an animated GIF."""
     png: Folder | None = None
     """Write one PNG per decision."""
@@ -108,12 +108,12 @@ class CompareOptions:
     """Compare runs of one game: their evaluations at equal steps and at equal wall time, beside
     published scores."""
 
-    usage: ClassVar = "main.py compare RUN [RUN ...] [--picture FILE]"
+    usage: ClassVar = "main.py compare RUN [RUN ...] [--picture FILE.png]"
     example: ClassVar = "main.py compare checkpoints/Pong/dqn-seed1 checkpoints/Pong/dqn-seed2"
     run: tuple[Run, ...]
     """Folders of the runs."""
-    picture: File | None = None
-    """Plot training returns and evaluations over steps and over minutes (.png)."""
+    picture: Png | None = None
+    """Plot training returns and evaluations over steps and over minutes."""
 
 
 COMMANDS: dict[str, type] = {

@@ -67,8 +67,9 @@ def in_words(hint: Any) -> str:
 
 
 def _alternatives(hint: Any) -> list[str]:
-    if text_metavar(hint):
-        return ["a text"]  # if it may be null too, nobody types that
+    if name := text_metavar(hint):  # if it may be null too, nobody types that
+        ending = Path(name).suffix
+        return [f"the name of a {ending} file" if ending else "a text"]
     kind, metadata = _unpack(hint)
     parts = get_args(kind)
     if get_origin(kind) is Literal:

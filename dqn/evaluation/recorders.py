@@ -124,7 +124,7 @@ class Window(Recorder):
             raise ConfigError(f"no display to open a window on: {error}") from error
         if hidden and "SDL_VIDEODRIVER" not in os.environ:
             pygame.display.quit()
-            raise ConfigError("no display to open a window on; use --video FILE instead")
+            raise ConfigError("no display to open a window on; use --video FILE.mp4 instead")
         self._clock = pygame.time.Clock()
 
     def closed(self) -> bool:
