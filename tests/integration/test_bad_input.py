@@ -1,5 +1,6 @@
 """What is typed or configured wrong ends with one sentence and status 2, and changes nothing."""
 
+import itertools
 import json
 import re
 import shutil
@@ -63,9 +64,10 @@ COMMAND_LINES = {
 }
 
 
-@pytest.mark.parametrize("typed", COMMAND_LINES)
-def test_command_line(typed: str, refused: Refused) -> None:
-    assert COMMAND_LINES[typed] in refused(typed.split(" ") if typed else [])
+def test_command_lines(refused: Refused, subtests: pytest.Subtests) -> None:
+    for typed, said in COMMAND_LINES.items():
+        with subtests.test(typed):
+            assert said in refused(typed.split(" "))
 
 
 def test_a_game_misspelt_in_a_file(refused: Refused) -> None:
@@ -91,12 +93,12 @@ def test_cuda_without_a_gpu(option: str, refused: Refused, monkeypatch: pytest.M
     assert said.endswith(f"use --{option} cpu or auto")
 
 
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/here", "/dev/null"])
-def test_folder_that_not_even_root_can_write(place: str, refused: Refused) -> None:
+def test_folder_that_not_even_root_can_write(refused: Refused) -> None:
     Path("file").write_text("mine")
-    said = refused(["--game=CartPole-v1", f"--checkpoints-dir={place}"])
-    assert said.startswith(f"cannot write in {place}/CartPole-v1/dqn-seed1: ")
-    assert "choose another --checkpoints-dir" in said
+    for place in ("file", "file/below", "/proc/here", "/dev/null"):
+        said = refused(["--game=CartPole-v1", f"--checkpoints-dir={place}"])
+        assert said.startswith(f"cannot write in {place}/CartPole-v1/dqn-seed1: ")
+        assert "choose another --checkpoints-dir" in said
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +207,14 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("command", ["evaluate", "play"])
-@pytest.mark.parametrize("typed", READERS)
-def test_reading_a_run(command: str, typed: str, checkpoints: None, refused: Refused) -> None:
+def test_reading_a_run(checkpoints: None, refused: Refused, subtests: pytest.Subtests) -> None:
     Path("checkpoints/file").write_text("")
     Path("checkpoints/empty").mkdir()
     shutil.copy(f"{CARTPOLE}/config.yaml", "checkpoints/empty")
-    shown = ["--gif=a.gif"] if command == "play" else []
-    assert READERS[typed] in refused([command, *typed.split(), *shown])
+    for command, (typed, said) in itertools.product(("evaluate", "play"), READERS.items()):
+        with subtests.test(f"{command} {typed}"):
+            shown = ["--gif=a.gif"] if command == "play" else []
+            assert said in refused([command, *typed.split(), *shown])
 
 
 def test_a_wrong_run_is_named_before_a_missing_option(refused: Refused) -> None:
@@ -229,13 +231,17 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("typed", WRITERS)
 def test_where_a_reader_writes(
-    typed: str, checkpoints: None, refused: Refused, monkeypatch: pytest.MonkeyPatch
+    checkpoints: None,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+    subtests: pytest.Subtests,
 ) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
-    assert WRITERS[typed] in refused([*typed.split(), CARTPOLE])
+    for typed, said in WRITERS.items():
+        with subtests.test(typed):
+            assert said in refused([*typed.split(), CARTPOLE])
 
 
 @pytest.mark.parametrize("command", ["evaluate", "play"])

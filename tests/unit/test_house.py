@@ -85,10 +85,9 @@ def test_every_room_is_on_a_floor() -> None:
     assert len(FLOOR) <= MAX_ROOMS
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_file_imports_from_its_own_floor_or_lower_ones(path: Path) -> None:
-    own = FLOOR[room_of(path)]
-    assert [room for room in rooms_imported(path) if FLOOR[room] > own] == []
+def test_a_file_imports_from_its_own_floor_or_lower_ones() -> None:
+    imports = [(path, room) for path in FILES for room in rooms_imported(path)]
+    assert [(path, room) for path, room in imports if FLOOR[room] > FLOOR[room_of(path)]] == []
 
 
 def test_no_rooms_import_each_other_in_a_circle() -> None:
@@ -101,15 +100,15 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
     assert remaining == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_package_is_imported_in_its_room_only(path: Path) -> None:
-    for package in {name.split(".")[0] for name in imports_of(path)} & set(ONLY_IN):
-        assert {room_of(path), str(path)} & ONLY_IN[package], f"{path} imports {package}"
+def test_a_package_is_imported_in_its_room_only() -> None:
+    for path in FILES:
+        for package in {name.split(".")[0] for name in imports_of(path)} & set(ONLY_IN):
+            assert {room_of(path), str(path)} & ONLY_IN[package], f"{path} imports {package}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_file_is_short(path: Path) -> None:
-    assert len((ROOT / "dqn" / path).read_text().splitlines()) <= MAX_LINES
+def test_every_file_is_short() -> None:
+    lengths = {path: len((ROOT / "dqn" / path).read_text().splitlines()) for path in FILES}
+    assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
 def test_the_architecture_page_shows_the_floors() -> None:

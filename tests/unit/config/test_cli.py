@@ -52,19 +52,14 @@ def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFix
         assert word not in printed
 
 
-@pytest.mark.parametrize(
-    "command, options",
-    [
-        ("train", ["--game", "--total-steps", "--print-config"]),
-        ("evaluate", ["RUN", "--episodes", "--checkpoint", "--seed", "--json", "--device"]),
-        ("play", ["RUN", "--video", "--gif", "--png", "--window", "--seed", "--checkpoint"]),
-    ],
-)
-def test_help_of_each_command(
-    command: str, options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    printed = helped(capsys, command)
-    assert all(option in printed for option in options)
+def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, options in {
+        "train": ["--game", "--total-steps", "--print-config"],
+        "evaluate": ["RUN", "--episodes", "--checkpoint", "--seed", "--json", "--device"],
+        "play": ["RUN", "--video", "--gif", "--png", "--window", "--seed", "--checkpoint"],
+    }.items():
+        printed = helped(capsys, command)
+        assert [option for option in options if option not in printed] == [], command
 
 
 def test_help_names_the_program_as_it_was_started(
@@ -124,37 +119,38 @@ def test_print_config_trains_nothing_and_needs_no_game(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", flatten(Config()))
-def test_dashes_and_underscores_mean_the_same(name: str) -> None:
+def test_dashes_and_underscores_mean_the_same() -> None:
     given = {"game": "Pong", "device": "cpu", "replay.device": "cpu"}
-    value = given.get(name, shown(flatten(Config)[name]))
-    dashed, mixed = name.replace("_", "-"), name.replace("_", "-", 1)
-    configs = [understood(f"--{n}", value) for n in (dashed, name, mixed)]
-    configs += [understood(f"--{n}={value}") for n in (dashed, name)]
-    assert all(config == configs[0] for config in configs)
+    for name, default in flatten(Config).items():
+        value = given.get(name, shown(default))
+        dashed, mixed = name.replace("_", "-"), name.replace("_", "-", 1)
+        configs = [understood(f"--{n}", value) for n in (dashed, name, mixed)]
+        configs += [understood(f"--{n}={value}") for n in (dashed, name)]
+        assert all(config == configs[0] for config in configs), name
 
 
-@pytest.mark.parametrize(
-    "text, number",
-    [("2_000_000", 2_000_000), ("2e6", 2_000_000), ("2E+6", 2_000_000), ("2.5e6", 2_500_000)],
-)
-def test_whole_numbers(text: str, number: int, tmp_path: Path) -> None:
+WHOLE = {"2_000_000": 2_000_000, "2e6": 2_000_000, "2E+6": 2_000_000, "2.5e6": 2_500_000}
+
+
+def test_whole_numbers(tmp_path: Path) -> None:
     file = tmp_path / "numbers.yaml"
-    file.write_text(f"total_steps: {text}\nkeep_checkpoints: {text}\nreplay:\n  capacity: {text}\n")
-    for config in (
-        understood(f"--total-steps={text}", f"--keep={text}", "--replay.capacity", text),
-        understood(f"--config={file}"),
-    ):
-        for value in (config.total_steps, config.keep_checkpoints, config.replay.capacity):
-            assert (value, type(value)) == (number, int)
+    for text, number in WHOLE.items():
+        top = f"total_steps: {text}\nkeep_checkpoints: {text}\n"
+        file.write_text(f"{top}replay:\n  capacity: {text}\n")
+        for config in (
+            understood(f"--total-steps={text}", f"--keep={text}", "--replay.capacity", text),
+            understood(f"--config={file}"),
+        ):
+            for value in (config.total_steps, config.keep_checkpoints, config.replay.capacity):
+                assert (value, type(value)) == (number, int), text
 
 
-@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", ".0001", "0.000_1"])
-def test_small_numbers(text: str, tmp_path: Path) -> None:
+def test_small_numbers(tmp_path: Path) -> None:
     file = tmp_path / "numbers.yaml"
-    file.write_text(f"optimizer:\n  learning_rate: {text}\n")
-    assert understood(f"--optimizer.learning-rate={text}").optimizer.learning_rate == 1e-4
-    assert understood(f"--config={file}").optimizer.learning_rate == 1e-4
+    for text in ("1e-4", "1.0e-4", ".0001", "0.000_1"):
+        file.write_text(f"optimizer:\n  learning_rate: {text}\n")
+        for typed in (f"--optimizer.learning-rate={text}", f"--config={file}"):
+            assert understood(typed).optimizer.learning_rate == 1e-4, typed
 
 
 def test_texts_are_no_numbers() -> None:

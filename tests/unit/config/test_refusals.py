@@ -128,9 +128,10 @@ COMMAND_LINES = {
 }
 
 
-@pytest.mark.parametrize("typed", COMMAND_LINES)
-def test_command_line(typed: str, refused: Refused) -> None:
-    assert COMMAND_LINES[typed] in refused(typed.split())
+def test_command_lines(refused: Refused, subtests: pytest.Subtests) -> None:
+    for typed, said in COMMAND_LINES.items():
+        with subtests.test(typed):
+            assert said in refused(typed.split())
 
 
 BAD = Path("bad.yaml")
@@ -194,23 +195,23 @@ YAML = {
 }
 
 
-@pytest.mark.parametrize("text", YAML, ids=lambda text: text[:40])
-def test_yaml(text: str, refused: Refused) -> None:
-    BAD.write_text(text)
-    said = refused(["--config=bad.yaml"])
-    assert YAML[text] in said
-    with pytest.raises(ConfigError) as caught:
-        load_config(BAD)
-    assert str(caught.value) == said
+def test_yaml(refused: Refused, subtests: pytest.Subtests) -> None:
+    for text, expected in YAML.items():
+        with subtests.test(text[:40]):
+            BAD.write_text(text)
+            said = refused(["--config=bad.yaml"])
+            assert expected in said
+            with pytest.raises(ConfigError) as caught:
+                load_config(BAD)
+            assert str(caught.value) == said
 
 
-@pytest.mark.parametrize("old", RENAMED)
-def test_an_old_name_is_refused_with_the_new_one(old: str, refused: Refused) -> None:
-    section, _, field = old.rpartition(".")
-    BAD.write_text(f"{section}:\n  {field}: 1\n" if section else f"{field}: 1\n")
-    line = 2 if section else 1
-    said = refused(["--config=bad.yaml"])
-    assert said == f"{old} is now {RENAMED[old]} (in bad.yaml, line {line})"
+def test_an_old_name_is_refused_with_the_new_one(refused: Refused) -> None:
+    for old, new in RENAMED.items():
+        section, _, field = old.rpartition(".")
+        BAD.write_text(f"{section}:\n  {field}: 1\n" if section else f"{field}: 1\n")
+        line = 2 if section else 1
+        assert refused(["--config=bad.yaml"]) == f"{old} is now {new} (in bad.yaml, line {line})"
 
 
 def test_the_command_line_may_mend_a_file_that_contradicts_itself(refused: Refused) -> None:

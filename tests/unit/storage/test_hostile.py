@@ -5,6 +5,7 @@ Most cases are opened as training opens them, by entering a Session; a few go th
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import pickle
@@ -139,11 +140,21 @@ def copy_of(cartpole: Path, folder: Path) -> Path:
     return run
 
 
+Fresh = Callable[[], Path]
+
+
 @pytest.fixture
-def run(cartpole: Path, tmp_path: Path) -> Path:
-    """A copy to be forged, beside a file that must not be touched."""
+def fresh(cartpole: Path, tmp_path: Path) -> Fresh:
+    """Makes a copy to be forged, in place of the one before, beside a file that must not be
+    touched."""
     (tmp_path / "outside").write_text("untouched")
-    return copy_of(cartpole, tmp_path)
+    return lambda: copy_of(cartpole, tmp_path)
+
+
+@pytest.fixture
+def run(fresh: Fresh) -> Path:
+    """Such a copy."""
+    return fresh()
 
 
 def refused(run: Path, expected: str, command: Callable[..., None], *arguments: Any) -> None:
@@ -207,17 +218,19 @@ for _name, _data in {
     FILES[_name] = lambda path, data=_data: path.write_bytes(data)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors"])
-@pytest.mark.parametrize("case", FILES)
-def test_file(case: str, name: str, run: Path, config: Config) -> None:
-    """Refused, and no code in it has run."""
-    FILES[case](newest(run) / name)
-    reseal(newest(run))
-    complaint = "" if "nothing" in case or case in ("complex", "a list") else "safetensors"
-    refused(run, complaint, open_run, config)
-    if name == "model.safetensors":
-        refused(run, complaint, load_model)
-    assert not (run.parent.parent / "marker").exists()
+def test_files(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
+    """Refused, and no code in one has run."""
+    names = "model.safetensors", "state.safetensors"
+    for name, (case, forge) in itertools.product(names, FILES.items()):
+        with subtests.test(f"{name}: {case}"):
+            run = fresh()
+            forge(newest(run) / name)
+            reseal(newest(run))
+            complaint = "" if "nothing" in case or case in ("complex", "a list") else "safetensors"
+            refused(run, complaint, open_run, config)
+            if name == "model.safetensors":
+                refused(run, complaint, load_model)
+            assert not (run.parent.parent / "marker").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "play"])
@@ -257,15 +270,17 @@ def test_older_checkpoint_is_used(
 # Whole safetensors files of the wrong content.
 
 
-def short_id(value: object) -> str:
-    """A test's id, the same in every process: pytest-xdist compares them."""
-    return "missing" if value is MISSING else re.sub(" at 0x[0-9a-f]+", "", str(value))[:40]
-
-
-def cases(forgeries: dict[str, list[Any]]) -> pytest.MarkDecorator:
-    """A test for each change to each name."""
-    pairs = [(name, change) for name, changes in forgeries.items() for change in changes]
-    return pytest.mark.parametrize("name, change", pairs, ids=short_id)
+def refused_each(
+    forgeries: dict[str, list[Any]], forge: Callable[[Path, str, Any], None], fresh: Fresh,
+    subtests: pytest.Subtests, *commands: tuple[Any, ...],
+) -> None:  # fmt: skip
+    """Each change to each name, in a copy of its own, is refused by each command."""
+    for name, change in [(name, c) for name, changes in forgeries.items() for c in changes]:
+        with subtests.test(name, change="missing" if change is MISSING else str(change)[:40]):
+            run = fresh()
+            forge(newest(run), name, change)
+            for command in commands:
+                refused(run, "step_000000200", *command)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -279,11 +294,11 @@ MODEL: dict[str, list[Any]] = {
 }
 
 
-@cases(MODEL)
-def test_model(name: str, change: Any, run: Path, config: Config) -> None:
-    alter(newest(run) / "model.safetensors", name, change)
-    refused(run, "step_000000200", open_run, config)
-    refused(run, "step_000000200", load_model)
+def test_model(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
+    def forge(checkpoint: Path, name: str, change: Any) -> None:
+        alter(checkpoint / "model.safetensors", name, change)
+
+    refused_each(MODEL, forge, fresh, subtests, (open_run, config), (load_model,))
 
 
 def test_a_network_with_other_layers(run: Path, config: Config) -> None:
@@ -324,10 +339,11 @@ STATE: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@cases(STATE)
-def test_state(name: str, change: Any, run: Path, config: Config) -> None:
-    alter(newest(run) / "state.safetensors", name, change)
-    refused(run, "step_000000200", open_run, config)
+def test_state(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
+    def forge(checkpoint: Path, name: str, change: Any) -> None:
+        alter(checkpoint / "state.safetensors", name, change)
+
+    refused_each(STATE, forge, fresh, subtests, (open_run, config))
 
 
 @pytest.fixture(scope="module")
@@ -388,12 +404,14 @@ def test_what_an_environment_showed_may_be_anything() -> None:
         parse_tensors("file", safetensors.torch.save({"torso.0.weight": odd}))
 
 
-@pytest.mark.parametrize("case", PIECES)
-def test_piece(case: str, run: Path, config: Config) -> None:
-    (piece,) = newest(run).glob("rows_*")
-    piece.write_bytes(PIECES[case](piece.read_bytes()))
-    reseal(newest(run))
-    refused(run, "step_000000200/rows_", open_run, config)
+def test_pieces(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
+    for case, change in PIECES.items():
+        with subtests.test(case):
+            run = fresh()
+            (piece,) = newest(run).glob("rows_*")
+            piece.write_bytes(change(piece.read_bytes()))
+            reseal(newest(run))
+            refused(run, "step_000000200/rows_", open_run, config)
 
 
 # meta.json.
@@ -445,18 +463,19 @@ EDITS: dict[str, list[Any]] = {
 }
 
 
-@cases(EDITS)
-def test_meta(name: str, change: Any, run: Path, config: Config) -> None:
-    rewrite(newest(run), edit(name, change))
-    refused(run, "step_000000200", open_run, config)
+def test_meta(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
+    def forge(checkpoint: Path, name: str, change: Any) -> None:
+        rewrite(checkpoint, edit(name, change))
+
+    refused_each(EDITS, forge, fresh, subtests, (open_run, config))
 
 
-@pytest.mark.parametrize("name", ["../../../outside", "/etc/passwd", "..", "", ".", "a\0b"])
-def test_file_elsewhere(name: str, run: Path, config: Config) -> None:
+def test_file_elsewhere(run: Path, config: Config) -> None:
     """A file more than there is is neither read nor written."""
-    rewrite(newest(run), lambda meta: meta["files"].update({name: ELSEWHERE}))
-    with nothing_outside_changes(run):
-        open_run(run, config)
+    for name in ("../../../outside", "/etc/passwd", "..", "", ".", "a\0b"):
+        rewrite(newest(run), lambda meta, name=name: meta["files"].update({name: ELSEWHERE}))
+        with nothing_outside_changes(run):
+            open_run(run, config)
 
 
 @pytest.mark.parametrize("depth", [300, 900, 100_000])
@@ -478,27 +497,25 @@ def test_deeply_nested(depth: int, key: str, run: Path, config: Config) -> None:
         refused(run, "step_000000200", open_run, config)
 
 
-@pytest.mark.parametrize(
-    "key, value, expected",
-    [
+def test_of_something_else(fresh: Fresh, config: Config) -> None:
+    for key, value, expected in [
         ("provenance.game", "Acrobot-v1", "game is Acrobot-v1, not CartPole-v1"),
         ("provenance.num_actions", 3, "num_actions is 3, not 2"),
         ("provenance.stack_shape", [4, 84, 84], "stack_shape is [4, 84, 84], not [1, 4]"),
         ("format", 1, "by an earlier version of this program (format 1); this one reads format 2"),
         ("format", 3, "by a later version of this program (format 3); this one reads format 2"),
-    ],
-)
-def test_of_something_else(key: str, value: Any, expected: str, run: Path, config: Config) -> None:
-    rewrite(newest(run), edit(key, value))
-    refused(run, expected, open_run, config)
+    ]:
+        run = fresh()
+        rewrite(newest(run), edit(key, value))
+        refused(run, expected, open_run, config)
 
 
-@pytest.mark.parametrize(
-    "path, value", [("step", -200), ("step", "200"), ("files", {"../../outside": ELSEWHERE})]
-)
-def test_meta_of_a_model(path: str, value: Any, run: Path) -> None:
-    rewrite(run / "best", edit(path, value))
-    refused(run, "best/", lambda run: load_agent(make_model, str(run), "best", CPU))
+def test_meta_of_a_model(fresh: Fresh) -> None:
+    elsewhere = {"../../outside": ELSEWHERE}
+    for path, value in [("step", -200), ("step", "200"), ("files", elsewhere)]:
+        run = fresh()
+        rewrite(run / "best", edit(path, value))
+        refused(run, "best/", lambda run: load_agent(make_model, str(run), "best", CPU))
 
 
 def test_no_escape_sequence_reaches_the_terminal(
