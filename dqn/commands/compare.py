@@ -76,7 +76,7 @@ def _shared_limit(records: list[RunRecord], axis: Axis) -> float | None:
 def _table(records: list[RunRecord]) -> str:
     """A line of headings and one per run; only columns that add something."""
     last = [run.evaluations[-1] for run in records]
-    best = [max(run.evaluations, key=lambda line: line["mean"]) for run in records]
+    best = [max(reversed(run.evaluations), key=lambda line: line["mean"]) for run in records]
     columns = {
         "run": [run.folder for run in records],
         "steps": [f"{line['step']:,}" for line in last],

@@ -12,7 +12,6 @@ import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
@@ -20,7 +19,17 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.processes import ForkedMain, command, start, wait_for
-from support.runs import CARTPOLE, NEVER, checkpoints, finish, interrupt, run_of, train
+from support.runs import (
+    CARTPOLE,
+    NEVER,
+    checkpoints,
+    finish,
+    interrupt,
+    lines,
+    run_of,
+    scalars,
+    train,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dqn.report.progress
@@ -49,16 +58,6 @@ def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dqn.run.session.draw_curves", draw_curves)
         return train(tmp_path_factory.mktemp("pong"), [*PONG, "--render"], NEVER)
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def scalars(run: Path, tag: str) -> list[tuple[int, float]]:
-    """The points that TensorBoard shows of a tag: step and value."""
-    board = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
-    return [(point.step, point.value) for point in board.Scalars(tag)]
 
 
 def test_every_file_of_the_contract_and_no_other(pong: Path) -> None:

@@ -3,9 +3,11 @@
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import zstandard
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
 from support.processes import start, wait_for
@@ -108,6 +110,17 @@ def content(checkpoint: Path) -> dict[str, bytes]:
         assert safetensors.torch.load(files[name])["frame"].numel()
     assert any(name.startswith("rows_") for name in files)
     return files | {"state": json.dumps(meta["state"], sort_keys=True).encode()}
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    """The objects in a file of lines."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def scalars(run: Path, tag: str) -> list[tuple[int, float]]:
+    """The points that TensorBoard shows of a tag: step and value."""
+    board = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    return [(point.step, point.value) for point in board.Scalars(tag)]
 
 
 def assert_same(run: Path, undisturbed: Path) -> None:

@@ -1,0 +1,292 @@
+"""A run whose games are written in advance: every number it reports, predicted by hand.
+
+Two emulators train for 32 steps, three play each evaluation, five show the held-out states. The
+network answers (.5, 2, 1) everywhere and hardly learns, so the greedy action is always 1. ::
+
+    step          0  2  4  6  8 10 12 14 16 18 20 ... 32
+    emulator 0    .  5  0 -2 .5  .  1  1  .  0  0          a life lost at 4, over at 8, time at 14
+    emulator 1    .  0  0  7  0  0  0 -1  .  3  .          lives lost at 8, over at 14, time at 18
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from support.runs import assert_same, lines, scalars, train
+from support.scripted import Game, ScriptedAtari, script_atari, script_gym
+
+from dqn.learning import factory
+from dqn.run.session import Session
+from dqn.storage.manifest import read_manifest
+from dqn.storage.tensors import MODEL_FILE, read_tensors
+from main import main
+
+TRAINING = [
+    [Game((5, 0, -2, 0.5), lives=(3, 2, 2, 0)), Game((1, 1), timeout=True)],
+    [Game((0, 0, 7, 0, 0, 0, -1), lives=(3, 3, 3, 1, 1, 1, 0)), Game((3,), timeout=True)],
+]
+EVALUATIONS = [
+    # Scores 10, -3 and 2.5: lost lives end nothing, and a second game does not count.
+    [
+        [Game((4, 3, 3), lives=(2, 1, 0))],
+        [Game((-3,)), Game((50, 50))],
+        [Game((0.5,) * 5, (), True)],
+    ],
+    # 3, 3 and 3: the better median
+    [[Game((1, 1, 1))], [Game((3,))], [Game((0, 3))]],
+    # 9.5, 0 and 0: the mean of the first again
+    [[Game((9.5,))], [Game((0,))], [Game((0, 0))]],
+    # 2, 4 and 6, for the command
+    [[Game((2,))], [Game((0, 4))], [Game((1, 2, 3))]],
+]
+OPTIONS = [
+    "--game=Pong", "--total-steps=32", "--num-envs=2", "--learning-starts=4", "--device=cpu",
+    "--report-period=8", "--evaluate-period=12", "--env.frame-size=12", "--replay.capacity=100",
+    "--network.mlp-units=[4]", "--optimizer.learning-rate=1e-6", "--learner.batch-size=4",
+    "--learner.update-period=2", "--exploration.epsilon-decay-steps=20", "--threads=1",
+    "--evaluation.episodes=3", "--evaluation.epsilon=0", "--evaluation.held-out-states=5",
+    "--checkpoint-minutes=1e6",
+]  # fmt: skip
+
+
+def known_network(patch: pytest.MonkeyPatch) -> None:
+    """Networks answer (.5, 2, 1)."""
+    make = factory.make_q_network
+
+    def made(*arguments: Any) -> Any:
+        network, values = make(*arguments)
+        for parameter in network.parameters():
+            torch.nn.init.zeros_(parameter)
+        *_, bias = network.parameters()
+        bias.data = torch.tensor([0.5, 2.0, 1.0])
+        return network, values
+
+    patch.setattr(factory, "make_q_network", made)
+
+
+def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Keeps the agent, and of each evaluation the online weights and the step of the best."""
+    seen = SimpleNamespace(agent=None, online={}, best=[])
+    make_agent, evaluate = factory.make_agent, Session.evaluate
+
+    def keep_agent(*arguments: Any) -> Any:
+        seen.agent = make_agent(*arguments)
+        return seen.agent
+
+    def keep_weights(session: Session) -> None:
+        online = seen.agent.learner.online.state_dict()
+        seen.online[session.step] = {name: value.clone() for name, value in online.items()}
+        evaluate(session)
+        seen.best.append(read_manifest(session._folder / "best").step)
+
+    patch.setattr(factory, "make_agent", keep_agent)
+    patch.setattr(Session, "evaluate", keep_weights)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """The run, what was seen of it, and the emulators it made."""
+    with pytest.MonkeyPatch.context() as patch:
+        emulators = script_atari(patch, {2: [TRAINING], 3: EVALUATIONS})
+        known_network(patch)
+        seen = watched(patch)
+        run = train(tmp_path_factory.mktemp("oracle"), OPTIONS)
+        yield SimpleNamespace(run=run, seen=seen, made=emulators.made, replay=seen.agent.replay)
+
+
+def rows(played: SimpleNamespace, name: str) -> list[list[float]]:
+    """What the replay memory holds, one list for each emulator."""
+    held: torch.Tensor = played.replay.rows(0, played.replay.time)[name]
+    return held.T.tolist()
+
+
+def test_training_learns_from_clipped_rewards(played: SimpleNamespace) -> None:
+    """Cut at -1 and 1, so .5 stays what it is."""
+    assert rows(played, "reward") == [
+        [0, 1, 0, -1, 0.5, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_training_takes_a_lost_life_for_terminal_and_a_timeout_not(played: SimpleNamespace) -> None:
+    assert rows(played, "terminal") == [
+        [0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    assert rows(played, "last") == [
+        [0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0],
+    ]
+    assert rows(played, "first") == [
+        [1, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_every_screen_is_stored_with_the_action_taken_on_it(played: SimpleNamespace) -> None:
+    screens = played.replay.rows(0, 16)["frame"][:, :, 0, 0].T.tolist()
+    assert screens == [list(range(1, 17)), list(range(101, 117))]
+    (training,) = emulators(played, 2)
+    assert rows(played, "action") == torch.tensor(training.actions).T.tolist()
+
+
+def emulators(played: SimpleNamespace, count: int) -> list[ScriptedAtari]:
+    """Those that were made ``count`` at once."""
+    return [made for made in played.made if made.num_envs == count]
+
+
+def test_reports_are_of_the_whole_games_since_the_last_one_and_raw(played: SimpleNamespace) -> None:
+    reports = lines(played.run / "training.jsonl")
+    assert [
+        (line["step"], line["epsilon"], line["episodes"], line["mean_return"]) for line in reports
+    ] == [
+        (8, pytest.approx(0.82), 1, 3.5),
+        (16, pytest.approx(0.46), 2, (2 + 6) / 2),
+        (24, pytest.approx(0.1), 1, 3),
+        (32, pytest.approx(0.1), 0, None),
+    ]
+
+
+def test_the_record_of_each_evaluation(played: SimpleNamespace) -> None:
+    def line(step: int, returns: list[float], lengths: list[int], median: float) -> dict[str, Any]:
+        mean = pytest.approx(sum(returns) / 3)
+        normalised = pytest.approx((sum(returns) / 3 + 20.7) / (14.6 + 20.7))  # Pong's
+        return {
+            "game": "Pong", "step": step, "protocol": "classic, 12x12 pictures",
+            "epsilon": 0, "returns": returns, "lengths": lengths, "mean": mean, "median": median,
+            "human_normalised": normalised, "held_out_q": pytest.approx(2, abs=1e-4),
+        }  # fmt: skip
+
+    assert lines(played.run / "evaluations.jsonl") == [
+        line(12, [10, -3, 2.5], [3, 1, 5], 2.5),
+        line(24, [3, 3, 3], [3, 1, 2], 3),
+        line(32, [9.5, 0, 0], [1, 1, 2], 0),
+    ]
+    assert (played.run / "rewards.txt").read_text() == (
+        "  1       12 3.2\n"
+        "  2       24 3.0\n"
+        "  3       32 3.2\n"
+    )  # fmt: skip
+
+
+def test_points_in_tensorboard(played: SimpleNamespace) -> None:
+    points = {
+        "episode/return": [(7, 3.5), (13, 2), (14, 6), (18, 3)],
+        "episode/steps": [(7, 4), (13, 2), (14, 7), (18, 1)],
+        "evaluation/mean": [(12, 9.5 / 3), (24, 3), (32, 9.5 / 3)],
+        "evaluation/median": [(12, 2.5), (24, 3), (32, 0)],
+        "evaluation/return_max": [(12, 10), (24, 3), (32, 9.5)],
+        "evaluation/return_min": [(12, -3), (24, 3), (32, 0)],
+        "evaluation/score_human_normalised": [(12, 0.67611), (24, 0.67139), (32, 0.67611)],
+        "exploration/epsilon": [(8, 0.82), (16, 0.46), (24, 0.1), (32, 0.1)],
+        "learner/held_out_q": [(12, 2), (24, 2), (32, 2)],
+        "replay/fill": [(8, 4 / 50), (16, 8 / 50), (24, 12 / 50), (32, 16 / 50)],
+    }
+    for tag, expected in points.items():
+        assert scalars(played.run, tag) == [
+            (step, pytest.approx(value, rel=1e-4)) for step, value in expected
+        ], tag
+    speeds = (scalars(played.run, f"speed/{what}_per_second") for what in ("steps", "frames"))
+    for (_, steps), (_, frames) in zip(*speeds, strict=True):
+        assert frames == pytest.approx(4 * steps)
+
+
+def test_the_log_names_the_same_numbers(played: SimpleNamespace) -> None:
+    log = (played.run / "train.log").read_text()
+    assert (
+        "step 12: evaluation 1: mean 3.2, median 2.5, min -3.0, max 10.0 over 3 episodes "
+        "(classic, 12x12 pictures, epsilon 0), mean max Q 2.000, "
+    ) in log
+    assert "Best evaluation: mean 3.2, at step 32.\n" in log
+
+
+def test_an_evaluation_plays_by_its_own_epsilon(played: SimpleNamespace) -> None:
+    """Greedily while training still explores; where the game is over nothing is chosen."""
+    first, *_ = emulators(played, 3)
+    assert first.actions == [[1, 1, 1], [1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 0, 1]]
+    (training,) = emulators(played, 2)
+    assert {action for pair in training.actions for action in pair} == {0, 1, 2}
+
+
+def test_the_best_network_has_the_greatest_mean_and_is_the_latest_of_equals(
+    played: SimpleNamespace,
+) -> None:
+    assert played.seen.best == [12, 12, 32]
+
+
+def test_the_best_network_is_the_online_one_that_was_evaluated(played: SimpleNamespace) -> None:
+    best = played.run / "best"
+    kept = read_tensors(best, read_manifest(best), MODEL_FILE)
+    online, target = played.seen.online[32], played.seen.agent.learner.target.state_dict()
+    assert all(torch.equal(kept[name], online[name]) for name in online)
+    for other in (target, played.seen.online[12], played.seen.online[24]):
+        assert not all(torch.equal(kept[name], other[name]) for name in online)
+    assert read_manifest(best).evaluation["returns"] == [9.5, 0, 0]
+
+
+def test_the_command_plays_and_prints(
+    played: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scores.json"
+    assert main(["evaluate", str(played.run), "--checkpoint=best", f"--json={file}"]) == 0
+    # 2, 4 and 6: deviation 2, error 2 / sqrt(3), Student's t of 4.3027
+    assert capsys.readouterr().out == (
+        f"Pong, {played.run}, best, step 32: mean 4.0 (95% interval -1.0 to 9.0), median 4.0, min "
+        f"2.0, max 6.0 over 3 episodes; protocol classic, 12x12 pictures, epsilon 0, "
+        "seed 0\nhuman-normalised 70.0% (0: random, 100: human)\n"
+    )
+    written = json.loads(file.read_text())
+    assert written["returns"] == [2, 4, 6] and written["lengths"] == [1, 2, 3]
+
+
+def test_no_two_games_have_the_same_seed(played: SimpleNamespace) -> None:
+    """Those of training, of each evaluation, of the held-out states; the command adds its own."""
+    seeds = [
+        seed for count in (2, 3, 5) for made in emulators(played, count) for seed in made.seeds
+    ]
+    assert len(emulators(played, 3)) >= 3 and len(emulators(played, 5)) == 1
+    assert len(set(seeds)) == len(seeds) >= 2 + 3 * 3 + 5
+
+
+def test_a_continued_run_keeps_the_same_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean to beat, or to equal, is part of the checkpoint."""
+    runs = []
+    for name, ends in (("whole", [32]), ("in_parts", [12, 24, 32])):
+        script_atari(monkeypatch, {2: [TRAINING] * 3, 3: EVALUATIONS})
+        for end in ends:
+            run = train(tmp_path / name, OPTIONS, f"--total-steps={end}")
+        runs.append(run)
+    assert_same(*runs)
+    assert [read_manifest(run / "best").step for run in runs] == [32, 32]
+
+
+def test_outside_atari_rewards_are_raw_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time limit of three steps cuts each game of four; the lives it tells of do not count."""
+    game = script_gym(monkeypatch, *[Game((5, -2, 0.5, 100), lives=(3, 2, 1, 0))] * 20)
+    seen = watched(monkeypatch)
+    options = [option for option in OPTIONS if not option.startswith("--env.")]
+    run = train(tmp_path, [*options, f"--game={game}", "--env.max-episode-steps=3"])
+    held = seen.agent.replay.rows(0, 8)
+    for name, expected in {
+        "reward": [0, 5, -2, 0.5, 0, 5, -2, 0.5],
+        "first": [1, 0, 0, 0, 1, 0, 0, 0],
+        "last": [0, 0, 0, 1, 0, 0, 0, 1],
+        "terminal": [0] * 8,
+    }.items():
+        assert held[name].T.tolist() == [expected, expected], name
+    for line in lines(run / "evaluations.jsonl"):
+        assert (line["returns"], line["lengths"]) == ([3.5] * 3, [3] * 3)
+        assert line["protocol"] == "gymnasium, at most 3 steps" and line["human_normalised"] is None
+    reports = lines(run / "training.jsonl")
+    assert [(line["episodes"], line["mean_return"]) for line in reports] == [(2, 3.5)] * 4
+    frames, steps = (scalars(run, f"speed/{what}_per_second") for what in ("frames", "steps"))
+    assert frames == steps
