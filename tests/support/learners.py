@@ -1,9 +1,7 @@
 """Small networks, learners and batches for tests."""
 
-import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -11,20 +9,17 @@ from dqn.config import LearnerConfig, NetworkConfig, OptimizerConfig, ValuesConf
 from dqn.learning.factory import make_values
 from dqn.learning.learner import Learner
 from dqn.networks import q_network
+from dqn.networks.layers import SpectralConvolution
 from dqn.networks.q_network import QNetwork
 from dqn.types import Batch
 
 CPU = torch.device("cpu")
 EXPECTED = ValuesConfig()
 FAST = OptimizerConfig(learning_rate=0.01)
-KINDS = ("expected", "categorical", "quantile", "implicit_quantile")
 
 
 def generator(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-PIXELS = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8, generator=generator())
 
 
 def make_network(
@@ -59,9 +54,13 @@ def tiny_learner(kind: Any = "expected", noisy: bool = False, **settings: Any) -
     return make_learner(network, values, **settings)
 
 
-def weights(network: nn.Module) -> torch.Tensor:
-    """A copy of all parameters, in one vector."""
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+@torch.no_grad()
+def find_singular_vectors(network: nn.Module) -> None:
+    """Exactly, for layers with spectral norm, which approach them as they learn."""
+    for layer in network.modules():
+        if isinstance(layer, SpectralConvolution):
+            left, _, _ = torch.linalg.svd(layer.weight.flatten(1), full_matrices=False)
+            layer.left.copy_(left[:, 0])
 
 
 def random_batch(seed: int, size: int = 16, scale: float = 1.0) -> Batch:
@@ -76,19 +75,3 @@ def random_batch(seed: int, size: int = 16, scale: float = 1.0) -> Batch:
         weight=0.2 + torch.rand(size, generator=g),
         index=torch.arange(size),
     )
-
-
-def algorithm_1(
-    atoms: Any, z: torch.Tensor, policy: Any, bonus: Any, reward: Any, discount: Any
-) -> Any:
-    """C51's projection of a soft policy's mixture, row by row: ``[B, K]``."""
-    probability = z.double().softmax(2).numpy()
-    batch, actions, count = probability.shape
-    expected = np.zeros((batch, count))
-    for b, a, j in np.ndindex(batch, actions, count):
-        moved = reward[b] + discount[b] * (atoms[j] + bonus[b, a])
-        place = (np.clip(moved, atoms[0], atoms[-1]) - atoms[0]) / (atoms[1] - atoms[0])
-        share, low = policy[b, a] * probability[b, a, j], math.floor(place)
-        expected[b, low] += share * (1 - (place - low))
-        expected[b, math.ceil(place)] += share * (place - low)
-    return expected

@@ -1,4 +1,4 @@
-"""The update against a literal one in numpy and double precision."""
+"""The learner against one written plainly from the papers (``support/plain.py``)."""
 
 import copy
 from typing import Any
@@ -6,154 +6,188 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.learners import random_batch, tiny_learner, weights
+from support.learners import generator, make_learner, make_network, random_batch, tiny_learner
+from support.plain import PlainLearner, Recipe, mlp
 
-from dqn.config import OptimizerConfig
-from dqn.learning.learner import METRICS, Learner
-from dqn.types import Batch
+from dqn.config import OptimizerConfig, ValuesConfig
+from dqn.learning.actor import QModel
+from dqn.learning.learner import Learner
+from dqn.learning.nonfinite import NonFiniteGuard
+
+CPU = torch.device("cpu")
+FAST = {"torso": mlp(0), "rate": 0.01}
+C51 = Recipe(kind="categorical", outputs=11, v_min=-3, v_max=2, **FAST)
+QR = Recipe(kind="quantile", outputs=7, kappa=0.7, **FAST)
+IQN = Recipe(kind="implicit_quantile", taus=5, policy_taus=4, kappa=0.5, **FAST)
+SOFT = {"policy": "munchausen", "munchausen": (0.8, 0.3, -0.5)}
+
+RECIPES = {
+    "DQN": Recipe(**FAST),
+    "DQN, clipped": Recipe(max_norm=0.3, kappa=0.6, **FAST),
+    "squared error, not clipped": Recipe(max_norm=1e3, loss="mse", **FAST),
+    "Nature's RMSProp": Recipe(optimizer="rmsprop", epsilon=1e-3, **FAST),
+    "Double, dueling, noisy": Recipe(policy="double", dueling=True, noisy=True, **FAST),
+    "Munchausen, noisy": Recipe(noisy=True, **SOFT, **FAST),
+    "C51, noisy": C51._replace(noisy=True),
+    "C51, Double, dueling": C51._replace(policy="double", dueling=True),
+    "C51, Munchausen": C51._replace(**SOFT),
+    "QR": QR,
+    "QR, Double, noisy": QR._replace(policy="double", noisy=True),
+    "QR, Munchausen": QR._replace(**SOFT),
+    "IQN": IQN,
+    "IQN, Double, noisy": IQN._replace(policy="double", noisy=True),
+    "IQN, Munchausen, dueling, noisy": IQN._replace(dueling=True, noisy=True, **SOFT),
+}
 
 
-class Literal:
-    """The learner's update in numpy and double precision: a two-layer network, Adam."""
-
-    def __init__(self, learner: Learner, loss: str, tau: float) -> None:
-        self.online = [p.detach().double().numpy().copy() for p in learner.online.parameters()]
-        self.target = [p.copy() for p in self.online]
-        self.moments = [(np.zeros_like(p), np.zeros_like(p)) for p in self.online]
-        self.loss, self.tau, self.updates = loss, tau, 0
-
-    @staticmethod
-    def forward(weights: list[Any], state: Any) -> tuple[Any, Any]:
-        w1, b1, w2, b2 = weights
-        hidden = np.maximum(state @ w1.T + b1, 0)
-        return hidden, hidden @ w2.T + b2
-
-    def update(self, batch: Batch) -> tuple[Any, float, float]:
-        state, action, reward, discount, next_state, weight, _ = (
-            part.double().numpy() if part.is_floating_point() else part.numpy() for part in batch
+def learner_of(recipe: Recipe, tau: float) -> Learner:
+    values = ValuesConfig(
+        recipe.kind, 11, recipe.v_min, recipe.v_max, 7, 5, 4, 8, kappa=recipe.kappa
+    )
+    alpha, temperature, low = recipe.munchausen
+    networks = [
+        make_network(
+            values=values, mlp_units=(8,), dueling=recipe.dueling, noisy=recipe.noisy, seed=seed
         )
-        size = len(action)
-        state, next_state = state.reshape(size, 2), next_state.reshape(size, 2)
-        _, next_q = self.forward(self.target, next_state)
-        wanted = reward + discount * next_q.max(1)
-        hidden, q = self.forward(self.online, state)
-        error = q[np.arange(size), action] - wanted
-        small = (np.abs(error) <= 1) | (self.loss == "mse")
-        losses = np.where(small, error**2 / 2, np.abs(error) - 0.5)
-        slope = np.where(small, error, np.sign(error)) * weight / size
-        on_q = np.zeros_like(q)
-        on_q[np.arange(size), action] = slope
-        on_hidden = (on_q @ self.online[2]) * (hidden > 0)
-        gradient = [on_hidden.T @ state, on_hidden.sum(0), on_q.T @ hidden, on_q.sum(0)]
-        norm = float(np.sqrt(sum((g**2).sum() for g in gradient)))
-        self.updates += 1
-        for i, g in enumerate(gradient):
-            first, second = self.moments[i]
-            first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g * g
-            self.moments[i] = first, second
-            root = np.sqrt(second / (1 - 0.999**self.updates)) + 1.5e-4
-            self.online[i] -= 0.01 * first / (1 - 0.9**self.updates) / root
-        return np.abs(error), float((weight * losses).mean()), norm
-
-    def sync(self) -> None:
-        pairs = zip(self.target, self.online, strict=True)
-        self.target = [target + self.tau * (online - target) for target, online in pairs]
+        for seed in (1, 2)
+    ]
+    learner = make_learner(
+        networks[0], values, OptimizerConfig(recipe.optimizer, recipe.rate, epsilon=recipe.epsilon),
+        loss=recipe.loss, target_policy=recipe.policy, munchausen_alpha=alpha, target_tau=tau,
+        munchausen_temperature=temperature, munchausen_clip_min=low,
+        max_gradient_norm=None if recipe.max_norm == np.inf else recipe.max_norm,
+    )  # fmt: skip
+    learner.target.load_state_dict(networks[1].state_dict())
+    return learner
 
 
-@pytest.mark.parametrize("tau", [1.0, 0.3])
-@pytest.mark.parametrize("loss", ["huber", "mse"])
-def test_the_whole_update_against_a_literal_one(loss: str, tau: float) -> None:
-    """40 updates with weights, ends and errors on both sides of 1, the target moved every 7."""
-    learner = tiny_learner(loss=loss, target_tau=tau)
-    literal = Literal(learner, loss, tau)
-    sums = np.zeros(len(METRICS))
-    both_sides = set()
-    for step in range(40):
-        batch = random_batch(step, scale=2.0)
-        priority = learner.update(batch)
-        error, mean_loss, norm = literal.update(batch)
-        np.testing.assert_allclose(priority, error, rtol=1e-4, atol=1e-4)
-        both_sides |= set((error > 1).tolist())
-        sums += [mean_loss, error.mean(), norm]
-        if step % 7 == 6:
+@pytest.mark.parametrize("name", RECIPES)
+def test_updates_equal_plain_ones(name: str) -> None:
+    """Priorities, metrics and both networks, which begin far apart; with importance weights, ends,
+    another learning rate from the third update on and a target network moved after the fifth."""
+    recipe, tau = RECIPES[name], 1.0 if "Double" in name else 0.3
+    learner = learner_of(recipe, tau)
+    plain = PlainLearner(learner.online, learner.target, recipe)
+    totals = []
+    for step in range(8):
+        if step == 2:
+            learner.learning_rate = plain.optimizer.param_groups[0]["lr"] = 0.004
+        batch, again = random_batch(step, scale=2.0), torch.Generator()
+        again.set_state(learner._generator.get_state())
+        priority, metrics = plain.update(batch, again)
+        ours = learner.update(batch)
+        np.testing.assert_allclose(ours, priority, rtol=2e-3, atol=2e-4)
+        assert torch.equal(learner._generator.get_state(), again.get_state()), "as many draws"
+        totals.append(metrics)
+        if step == 4:
             learner.sync_target()
-            literal.sync()
-    assert both_sides == {True, False}
-    for ours, theirs in ((learner.online, literal.online), (learner.target, literal.target)):
-        expected = np.concatenate([weight.ravel() for weight in theirs])
-        np.testing.assert_allclose(weights(ours), expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(learner.sums, sums, rtol=1e-4)
-    assert learner.summed == learner.updates == 40
-
-
-def test_only_the_chosen_actions_weights_move_the_head() -> None:
-    learner, batch = tiny_learner(), random_batch(1)
-    before = learner.online.head.advantage[2].weight.detach().clone()
-    learner.update(batch._replace(action=torch.full_like(batch.action, 2)))
-    moved = (learner.online.head.advantage[2].weight != before).any(1)
-    assert moved.tolist() == [False, False, True]
-
-
-def test_a_batch_of_weight_zero_changes_no_parameter() -> None:
-    learner = tiny_learner()
-    before = weights(learner.online)
-    learner.update(random_batch(1)._replace(weight=torch.zeros(16)))
-    assert torch.equal(weights(learner.online), before)
-
-
-def test_the_next_state_of_a_terminal_does_not_matter() -> None:
-    ours, theirs = tiny_learner(), tiny_learner()
-    batch = random_batch(1)._replace(discount=torch.zeros(16))
-    ours.update(batch)
-    theirs.update(batch._replace(next_state=1e3 * batch.next_state))
-    assert torch.equal(weights(ours.online), weights(theirs.online))
-
-
-def applied_gradient(**limits: Any) -> tuple[torch.Tensor, float]:
-    """The gradient used by the optimizer, and the norm reported, in one steep update."""
-    learner = tiny_learner(loss="mse", **limits)
-    learner.update(random_batch(1, scale=100.0))
-    parts = [p.grad.flatten() for p in learner.online.parameters() if p.grad is not None]
-    return torch.cat(parts), float(learner.sums[METRICS.index("gradient_norm")])
-
-
-def test_gradient_clipping_by_global_norm() -> None:
-    plain, norm = applied_gradient()
-    assert norm == pytest.approx(float(plain.norm())) and norm > 10
-    by_norm, norm_before = applied_gradient(max_gradient_norm=2.0)
-    assert norm_before == norm, "what is reported is the norm before clipping"
-    np.testing.assert_allclose(by_norm, plain * 2 / norm, rtol=1e-4)
-    assert torch.equal(applied_gradient(max_gradient_norm=2 * norm)[0], plain)
+            plain.sync(tau)
+    for network, expected in ((learner.online, plain.online), (learner.target, plain.target)):
+        for mine, theirs in zip(network.parameters(), expected.parameters, strict=True):
+            np.testing.assert_allclose(mine.detach(), theirs.detach(), rtol=0, atol=2e-4)
+    assert learner.updates == 8 and learner.learning_rate == pytest.approx(0.004)
+    assert list(learner.pop_means().values()) == pytest.approx(np.mean(totals, 0), rel=1e-3)
+    assert learner.pop_means() == dict.fromkeys(("loss", "td_error", "gradient_norm"))
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.25])
-def test_the_target_network_starts_equal_and_changes_in_sync_target_only(tau: float) -> None:
-    learner = tiny_learner(target_tau=tau)
-    first = weights(learner.online)
+def test_the_target_network_changes_in_sync_target_only(tau: float) -> None:
+    """All that is saved of it: the center and the vectors of spectral norm too."""
+    settings = {"torso": "impala", "spectral_norm": True, "center": True, "hidden_units": 8}
+    learner = make_learner(make_network((1, 16, 16), **settings), target_tau=tau)
+    learner.center_on(torch.randint(256, (4, 1, 16, 16), generator=generator()).byte())
+    first = copy.deepcopy(learner.target.state_dict())
+    assert_equal(first, learner.online.state_dict())
     assert not any(parameter.requires_grad for parameter in learner.target.parameters())
-    assert torch.equal(weights(learner.target), first)
-    for step in range(5):
-        learner.update(random_batch(step))
-    assert torch.equal(weights(learner.target), first)
+    assert (first["center"] > 0).any() and "torso.2.first.left" in first
+    for step in range(3):
+        pixels = torch.rand(2, 8, 1, 16, 16, generator=generator(step))
+        batch = random_batch(step, size=8)
+        learner.update(batch._replace(state=pixels[0], next_state=pixels[1]))
+    assert_equal(learner.target.state_dict(), first)
     learner.sync_target()
-    target, online = weights(learner.target), weights(learner.online)
-    torch.testing.assert_close(target, (1 - tau) * first + tau * online)
-    assert tau != 1 or torch.equal(target, online)
+    online = learner.online.state_dict()
+    for name, target in learner.target.state_dict().items():
+        assert name == "center" or not torch.equal(online[name], first[name])
+        torch.testing.assert_close(target, (1 - tau) * first[name] + tau * online[name])
+        assert tau != 1 or torch.equal(target, online[name])
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_a_restored_learner_continues_to_the_bit(name: Any) -> None:
-    ours, theirs = (tiny_learner(optimizer=OptimizerConfig(name, 0.01)) for _ in range(2))
+    """Its noise and taus too."""
+    ours, theirs = (
+        tiny_learner("implicit_quantile", noisy=True, optimizer=OptimizerConfig(name, 0.01))
+        for _ in range(2)
+    )
     for step in range(3):
         ours.update(random_batch(step))
         theirs.update(random_batch(step + 50))
-    ours.sync_target()
-    state = ours.state_dict()
-    theirs.load_state_dict(copy.deepcopy(state))
+        if step == 1:
+            ours.sync_target()
+    theirs.update(random_batch(60))
+    theirs.load_state_dict(copy.deepcopy(ours.state_dict()))
     for step in range(3, 6):
         assert torch.equal(ours.update(random_batch(step)), theirs.update(random_batch(step)))
-    assert torch.equal(ours.sums, theirs.sums)
-    assert ours.updates == theirs.updates == 6 and ours.summed == theirs.summed
+    assert ours.updates == theirs.updates == 6
+    assert ours.pop_means() == theirs.pop_means()
+
+
+def test_noise_is_on_in_training_and_off_in_evaluation() -> None:
+    """Evaluating draws nothing, so a run does not depend on it."""
+    learner = tiny_learner(noisy=True)
+    state = torch.randn(5, 1, 2, generator=generator())
+    drawn, again = learner.acting_q_values(state), learner.acting_q_values(state)
+    assert not torch.equal(drawn, again)
+    before = learner.state_dict()["generator"].clone()
+    model = QModel(learner.online, learner._values, 3, CPU)
+    assert torch.equal(model.q_values(state), model.q_values(state))
+    assert torch.equal(learner.state_dict()["generator"], before)
+    with torch.no_grad():
+        for name, parameter in learner.online.named_parameters():
+            parameter *= "sigma" not in name
+    torch.testing.assert_close(learner.acting_q_values(state), model.q_values(state))
+
+
+@pytest.mark.parametrize("where", ["reward", "weight", "nothing"])
+def test_an_update_that_is_not_finite_is_remembered(where: str) -> None:
+    learner, infinite = tiny_learner(), torch.full((16,), torch.inf)
+    batches = [random_batch(step) for step in range(5)]
+    if where != "nothing":
+        batches[2] = batches[2]._replace(**{where: infinite})
+    for batch in batches:
+        learner.update(batch)
+    assert learner.finite() == (where == "nothing") != bool(learner.nonfinite.seen)
+
+
+def test_a_weight_that_is_not_finite_is_noticed_without_an_update() -> None:
+    learner = tiny_learner()
+    assert learner.finite()
+    with torch.no_grad():
+        learner.online.head.advantage[2].bias[1] = torch.nan
+    assert not learner.finite()
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_the_first_batch_that_was_not_finite_is_kept(read: bool) -> None:
+    """Also where it may not be looked at in between, as on a GPU."""
+    guard, good, bad = NonFiniteGuard(CPU), torch.ones(3), torch.tensor([1.0, torch.nan, 1.0])
+    guard._read = read
+    for seed, metrics in enumerate([good, good, bad, good, bad / 0, good]):
+        batch = random_batch(seed)
+        guard.check(batch, metrics)
+        for part in batch:
+            part.zero_()  # the replay memory reuses its memory
+        assert bool(guard.seen) == (seed >= 2)
+        assert int(guard.updates_since) == max(0, seed - 1)
+    assert guard.batch is not None
+    for kept, part in zip(guard.batch, random_batch(2), strict=True):
+        assert torch.equal(kept, part)
 
 
 @pytest.mark.gpu

@@ -1,154 +1,102 @@
-"""Heads and layers against their equations."""
+"""Layers: spectral norm against torch's, initial weights, and pixels in another order."""
 
 import math
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from support.learners import CPU, PIXELS, generator, make_network, tiny_learner
+import torch.nn.functional as F
+from support.learners import generator, make_network
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from dqn.config import LearnerConfig, ValuesConfig
-from dqn.learning.actor import QModel
-from dqn.learning.factory import make_values
-from dqn.networks.layers import LayerNormReLU, NoisyLinear, SpectralConvolution
-
-
-def test_dueling_by_hand() -> None:
-    values = ValuesConfig(kind="quantile", quantiles=4)
-    network = make_network(values=values, mlp_units=(5,), dueling=True)
-    state = torch.randn(6, 1, 2, generator=generator())
-    z = network(state)
-    assert z.shape == (6, 3, 4)
-    features = network.torso(network.preprocess(state))
-    value = network.head.value(features).view(6, 1, 4)
-    advantage = network.head.advantage(features).view(6, 3, 4)
-    torch.testing.assert_close(z, value + advantage - advantage.mean(1, keepdim=True))
-    torch.testing.assert_close(z.mean(1), value[:, 0])
+from dqn.networks.layers import NoisyLinear, SpectralConvolution
+from dqn.networks.torsos import PixelPermutation
 
 
-def test_taus_are_embedded_by_cosines() -> None:
-    values = ValuesConfig(kind="implicit_quantile", num_taus=5, num_policy_taus=4, num_cosines=6)
-    network = make_network(values=values, mlp_units=(7, 5))
-    state = torch.randn(3, 1, 2, generator=generator())
-    taus = make_values(values, LearnerConfig()).online_taus(3, generator(5))
-    assert taus is not None and taus.shape == (3, 5) and len(taus.unique()) == 15
-    inputs = network.preprocess(state)
-    z = network.forward_preprocessed(inputs, None, taus)
-    assert z.shape == (3, 3, 5)
-    head, features = network.head, network.torso(inputs)
-    linear = head.embedding[0]
-    for b, k in np.ndindex(3, 5):
-        waves = torch.cos(math.pi * torch.arange(6) * taus[b, k])
-        embedded = torch.relu(linear.weight @ waves + linear.bias)
-        expected = head.head((features[b] * embedded)[None])[0, :, 0]
-        torch.testing.assert_close(z[b, :, k], expected)
-    middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(3, 4)
-    torch.testing.assert_close(network(state), network.forward_preprocessed(inputs, None, middles))
-
-
-def test_noise_against_its_equation() -> None:
-    """W x + b with factorised noise on both, the same for the whole batch."""
-    layer = NoisyLinear(4, 3, 0.5).to_empty(device="cpu")
-    layer.reset_parameters(generator(3))
-    with torch.no_grad():
-        layer.weight_sigma.uniform_(generator=generator(4))
-        layer.bias_sigma.uniform_(generator=generator(5))
-    inputs = torch.randn(6, 4, generator=generator(6))
-    layer.noise = generator(7)
-    output = layer(inputs)
-    again = generator(7)
-    noise_in, noise_out = torch.randn(4, generator=again), torch.randn(3, generator=again)
-    noise_in, noise_out = (e.sign() * e.abs().sqrt() for e in (noise_in, noise_out))
-    weight = layer.weight + layer.weight_sigma * torch.outer(noise_out, noise_in)
-    bias = layer.bias + layer.bias_sigma * noise_out
-    torch.testing.assert_close(output, inputs @ weight.T + bias)
-    layer.noise = None
-    torch.testing.assert_close(layer(inputs), inputs @ layer.weight.T + layer.bias)
-
-
-def test_noisy_layers_are_initialised_as_in_the_paper() -> None:
-    layer = NoisyLinear(100, 50, 0.5).to_empty(device="cpu")
-    layer.reset_parameters(generator())
-    for mean in (layer.weight, layer.bias):
-        assert 0.05 < mean.detach().abs().max() <= 0.1
-    for deviation in (layer.weight_sigma, layer.bias_sigma):
-        assert (deviation == 0.05).all()
-
-
-def test_noise_is_on_in_training_and_off_in_evaluation() -> None:
-    learner = tiny_learner(noisy=True)
-    state = torch.randn(5, 1, 2, generator=generator())
-    assert not torch.equal(learner.acting_q_values(state), learner.acting_q_values(state))
-    before = learner.state_dict()["generator"].clone()
-    model = QModel(learner.online, learner._values, 3, CPU)
-    assert torch.equal(model.q_values(state), model.q_values(state))
-    assert torch.equal(learner.state_dict()["generator"], before), "evaluation draws nothing"
-    plain = tiny_learner()
-    quiet = QModel(plain.online, plain._values, 3, CPU)
-    assert torch.equal(plain.acting_q_values(state), quiet.q_values(state))
-
-
-def test_spectral_norm() -> None:
-    """After forwards with gradients the largest singular value is 1; acting changes nothing."""
-    network = make_network((4, 84, 84), torso="impala", spectral_norm=True, hidden_units=8)
-    layers = [m for m in network.modules() if isinstance(m, SpectralConvolution)]
-    assert len(layers) == 12
-    layer = layers[0]
-    features = torch.randn(2, 16, 5, 5, generator=generator())
-    before = layer.left.clone()
-    with torch.no_grad():
-        layer(features)
-    assert torch.equal(layer.left, before)
-    for _ in range(50):
-        output = layer(features)
-    largest = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
-    plain = nn.functional.conv2d(features, layer.weight / largest, layer.bias, padding=1)
-    torch.testing.assert_close(output, plain, rtol=1e-3, atol=1e-3)
-    assert "torso.2.first.left" in network.state_dict(), "saved, and copied to the target network"
+def test_spectral_norm_equals_torchs() -> None:
+    """Outputs, gradients (through the norm too) and singular vectors, as the weights change. torch
+    begins its iteration with the other vector: it gets the matrix transposed."""
+    layer, plain = SpectralConvolution(3, 4, 3, padding=1), nn.Linear(4, 27, bias=False)
+    for seed, part in enumerate((layer.weight, layer.bias, layer.left)):
+        nn.init.normal_(part, generator=generator(seed))
+    plain.weight = nn.Parameter(layer.weight.detach().flatten(1).T.clone())
+    theirs = spectral_norm(plain).parametrizations.weight
+    theirs[0]._v.copy_(layer.left)
+    for step in range(4):
+        features = torch.randn(2, 3, 5, 6, generator=generator(step))
+        with torch.no_grad():
+            before, acting = layer.left.clone(), layer(features)
+        assert torch.equal(layer.left, before), "acting renews nothing"
+        ours = layer(features)
+        torchs = F.conv2d(features, plain.weight.T.view(4, 3, 3, 3), layer.bias, padding=1)
+        torch.testing.assert_close(ours, torchs)
+        torch.testing.assert_close(ours.detach(), acting)
+        torch.testing.assert_close(layer.left, theirs[0]._v)
+        (slope,) = torch.autograd.grad(ours.square().sum(), layer.weight)
+        (expected,) = torch.autograd.grad(torchs.square().sum(), theirs.original)
+        torch.testing.assert_close(slope.flatten(1).T, expected)
+        with torch.no_grad():
+            layer.weight -= 0.01 * slope
+            theirs.original -= 0.01 * expected
 
 
 def test_spectral_norm_is_accurate_from_the_start() -> None:
     """So that the target network, which does not iterate, equals the online network at first."""
     network = make_network((4, 84, 84), torso="impala", width=2, spectral_norm=True, hidden_units=8)
-    for layer in network.modules():
-        if isinstance(layer, SpectralConvolution):
-            matrix = layer.weight.detach().flatten(1)
-            assert (matrix.t() @ layer.left).norm() / torch.linalg.matrix_norm(matrix, 2) > 0.97
-    with torch.no_grad():
-        still = network(PIXELS)
-    for _ in range(20):
-        learning = network(PIXELS).detach()
-    torch.testing.assert_close(learning, still, rtol=0.3, atol=0.05)
-
-
-@pytest.mark.parametrize(
-    "torso, hidden",
-    [("nature", 4), ("nips", 3), ("data_efficient", 3), ("patches", 3), ("impala", 2), ("mlp", 2)],
-)
-@pytest.mark.parametrize("dueling", [False, True])
-def test_layer_norm(torso: str, hidden: int, dueling: bool) -> None:
-    """The input of each hidden ReLU has mean 0 and variance 1 for every state, so the scale of the
-    weights does not matter (except in impala's residual blocks, which add features of two scales);
-    there are no new parameters."""
-    settings = {"torso": torso, "dueling": dueling, "hidden_units": 8, "mlp_units": (9, 8)}
-    normal, plain = (
-        make_network((4, 84, 84), layer_norm=wanted, **settings) for wanted in (True, False)
-    )
-    assert normal.state_dict().keys() == plain.state_dict().keys()
-    layers = [m for m in normal.modules() if isinstance(m, LayerNormReLU)]
-    assert len(layers) == hidden + dueling
-    inputs: list[torch.Tensor] = []
+    layers = [module for module in network.modules() if isinstance(module, SpectralConvolution)]
+    assert len(layers) == 12
     for layer in layers:
-        layer.register_forward_hook(lambda _m, args, out: inputs.extend((args[0], out)))
-    z = normal(PIXELS)
-    for before, after in zip(inputs[::2], inputs[1::2], strict=True):
-        flat = before.flatten(1)
-        variance, mean = torch.var_mean(flat, 1, correction=0, keepdim=True)
-        scaled = (flat - mean) / (variance + 1e-5).sqrt()
-        torch.testing.assert_close(after.flatten(1), scaled.relu(), rtol=1e-4, atol=1e-4)
-    with torch.no_grad():
-        for module in normal.modules():
-            if isinstance(module, nn.Conv2d) and torso != "impala":
-                module.weight *= 7
-    torch.testing.assert_close(normal(PIXELS), z, rtol=1e-3, atol=1e-3)
+        matrix = layer.weight.detach().flatten(1)
+        assert (matrix.t() @ layer.left).norm() / torch.linalg.matrix_norm(matrix, 2) > 0.97
+
+
+def test_noisy_layers_are_initialised_as_in_the_paper() -> None:
+    """Fortunato et al. 2018, section 3.2: means within 1 / sqrt(inputs), sigma_0 / sqrt(inputs)."""
+    network = make_network((1, 100), mlp_units=(50,), noisy=True, noisy_sigma=0.3)
+    layers = [module for module in network.modules() if isinstance(module, NoisyLinear)]
+    for layer, inputs in zip(layers, (100, 50), strict=True):
+        for mean in (layer.weight, layer.bias):
+            assert mean.detach().abs().max() <= inputs**-0.5
+        assert layer.weight.detach().var() == pytest.approx(1 / inputs / 3, rel=0.15)
+        assert layer.bias.detach().abs().max() > 0
+        for sigma in (layer.weight_sigma, layer.bias_sigma):
+            torch.testing.assert_close(sigma.detach(), torch.full_like(sigma, 0.3 * inputs**-0.5))
+
+
+def test_initial_weights_are_kaiming_uniform_and_biases_zero() -> None:
+    """Uniform within sqrt(6 / inputs) before a ReLU, sqrt(3 / inputs) in the last layer."""
+    network = make_network((4, 84, 84), actions=18)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    inputs = [4 * 64, 32 * 16, 64 * 9, 3136, 512]
+    for layer, fan_in in zip(layers, inputs, strict=True):
+        bound = math.sqrt((3 if layer is network.head.advantage[2] else 6) / fan_in)
+        largest = float(layer.weight.detach().abs().max())
+        assert 0.995 * bound < largest <= bound
+        assert float(layer.weight.detach().var()) == pytest.approx(bound**2 / 3, rel=0.05)
+        assert abs(float(layer.weight.detach().mean())) < 0.05 * bound
+        assert layer.bias is not None and (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize("settings", [{"torso": "impala", "spectral_norm": True}, {"noisy": True}])
+def test_initial_weights_come_from_the_generator_alone(settings: Any) -> None:
+    before = torch.get_rng_state()
+    same, again, other = (
+        make_network((4, 36, 36), seed=seed, **settings).state_dict() for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, weights in same.items():
+        assert torch.equal(weights, again[name])
+        constant = name.endswith("sigma") or (weights == 0).all()
+        assert torch.equal(weights, other[name]) == constant, name
+
+
+def test_pixels_moved_as_float_words_keep_their_bits() -> None:
+    """Also where four pixels read as one float32 are NaN."""
+    state = torch.tensor([1, 0, 160, 127, 255, 255, 255, 255], dtype=torch.uint8)
+    state = torch.cat([state, torch.arange(8, dtype=torch.uint8)]).view(1, 1, 4, 4)
+    assert state.flatten().view(torch.float32)[:2].isnan().all()
+    words = torch.tensor([[4, 5, 6, 7], [0, 1, 2, 3], [12, 13, 14, 15]])
+    for order in (words, words.flip(1), words[:, [0, 2, 1, 3]]):  # two that break words apart
+        moved = PixelPermutation((1, 4, 4), order)(state)
+        assert torch.equal(moved, state.flatten()[order.flatten()][None] / 255)

@@ -1,0 +1,223 @@
+"""Which parts a config gets, and that they are wired together, for every preset of method dqn."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from support.learners import CPU, find_singular_vectors
+from support.plain import PlainLearner, Recipe, convolutions, impala, mlp
+
+from dqn import envs
+from dqn.config import Config, ConfigError, ReplayConfig
+from dqn.config.yaml_file import load_config
+from dqn.envs import Spec
+from dqn.learning.factory import Agent, _replay_device, make_agent
+from dqn.types import TimeStep
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+ATARI = Spec("Pong", 6, (36, 39), "uint8", 4, atari=True)
+CARTPOLE = Spec("CartPole-v1", 2, (4,), "float32", 1, atari=False)
+LANDER = Spec("LunarLander-v3", 4, (8,), "float32", 1, atari=False)
+
+
+class Wiring(NamedTuple):
+    """What a preset says, in the words of ``support/plain.py``."""
+
+    recipe: Recipe
+    num_envs: int = 8
+    n_step: int = 1
+    gamma: float = 0.99
+    alpha: float | None = None
+    """Of the priorities; None: uniform."""
+    reward: float = 1.0
+    """What is stored of a reward of 2.5."""
+    spec: Spec = ATARI
+
+
+NATURE = Recipe(convolutions(4, 2, 1), actions=6)
+C51 = NATURE._replace(kind="categorical", outputs=51)
+QR = NATURE._replace(kind="quantile", outputs=200, rate=5e-5, epsilon=3.125e-4)
+IQN = QR._replace(kind="implicit_quantile", outputs=1, taus=64, policy_taus=32)
+RAINBOW = C51._replace(dueling=True, noisy=True, policy="double")
+LAPTOP = NATURE._replace(torso=convolutions(4, 3), layer_norm=True, rate=5e-4, max_norm=10)
+SMALL = Recipe(mlp(1), actions=2, policy="double", rate=1e-3, epsilon=1e-8)
+
+PRESETS = {
+    "dqn": Wiring(NATURE),
+    "gpu": Wiring(NATURE, num_envs=64),
+    "nature": Wiring(
+        NATURE._replace(optimizer="rmsprop", rate=2.5e-4, epsilon=9.765625e-6), num_envs=1
+    ),
+    "pong": Wiring(NATURE._replace(rate=1e-4), n_step=3),
+    "double": Wiring(NATURE._replace(policy="double")),
+    "dueling": Wiring(NATURE._replace(policy="double", dueling=True, max_norm=10)),
+    "prioritized": Wiring(NATURE._replace(policy="double", rate=1.5625e-5), alpha=0.6),
+    "c51": Wiring(C51._replace(rate=2.5e-4, epsilon=3.125e-4)),
+    "qr_dqn": Wiring(QR),
+    "iqn": Wiring(IQN),
+    "munchausen_iqn": Wiring(IQN._replace(policy="munchausen")),
+    "rainbow": Wiring(RAINBOW, n_step=3, alpha=0.5),
+    "data_efficient_rainbow": Wiring(
+        RAINBOW._replace(torso=convolutions(5, 5), rate=1e-4, max_norm=10),
+        num_envs=1, n_step=20, alpha=0.5,
+    ),
+    "btr": Wiring(
+        IQN._replace(
+            torso=impala(6, spectral_norm=True), taus=8, policy_taus=8, dueling=True, noisy=True,
+            policy="munchausen", rate=1e-4, epsilon=1.953125e-5, max_norm=10,
+        ),
+        num_envs=64, n_step=3, gamma=0.997, alpha=0.2, spec=ATARI._replace(frame_shape=(12, 15)),
+    ),
+    "laptop": Wiring(LAPTOP, n_step=10, gamma=0.98),
+    "quick": Wiring(LAPTOP, n_step=5, gamma=0.95),
+    "cartpole": Wiring(SMALL, num_envs=1, n_step=4, reward=2.5, spec=CARTPOLE),
+    "cartpole_shaped": Wiring(SMALL, num_envs=1, n_step=4, reward=0.2, spec=CARTPOLE),
+    "lunarlander": Wiring(
+        SMALL._replace(actions=4, layer_norm=True, kappa=10, rate=5e-4, max_norm=10),
+        num_envs=4, n_step=3, reward=2.5, spec=LANDER,
+    ),
+}  # fmt: skip
+
+
+def test_the_table_has_every_preset_of_method_dqn() -> None:
+    presets = {path.stem for path in CONFIGS.glob("*.yaml") if load_config(path).method == "dqn"}
+    assert set(PRESETS) == presets
+
+
+def agent_of(config: Config, spec: Spec, patch: pytest.MonkeyPatch) -> Agent[Any]:
+    patch.setattr(envs, "make", lambda _, count: SimpleNamespace(spec=spec, num_envs=count))
+    config = dataclasses.replace(
+        config,
+        game=spec.game,
+        num_envs=config.num_envs,
+        learner=dataclasses.replace(config.learner, batch_size=3),
+        replay=dataclasses.replace(config.replay, capacity=40 * config.num_envs),
+    )
+    return make_agent(config, CPU)
+
+
+def fill(agent: Agent[Any], spec: Spec, rows: int, random: np.random.Generator) -> TimeStep:
+    """One endless episode with rewards of 2.5; carts at half the way to the right, poles upright.
+    Returns its last time step."""
+    count = agent.environment.num_envs
+    stack = np.zeros((count, spec.stack, *spec.frame_shape), spec.frame_dtype)
+    no = np.zeros(count, bool)
+    for row in range(rows):
+        frame = random.integers(256, size=stack[:, 0].shape)
+        if not spec.atari:
+            frame = frame / 256
+            frame[:, [0, 2]] = 1.2, 0.0
+        stack = np.concatenate([stack[:, 1:], frame[:, None].astype(stack.dtype)], 1)
+        reward = np.full(count, 0.0 if row == 0 else 2.5, np.float32)
+        timestep = TimeStep(stack, reward, no | (row == 0), no, no)
+        agent.replay.add(timestep, random.integers(spec.num_actions, size=count))
+    return timestep
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_two_updates_of_a_preset_equal_plain_ones(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored, drawn and learned, the priorities that go back, and how the agent acts."""
+    recipe, num_envs, n_step, gamma, alpha, reward, spec = PRESETS[name]
+    config, random = load_config(CONFIGS / f"{name}.yaml"), np.random.default_rng(1)
+    agent = agent_of(config, spec, monkeypatch)
+    learner, replay = agent.learner, agent.replay
+    assert agent.environment.num_envs == num_envs
+    last = fill(agent, spec, n_step + 8, random)
+    if config.network.center:
+        learner.center_on(torch.as_tensor(last.stack))
+    for network in (learner.online, learner.target):
+        find_singular_vectors(network)
+    with torch.no_grad():
+        for parameter in learner.target.head.parameters():
+            parameter *= 1.2
+    plain, again = PlainLearner(learner.online, learner.target, recipe), torch.Generator()
+    again.set_state(learner.state_dict()["generator"])
+    batches, sample = [], replay.sample
+    monkeypatch.setattr(replay, "sample", lambda size: batches.append(sample(size)) or batches[-1])
+    agent.learn(2)
+    for batch in batches:
+        assert batch.state.shape == (3, spec.stack, *spec.frame_shape)
+        total = reward * sum(gamma**i for i in range(n_step))
+        np.testing.assert_allclose(batch.reward, np.full(3, total), rtol=1e-5)
+        np.testing.assert_allclose(batch.discount, np.full(3, gamma**n_step), rtol=1e-5)
+        priority, _ = plain.update(batch, again)
+    assert len(batches) == learner.updates == 2
+    for mine, theirs in zip(learner.online.parameters(), plain.online.parameters, strict=True):
+        np.testing.assert_allclose(mine.detach(), theirs.detach(), rtol=0, atol=0.1 * recipe.rate)
+    masses = replay.state_dict()["sampler"]["mass"].flatten()[batches[-1].index]
+    expected = torch.ones(3) if alpha is None else priority**alpha * 2**20
+    np.testing.assert_allclose(masses, expected, rtol=1e-3)
+    state = torch.as_tensor(last.stack)
+    with torch.no_grad():
+        quiet, noisy = plain.q(state, None), plain.q(state, again)
+    torch.testing.assert_close(agent.model.q_values(state).double(), quiet, rtol=1e-3, atol=1e-3)
+    assert agent.actor.act(last.stack, 0.0).tolist() == noisy.argmax(1).tolist()
+
+
+@pytest.mark.parametrize(
+    "spec, clip, stored",
+    [
+        (ATARI, "auto", [-1, -0.25, 0, 0.5, 1]), (CARTPOLE, "auto", [-7, -0.25, 0, 0.5, 2.5]),
+        (ATARI, False, [-7, -0.25, 0, 0.5, 2.5]), (CARTPOLE, True, [-1, -0.25, 0, 0.5, 1]),
+    ],
+)  # fmt: skip
+def test_rewards_are_clipped_on_atari_or_as_told(
+    spec: Spec, clip: Any, stored: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay_config = ReplayConfig(clip_reward=clip)
+    agent = agent_of(Config(num_envs=5, replay=replay_config), spec, monkeypatch)
+    raw, no = np.array([-7, -0.25, 0, 0.5, 2.5], np.float32), np.zeros(5, bool)
+    stack = np.zeros((5, spec.stack, *spec.frame_shape), spec.frame_dtype)
+    agent.replay.add(TimeStep(stack, raw, no, no, no), np.zeros(5, np.int64))
+    assert agent.replay.rows(0, 1)["reward"].tolist() == [stored]
+    assert raw.tolist() == [-7, -0.25, 0, 0.5, 2.5], "what is reported stays raw"
+
+
+def test_a_shaped_reward_is_for_cartpole_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(replay=ReplayConfig(shape_reward="cartpole"))
+    with pytest.raises(ConfigError, match="is for CartPole, not LunarLander-v3"):
+        agent_of(config, LANDER, monkeypatch)
+
+
+def test_everything_random_has_a_stream_of_its_own_from_the_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def streams(seed: int) -> list[bytes]:
+        agent = agent_of(Config(seed=seed), CARTPOLE, monkeypatch)
+        drawn = [
+            agent.learner.state_dict()["generator"],
+            agent.replay.state_dict()["sampler"]["generator"],
+        ]
+        weight = agent.learner.online.head.advantage[2].weight.detach()
+        actor = str(agent.actor.state_dict()).encode()
+        return [*(bytes(state.numpy().tobytes()) for state in (*drawn, weight)), actor]
+
+    first, again, other = streams(1), streams(1), streams(2)
+    assert first == again
+    assert len(set(first + other)) == 8
+
+
+@pytest.mark.parametrize("free, warned", [(39_999, True), (40_001, False)])
+def test_a_replay_memory_larger_than_what_is_free_is_announced(
+    free: int, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 40 rows of 1,000 bytes in each of 8 environments: it would fail hours later."""
+    memory = SimpleNamespace(available=8 * free)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    spec = CARTPOLE._replace(frame_shape=(250,))
+    agent_of(Config(), spec, monkeypatch)
+    assert ("--replay.capacity 255 would fit" in caplog.text) == warned, caplog.text
+
+
+def test_compressed_rows_stay_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(replay=ReplayConfig(storage="compressed"))
+    assert _replay_device(config, torch.device("meta")) == CPU
+    for name, device in (("auto", "meta"), ("cpu", "cpu")):
+        config = Config(replay=ReplayConfig(device=name))
+        assert _replay_device(config, torch.device("meta")).type == device
