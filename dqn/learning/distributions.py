@@ -12,7 +12,6 @@ class Categorical(ValueDistribution):
     (arXiv 1707.06887). The target is probabilities ``[B, K]``."""
 
     def __init__(self, atoms: int, v_min: float, v_max: float) -> None:
-        assert atoms >= 2 and v_min < v_max, (atoms, v_min, v_max)
         self.num_outputs = atoms
         self._v_min, self._v_max = v_min, v_max
         self._spacing = (v_max - v_min) / (atoms - 1)

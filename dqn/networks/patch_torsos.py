@@ -31,9 +31,9 @@ def _two_patch_layers(
     """32 channels per patch of pixels, then 64 per patch of those; ``sides`` of the patches."""
     preprocess = Patches(stack_shape, *sides)
     layers = nn.Sequential(
-        PatchConvolution(stack_shape[0], 32, sides[0], of_frames=True, device="meta"),
+        PatchConvolution(stack_shape[0], 32, sides[0], of_frames=True),
         activation(),
-        PatchConvolution(32, 64, sides[1], of_frames=False, device="meta"),
+        PatchConvolution(32, 64, sides[1], of_frames=False),
         activation(),
         ChannelsFirst(64),
     )
@@ -58,11 +58,9 @@ class PatchConvolution(nn.Conv2d):
     """Convolution whose stride is its kernel size, on contiguous patches, as ``Patches`` and this
     layer return them: one matrix product without copies."""
 
-    def __init__(
-        self, inputs: int, outputs: int, side: int, of_frames: bool, device: str = "cpu"
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, side: int, of_frames: bool) -> None:
         """``of_frames``: a patch has its channels outermost, as in frames, else innermost."""
-        super().__init__(inputs, outputs, side, side, device=device)
+        super().__init__(inputs, outputs, side, side, device="meta")
         self._of_frames = of_frames
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:

@@ -77,7 +77,7 @@ class PlainNetwork:
     def _noisy(self, noise: torch.Generator | None) -> Layer:
         """Fortunato et al. 2018, equations 9 to 11."""
         (weight, bias), (weight_sigma, bias_sigma) = self.layer(), self.layer()
-        if noise is not None:
+        if noise:
             drawn = [torch.randn(n, generator=noise).double() for n in weight.shape[::-1]]
             inward, outward = (e.sign() * e.abs().sqrt() for e in drawn)
             weight = weight + weight_sigma * torch.outer(outward, inward)
@@ -155,7 +155,9 @@ class PlainLearner:
             self.online.parameters, recipe.rate, eps=recipe.epsilon
         )
         if recipe.optimizer == "rmsprop":
-            self.optimizer = NatureRMSprop(self.online.parameters, recipe.rate, recipe.epsilon)
+            self.optimizer = NatureRMSprop(
+                self.online.parameters, recipe.rate, recipe.epsilon, 0.95
+            )
 
     def update(self, batch: Any, rng: torch.Generator) -> tuple[Tensor, list[float]]:
         """New priorities; the weighted loss, the mean priority and the gradient's norm."""
@@ -252,18 +254,18 @@ class PlainLearner:
 
 
 class NatureRMSprop(torch.optim.Optimizer):
-    """As DeepMind's Lua code: decay .95, centered, epsilon inside the root."""
+    """As DeepMind's Lua code: centered, epsilon inside the root."""
 
-    def __init__(self, parameters: list[Tensor], rate: float, epsilon: float) -> None:
-        super().__init__(parameters, {"lr": rate, "eps": epsilon})
+    def __init__(self, parameters: list[Tensor], lr: float, eps: float, decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "eps": eps, "decay": decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         (group,) = self.param_groups
         for parameter in group["params"]:
-            g, moments = parameter.grad, self.state[parameter]
-            moments["mean"] = 0.95 * moments.get("mean", 0) + 0.05 * g
-            moments["square"] = 0.95 * moments.get("square", 0) + 0.05 * g**2
+            g, decay, moments = parameter.grad, group["decay"], self.state[parameter]
+            moments["mean"] = decay * moments.get("mean", 0) + (1 - decay) * g
+            moments["square"] = decay * moments.get("square", 0) + (1 - decay) * g**2
             variance = moments["square"] - moments["mean"] ** 2
             parameter -= group["lr"] * g / torch.sqrt(variance + group["eps"])
 

@@ -160,23 +160,20 @@ def test_two_updates_of_a_preset_equal_plain_ones(
     assert agent.actor.act(last.stack, 0.0).tolist() == noisy.argmax(1).tolist()
 
 
-@pytest.mark.parametrize(
-    "spec, clip, stored",
-    [
-        (ATARI, "auto", [-1, -0.25, 0, 0.5, 1]), (CARTPOLE, "auto", [-7, -0.25, 0, 0.5, 2.5]),
-        (ATARI, False, [-7, -0.25, 0, 0.5, 2.5]), (CARTPOLE, True, [-1, -0.25, 0, 0.5, 1]),
-    ],
-)  # fmt: skip
-def test_rewards_are_clipped_on_atari_or_as_told(
-    spec: Spec, clip: Any, stored: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replay_config = ReplayConfig(clip_reward=clip)
-    agent = agent_of(Config(num_envs=5, replay=replay_config), spec, monkeypatch)
-    raw, no = np.array([-7, -0.25, 0, 0.5, 2.5], np.float32), np.zeros(5, bool)
-    stack = np.zeros((5, spec.stack, *spec.frame_shape), spec.frame_dtype)
-    agent.replay.add(TimeStep(stack, raw, no, no, no), np.zeros(5, np.int64))
-    assert agent.replay.rows(0, 1)["reward"].tolist() == [stored]
-    assert raw.tolist() == [-7, -0.25, 0, 0.5, 2.5], "what is reported stays raw"
+def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is reported stays raw."""
+    raw, clipped = [-7, -0.25, 0, 0.5, 2.5], [-1, -0.25, 0, 0.5, 1]
+    no, action = np.zeros(5, bool), np.zeros(5, np.int64)
+    for spec, clip, stored in (
+        (ATARI, "auto", clipped), (CARTPOLE, "auto", raw), (ATARI, False, raw),
+        (CARTPOLE, True, clipped),
+    ):  # fmt: skip
+        config = Config(num_envs=5, replay=ReplayConfig(clip_reward=clip))
+        agent, reward = agent_of(config, spec, monkeypatch), np.array(raw, np.float32)
+        stack = np.zeros((5, spec.stack, *spec.frame_shape), spec.frame_dtype)
+        agent.replay.add(TimeStep(stack, reward, no, no, no), action)
+        assert agent.replay.rows(0, 1)["reward"].tolist() == [stored], (spec.game, clip)
+        assert reward.tolist() == raw
 
 
 def test_a_shaped_reward_is_for_cartpole_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,34 +187,33 @@ def test_everything_random_has_a_stream_of_its_own_from_the_seed(
 ) -> None:
     def streams(seed: int) -> list[bytes]:
         agent = agent_of(Config(seed=seed), CARTPOLE, monkeypatch)
-        drawn = [
-            agent.learner.state_dict()["generator"],
-            agent.replay.state_dict()["sampler"]["generator"],
-        ]
-        weight = agent.learner.online.head.advantage[2].weight.detach()
+        learner, sampler = agent.learner.state_dict(), agent.replay.state_dict()["sampler"]
+        weight = agent.learner.online.head.advantage[0].weight.detach()
+        drawn = (learner["generator"], sampler["generator"], weight)
         actor = str(agent.actor.state_dict()).encode()
-        return [*(bytes(state.numpy().tobytes()) for state in (*drawn, weight)), actor]
+        return [actor, *(state.numpy().tobytes() for state in drawn)]
 
     first, again, other = streams(1), streams(1), streams(2)
     assert first == again
     assert len(set(first + other)) == 8
 
 
-@pytest.mark.parametrize("free, warned", [(39_999, True), (40_001, False)])
 def test_a_replay_memory_larger_than_what_is_free_is_announced(
-    free: int, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of 40 rows of 1,000 bytes in each of 8 environments: it would fail hours later."""
-    memory = SimpleNamespace(available=8 * free)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
     spec = CARTPOLE._replace(frame_shape=(250,))
-    agent_of(Config(), spec, monkeypatch)
-    assert ("--replay.capacity 255 would fit" in caplog.text) == warned, caplog.text
+    for free, announced in ((320_000, False), (319_999, True)):
+        memory = SimpleNamespace(available=free)
+        monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
+        agent_of(Config(), spec, monkeypatch)
+        assert ("--replay.capacity 255 would fit" in caplog.text) == announced, caplog.text
 
 
-def test_compressed_rows_stay_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Config(replay=ReplayConfig(storage="compressed"))
-    assert _replay_device(config, torch.device("meta")) == CPU
-    for name, device in (("auto", "meta"), ("cpu", "cpu")):
-        config = Config(replay=ReplayConfig(device=name))
-        assert _replay_device(config, torch.device("meta")).type == device
+def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere() -> None:
+    learners = torch.device("meta")
+    for settings, device in (
+        (ReplayConfig(), learners), (ReplayConfig(device="cpu"), CPU),
+        (ReplayConfig(storage="compressed"), CPU),
+    ):  # fmt: skip
+        assert _replay_device(Config(replay=settings), learners) == device

@@ -61,33 +61,33 @@ def learner_of(recipe: Recipe, tau: float) -> Learner:
     return learner
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_updates_equal_plain_ones(name: str) -> None:
+def test_updates_equal_plain_ones(subtests: pytest.Subtests) -> None:
     """Priorities, metrics and both networks, which begin far apart; with importance weights, ends,
     another learning rate from the third update on and a target network moved after the fifth."""
-    recipe, tau = RECIPES[name], 1.0 if "Double" in name else 0.3
-    learner = learner_of(recipe, tau)
-    plain = PlainLearner(learner.online, learner.target, recipe)
-    totals = []
-    for step in range(8):
-        if step == 2:
-            learner.learning_rate = plain.optimizer.param_groups[0]["lr"] = 0.004
-        batch, again = random_batch(step, scale=2.0), torch.Generator()
-        again.set_state(learner._generator.get_state())
-        priority, metrics = plain.update(batch, again)
-        ours = learner.update(batch)
-        np.testing.assert_allclose(ours, priority, rtol=2e-3, atol=2e-4)
-        assert torch.equal(learner._generator.get_state(), again.get_state()), "as many draws"
-        totals.append(metrics)
-        if step == 4:
-            learner.sync_target()
-            plain.sync(tau)
-    for network, expected in ((learner.online, plain.online), (learner.target, plain.target)):
-        for mine, theirs in zip(network.parameters(), expected.parameters, strict=True):
-            np.testing.assert_allclose(mine.detach(), theirs.detach(), rtol=0, atol=2e-4)
-    assert learner.updates == 8 and learner.learning_rate == pytest.approx(0.004)
-    assert list(learner.pop_means().values()) == pytest.approx(np.mean(totals, 0), rel=1e-3)
-    assert learner.pop_means() == dict.fromkeys(("loss", "td_error", "gradient_norm"))
+    for name, recipe in RECIPES.items():
+        with subtests.test(name):
+            tau = 1.0 if "Double" in name else 0.3
+            learner = learner_of(recipe, tau)
+            plain = PlainLearner(learner.online, learner.target, recipe)
+            totals = []
+            for step in range(8):
+                if step == 2:
+                    learner.learning_rate = plain.optimizer.param_groups[0]["lr"] = 0.004
+                batch, again = random_batch(step, scale=2.0), torch.Generator()
+                again.set_state(learner.state_dict()["generator"])
+                priority, metrics = plain.update(batch, again)
+                np.testing.assert_allclose(learner.update(batch), priority, rtol=2e-3, atol=2e-4)
+                assert torch.equal(learner.state_dict()["generator"], again.get_state())
+                totals.append(metrics)
+                if step == 4:
+                    learner.sync_target()
+                    plain.sync(tau)
+            for ours, theirs in (learner.online, plain.online), (learner.target, plain.target):
+                for mine, other in zip(ours.parameters(), theirs.parameters, strict=True):
+                    np.testing.assert_allclose(mine.detach(), other.detach(), rtol=0, atol=2e-4)
+            assert learner.updates == 8 and learner.learning_rate == pytest.approx(0.004)
+            assert list(learner.pop_means().values()) == pytest.approx(np.mean(totals, 0), rel=1e-3)
+            assert learner.pop_means() == {"loss": None, "td_error": None, "gradient_norm": None}
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.25])
@@ -154,18 +154,15 @@ def test_noise_is_on_in_training_and_off_in_evaluation() -> None:
     torch.testing.assert_close(learner.acting_q_values(state), model.q_values(state))
 
 
-@pytest.mark.parametrize("where", ["reward", "weight", "nothing"])
-def test_an_update_that_is_not_finite_is_remembered(where: str) -> None:
-    learner, infinite = tiny_learner(), torch.full((16,), torch.inf)
-    batches = [random_batch(step) for step in range(5)]
-    if where != "nothing":
-        batches[2] = batches[2]._replace(**{where: infinite})
-    for batch in batches:
-        learner.update(batch)
-    assert learner.finite() == (where == "nothing") != bool(learner.nonfinite.seen)
-
-
-def test_a_weight_that_is_not_finite_is_noticed_without_an_update() -> None:
+def test_what_is_not_finite_is_remembered() -> None:
+    """An update, whatever follows it, and a weight even without an update."""
+    infinite = torch.full((16,), torch.inf)
+    for broken in ({}, {"reward": infinite}, {"weight": infinite}):
+        learner = tiny_learner()
+        for step in range(4):
+            batch = random_batch(step)
+            learner.update(batch._replace(**broken) if step == 1 else batch)
+        assert learner.finite() == (not broken) != bool(learner.nonfinite.seen)
     learner = tiny_learner()
     assert learner.finite()
     with torch.no_grad():
@@ -173,21 +170,22 @@ def test_a_weight_that_is_not_finite_is_noticed_without_an_update() -> None:
     assert not learner.finite()
 
 
-@pytest.mark.parametrize("read", [True, False])
-def test_the_first_batch_that_was_not_finite_is_kept(read: bool) -> None:
+def test_the_first_batch_that_was_not_finite_is_kept() -> None:
     """Also where it may not be looked at in between, as on a GPU."""
-    guard, good, bad = NonFiniteGuard(CPU), torch.ones(3), torch.tensor([1.0, torch.nan, 1.0])
-    guard._read = read
-    for seed, metrics in enumerate([good, good, bad, good, bad / 0, good]):
-        batch = random_batch(seed)
-        guard.check(batch, metrics)
-        for part in batch:
-            part.zero_()  # the replay memory reuses its memory
-        assert bool(guard.seen) == (seed >= 2)
-        assert int(guard.updates_since) == max(0, seed - 1)
-    assert guard.batch is not None
-    for kept, part in zip(guard.batch, random_batch(2), strict=True):
-        assert torch.equal(kept, part)
+    good, bad = torch.ones(3), torch.tensor([1.0, torch.nan, 1.0])
+    for read in (True, False):
+        guard = NonFiniteGuard(CPU)
+        guard._read = read
+        for seed, metrics in enumerate([good, good, bad, good, bad / 0, good]):
+            batch = random_batch(seed)
+            guard.check(batch, metrics)
+            for part in batch:
+                part.zero_()  # the replay memory reuses its memory
+            assert bool(guard.seen) == (seed >= 2)
+            assert int(guard.updates_since) == max(0, seed - 1)
+        assert guard.batch is not None
+        for kept, part in zip(guard.batch, random_batch(2), strict=True):
+            assert torch.equal(kept, part)
 
 
 @pytest.mark.gpu

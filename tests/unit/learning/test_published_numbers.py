@@ -24,27 +24,33 @@ def inputs(reward: Any, discount: Any, z: Any, policy: Any, bonus: Any = None) -
     return BootstrapInputs(*parts, policy, bonus)
 
 
-@pytest.mark.parametrize(
-    "q, action, reward, discount, next_q, policy, td_error",
-    [  # rlax: QLearningTest, DoubleQLearningTest, ExpectedSarsaTest
-        ([[1, 1, 0], [1, 2, 0]], [0, 1], [1, 1], [0, 1], [[0, 1, 0], [1, 2, 0]],
-         greedy(torch.tensor([[0.0, 1, 0], [1, 2, 0]])), [0, 1]),
-        ([[1, 1, 0], [1, 2, 0]], [0, 1], [1, 1], [0, 1], [[99, 1, 98], [91, 2, 66]],
-         greedy(torch.tensor([[2.0, 10, 1], [11, 20, 1]])), [0, 1]),
-        ([[1, 1, 0.5], [1, 1, 3]], [0, 1], [4, 1], [1, 1], [[1.5, 1, 2], [3, 2, 1]],
-         [[0.2, 0.5, 0.3], [0.3, 0.4, 0.3]], [4.4, 2]),
-    ],
-    ids=["Q-learning", "Double Q-learning", "a soft policy"],
-)  # fmt: skip
-def test_expected_values_as_rlax(
-    q: Any, action: Any, reward: Any, discount: Any, next_q: Any, policy: Any, td_error: Any
-) -> None:
-    values, z = Expected("mse", 1.0), torch.tensor(q).float()[:, :, None]
-    next_z = [[[value] for value in row] for row in next_q]
-    target = values.target(inputs(reward, discount, next_z, policy))
-    loss, priority = values.loss(z, None, torch.tensor(action), target)
-    torch.testing.assert_close(priority, torch.tensor(td_error).float())
-    torch.testing.assert_close(loss, 0.5 * torch.tensor(td_error).float() ** 2)
+TD_ERRORS: dict[str, tuple[Any, ...]] = {
+    "QLearningTest": (
+        [[1, 1, 0], [1, 2, 0]], [1, 1], [0, 1], [[0, 1, 0], [1, 2, 0]],
+        [[0, 1, 0], [0, 1, 0]], [0, 1],
+    ),
+    "DoubleQLearningTest": (
+        [[1, 1, 0], [1, 2, 0]], [1, 1], [0, 1], [[99, 1, 98], [91, 2, 66]],
+        greedy(torch.tensor([[2, 10, 1], [11, 20, 1]])), [0, 1],
+    ),
+    "ExpectedSarsaTest": (
+        [[1, 1, 0.5], [1, 1, 3]], [4, 1], [1, 1], [[1.5, 1, 2], [3, 2, 1]],
+        [[0.2, 0.5, 0.3], [0.3, 0.4, 0.3]], [4.4, 2],
+    ),
+}  # fmt: skip
+"""rlax: q, reward, discount, next q, the next policy; the expected error of actions 0 and 1."""
+
+
+def test_expected_values_as_rlax(subtests: pytest.Subtests) -> None:
+    values, action = Expected("mse", 1.0), torch.tensor([0, 1])
+    for name, (q, reward, discount, next_q, policy, error) in TD_ERRORS.items():
+        with subtests.test(name):
+            next_z = torch.tensor(next_q)[:, :, None].tolist()
+            target = values.target(inputs(reward, discount, next_z, policy))
+            z, errors = torch.tensor(q).float()[:, :, None], torch.tensor(error).float()
+            loss, priority = values.loss(z, None, action, target)
+            torch.testing.assert_close(priority, errors)
+            torch.testing.assert_close(loss, errors**2 / 2)
 
 
 LOGITS = [
@@ -60,60 +66,51 @@ NEXT_LOGITS = [
 SELECTOR = [[1, 0, 0, 9], [9, 0, 1, 1], [1, 9, 1, 1], [0, 1, 0, 9], [1, 1, 1, 9]]
 
 
-@pytest.mark.parametrize(
-    "selector, expected",
-    [
-        (None, [8.998915, 3.6932087, 8.998915, 0.69320893, 5.1929307]),  # CategoricalQLearningTest
-        (SELECTOR, [8.998915, 5.192931, 5.400247, 0.693209, 0.693431]),  # CategoricalDoubleQ...
-    ],
-)
-def test_c51_losses_as_rlax(selector: Any, expected: list[float]) -> None:
+def test_c51_losses_as_rlax() -> None:
+    """CategoricalQLearningTest and CategoricalDoubleQLearningTest."""
     values, next_z = Categorical(3, 0.5, 1.5), torch.tensor(NEXT_LOGITS).float()
-    q = values.q(next_z) if selector is None else torch.tensor(selector).float()
-    reward, discount = [0.5, 0.0, 0.5, 0.8, -0.1], [0.8, 1, 0.8, 0, 1]
-    target = values.target(inputs(reward, discount, NEXT_LOGITS, greedy(q)))
-    loss, _ = values.loss(torch.tensor(LOGITS).float(), None, torch.tensor([2, 1, 3, 0, 1]), target)
-    torch.testing.assert_close(loss, torch.tensor(expected), rtol=1e-4, atol=0)
+    action, reward, discount = [2, 1, 3, 0, 1], [0.5, 0.0, 0.5, 0.8, -0.1], [0.8, 1, 0.8, 0, 1]
+    for q, expected in (
+        (values.q(next_z), [8.998915, 3.6932087, 8.998915, 0.69320893, 5.1929307]),
+        (torch.tensor(SELECTOR), [8.998915, 5.192931, 5.400247, 0.693209, 0.693431]),
+    ):
+        target = values.target(inputs(reward, discount, NEXT_LOGITS, greedy(q)))
+        loss, _ = values.loss(torch.tensor(LOGITS).float(), None, torch.tensor(action), target)
+        torch.testing.assert_close(loss, torch.tensor(expected), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize(
-    "first, last, reward, discount, weights, expected",
-    [  # Dopamine: atoms from first to last, moved by reward + discount * atom
-        (0, 4, 0, 1, [0.1, 0.2, 0.1, 0.3, 0.3], [0.1, 0.2, 0.1, 0.3, 0.3]),
-        (3, 7, -3, 1, [0.1, 0.2, 0.1, 0.3, 0.3], [0.7, 0.3, 0, 0, 0]),
-        (3, 7, 7, -1, [0.1, 0.2, 0.1, 0.3, 0.3], [0.9, 0.1, 0, 0, 0]),
-        (4, 8, -8, 2, [0.1, 0.6, 0.1, 0.1, 0.1], [0.8, 0, 0.1, 0, 0.1]),
-        (3, 7, -6, 2, [0.1, 0.2, 0.3, 0.2, 0.2], [0.3, 0.3, 0, 0.2, 0.2]),
-        (0, 16, 0, 0.5, [0.1, 0.2, 0.2, 0.2, 0.3], [0.2, 0.4, 0.4, 0, 0]),
-        # by hand: a terminal state; both ends; half of each of two actions
-        (-2, 2, 0.25, 0, [0.1, 0.2, 0.3, 0.2, 0.2], [0, 0, 0.75, 0.25, 0]),
-        (-2, 2, 0, 9, [0.1, 0.2, 0.3, 0.2, 0.2], [0.3, 0, 0.3, 0, 0.4]),
-    ],
-)
-def test_c51_projections_as_dopamine(
-    first: float, last: float, reward: float, discount: float, weights: Any, expected: Any
-) -> None:
-    """The other action's distribution does not matter."""
-    z = torch.tensor([[[0.2] * 5, weights]]).log()
-    target = Categorical(5, first, last).target(
-        BootstrapInputs(
-            torch.tensor([float(reward)]), torch.tensor([float(discount)]), z,
-            torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2),
-        )
-    )  # fmt: skip
-    torch.testing.assert_close(target, torch.tensor([expected]).float(), rtol=0, atol=1e-6)
+PROJECTIONS = [
+    (0, 4, 0, 1, [0.1, 0.2, 0.1, 0.3, 0.3], [0.1, 0.2, 0.1, 0.3, 0.3]),
+    (3, 7, -3, 1, [0.1, 0.2, 0.1, 0.3, 0.3], [0.7, 0.3, 0, 0, 0]),
+    (3, 7, 7, -1, [0.1, 0.2, 0.1, 0.3, 0.3], [0.9, 0.1, 0, 0, 0]),
+    (4, 8, -8, 2, [0.1, 0.6, 0.1, 0.1, 0.1], [0.8, 0, 0.1, 0, 0.1]),
+    (3, 7, -6, 2, [0.1, 0.2, 0.3, 0.2, 0.2], [0.3, 0.3, 0, 0.2, 0.2]),
+    (0, 16, 0, 0.5, [0.1, 0.2, 0.2, 0.2, 0.3], [0.2, 0.4, 0.4, 0, 0]),
+    # by hand: a terminal state; both ends
+    (-2, 2, 0.25, 0, [0.1, 0.2, 0.3, 0.2, 0.2], [0, 0, 0.75, 0.25, 0]),
+    (-2, 2, 0, 9, [0.1, 0.2, 0.3, 0.2, 0.2], [0.3, 0, 0.3, 0, 0.4]),
+]
+"""Dopamine: the first and last of five atoms, moved by reward + discount * atom; probabilities."""
 
 
-@pytest.mark.parametrize("kappa, expected", [(2.0, [2.5, 8.5 / 3]), (1e-5, [2.0, 2.2])])
-def test_quantile_losses_as_rlax(kappa: float, expected: list[float]) -> None:
+def test_c51_projections_as_dopamine(subtests: pytest.Subtests) -> None:
+    """The distribution of an action that is not chosen does not matter."""
+    for first, last, reward, discount, weights, expected in PROJECTIONS:
+        with subtests.test(f"{reward} + {discount} * {first}..{last}"):
+            z = torch.tensor([[[0.2] * 5, weights]]).log().tolist()
+            target = Categorical(5, first, last).target(inputs([reward], [discount], z, [[0, 1]]))
+            torch.testing.assert_close(target, torch.tensor([expected]).float(), rtol=0, atol=1e-6)
+
+
+def test_quantile_losses_as_rlax() -> None:
     """QuantileRegressionLossTest. rlax does not divide by kappa, and with 0 takes the plain
     quantile loss, which ours becomes as kappa vanishes."""
     z = torch.tensor([[[9.0, 9.0], [-1.0, 3.0]]] * 2)
     taus, target = torch.tensor([[0.2, 0.7], [0.0, 0.4]]), torch.tensor([[-3.0, 4.0, 2.0]] * 2)
-    loss, priority = Quantile(2, kappa).loss(z, taus, torch.tensor([1, 1]), target)
-    rlax = torch.tensor(expected) / (kappa if kappa == 2 else 1)
-    torch.testing.assert_close(loss, rlax, rtol=1e-4, atol=0)
-    torch.testing.assert_close(priority, torch.full((2,), (2 + 5 + 3 + 6 + 1 + 1) / 6))
+    for kappa, expected in ((2.0, [2.5 / 2, 8.5 / 3 / 2]), (1e-5, [2.0, 2.2])):
+        loss, priority = Quantile(2, kappa).loss(z, taus, torch.tensor([1, 1]), target)
+        torch.testing.assert_close(loss, torch.tensor(expected), rtol=1e-4, atol=0)
+        torch.testing.assert_close(priority, torch.full((2,), (2 + 5 + 3 + 6 + 1 + 1) / 6))
 
 
 def test_quantile_targets_as_rlax() -> None:
@@ -165,27 +162,26 @@ def test_greedy_breaks_ties_by_the_first_action() -> None:
     assert greedy(q).tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
-@pytest.mark.parametrize(
-    "values, outputs",
-    [
-        (Expected("huber", 1.0), 1), (Categorical(11, -3, 3), 11), (Quantile(7, 1.0), 7),
-        (ImplicitQuantile(5, 4, 1.0), 4),
-    ],
-)  # fmt: skip
-def test_wrong_shapes_are_refused(values: Any, outputs: int) -> None:
-    one, pairs = torch.ones(5), torch.ones(5, 3)
-    z, action = torch.zeros(5, 3, outputs), torch.zeros(5, dtype=torch.int64)
-    taus = torch.rand(5, 4) if isinstance(values, ImplicitQuantile) else None
-    assert values.q(z).shape == (5, 3)
-    assert values.target(BootstrapInputs(one, one, z, pairs, pairs)).shape[0] == 5
-    for shape in ((5, 3), (5, outputs), (5, 3, outputs - 1), (5, 3, outputs + 1)):
-        with pytest.raises(AssertionError):
-            values.q(torch.zeros(shape))
-    for reward in (one[:, None], one[:1], one[:4]):
-        with pytest.raises(AssertionError):
-            values.target(BootstrapInputs(reward, one, z, pairs, pairs))
-    with pytest.raises(AssertionError):
-        values.target(BootstrapInputs(one, one, z, torch.ones(5, 4), pairs))
-    for shape in ((1,), (4,), (1, 6), (1, 1), (5, 1) if outputs == 1 else (5,)):
-        with pytest.raises(AssertionError):
-            values.loss(z, taus, action, torch.zeros(shape))
+def test_wrong_shapes_are_refused(subtests: pytest.Subtests) -> None:
+    """Those that torch would broadcast too."""
+    one, pairs, action = torch.ones(5), torch.ones(5, 3), torch.zeros(5, dtype=torch.int64)
+    iqn = ImplicitQuantile(5, 4, 1.0)
+    for values, outputs in (
+        (Expected("huber", 1.0), 1), (Categorical(11, -3, 3), 11), (Quantile(7, 1.0), 7), (iqn, 4),
+    ):  # fmt: skip
+        with subtests.test(type(values).__name__):
+            z = torch.zeros(5, 3, outputs)
+            assert values.q(z).shape == (5, 3)
+            assert len(values.target(BootstrapInputs(one, one, z, pairs, pairs))) == 5
+            for shape in ((5, 3), (5, outputs), (5, 3, outputs - 1), (5, 3, outputs + 1)):
+                with pytest.raises(AssertionError):
+                    values.q(torch.zeros(shape))
+            for reward in (one[:, None], one[:1], one[:4]):
+                with pytest.raises(AssertionError):
+                    values.target(BootstrapInputs(reward, one, z, pairs, pairs))
+            with pytest.raises(AssertionError):
+                values.target(BootstrapInputs(one, one, z, torch.ones(5, 4), pairs))
+            taus = torch.full((5, 4), 0.5) if values is iqn else None
+            for shape in ((1,), (4,), (1, 6), (1, 1), (5, 1) if outputs == 1 else (5,)):
+                with pytest.raises(AssertionError):
+                    values.loss(z, taus, action, torch.zeros(shape))

@@ -8,7 +8,7 @@ from support.learners import CPU, find_singular_vectors, generator, make_network
 from support.plain import PlainNetwork, Recipe, convolutions, impala, mlp
 
 from dqn.config import ConfigError, ValuesConfig
-from dqn.networks.q_network import MIN_SIDE
+from dqn.networks.q_network import MIN_SIDE, QNetwork
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 C51 = ValuesConfig("categorical", atoms=5)
@@ -58,34 +58,37 @@ NETWORKS: dict[str, tuple[tuple[int, ...], ValuesConfig, dict[str, Any], Recipe]
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_computes_what_its_papers_say(name: str) -> None:
+def test_networks_compute_what_their_papers_say(subtests: pytest.Subtests) -> None:
     """Outputs and gradients, of bytes and of numbers; frames need not be square."""
-    shape, values, settings, recipe = NETWORKS[name]
-    network = make_network(shape, values, **settings).place(CPU)
-    pixels = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=generator())
-    if "center" in settings:
-        network.center_on(pixels)
-        center = network.state_dict()["center"].double()
-        torch.testing.assert_close(center, pixels.double().mean(0) / 255, rtol=0, atol=1e-7)
-    find_singular_vectors(network)
-    noisy, taus = "noisy" in settings, None
-    if values is IQN:
-        taus = torch.rand(3, 5, generator=generator(2))
-    for state in (pixels, pixels / 255, pixels.double() / 255):
-        untouched, plain = state.clone(), PlainNetwork(network, recipe)
-        theirs = plain(state, generator(3) if noisy else None, taus)
-        network.zero_grad()
-        inputs = network.preprocess(state)
-        ours = network.forward_preprocessed(inputs, generator(3) if noisy else None, taus)
-        assert torch.equal(state, untouched)
-        torch.testing.assert_close(ours, theirs.float(), rtol=1e-4, atol=1e-5)
-        slopes = torch.randn(ours.shape, generator=generator(4))
-        (ours * slopes).sum().backward()
-        (theirs * slopes).sum().backward()
-        for mine, other in zip(network.parameters(), plain.parameters, strict=True):
-            size = other.grad.abs().max()
-            torch.testing.assert_close(mine.grad.double() / size, other.grad / size, **CLOSE)
+    for name, (shape, values, settings, recipe) in NETWORKS.items():
+        with subtests.test(name):
+            network = make_network(shape, values, **settings).place(CPU)
+            pixels = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=generator())
+            if "center" in settings:
+                network.center_on(pixels)
+                center = network.state_dict()["center"].double()
+                torch.testing.assert_close(center, pixels.double().mean(0) / 255, rtol=0, atol=1e-7)
+            find_singular_vectors(network)
+            taus = torch.rand(3, 5, generator=generator(2)) if values is IQN else None
+            for state in (pixels, pixels / 255, pixels.double() / 255):
+                assert_same_outputs_and_gradients(network, recipe, state, taus)
+
+
+def assert_same_outputs_and_gradients(
+    network: QNetwork, recipe: Recipe, state: torch.Tensor, taus: torch.Tensor | None
+) -> None:
+    untouched, plain = state.clone(), PlainNetwork(network, recipe)
+    theirs = plain(state, generator(3), taus)
+    network.zero_grad()
+    ours = network.forward_preprocessed(network.preprocess(state), generator(3), taus)
+    assert torch.equal(state, untouched)
+    torch.testing.assert_close(ours, theirs.float(), rtol=1e-4, atol=1e-5)
+    slopes = torch.randn(ours.shape, generator=generator(4))
+    (ours * slopes).sum().backward()
+    (theirs * slopes).sum().backward()
+    for mine, other in zip(network.parameters(), plain.parameters, strict=True):
+        size = other.grad.abs().max()
+        torch.testing.assert_close(mine.grad.double() / size, other.grad / size, **CLOSE)
 
 
 def test_iqn_acts_at_the_midpoints_and_without_noise() -> None:
@@ -98,46 +101,44 @@ def test_iqn_acts_at_the_midpoints_and_without_noise() -> None:
     torch.testing.assert_close(network(state), expected.float(), **CLOSE)
 
 
-FIRST = (4, 84, 84)
+ATARI, NATURE = (4, 84, 84), "32x4x8x8 64x32x4x4 64x64x3x3"
+MEAN, QR = ValuesConfig(), ValuesConfig("quantile", quantiles=50)
+WEIGHTS: list[tuple[tuple[int, ...], ValuesConfig, dict[str, Any], str]] = [
+    (ATARI, MEAN, {}, f"{NATURE} 512x3136 6x512"),
+    (ATARI, MEAN, {"torso": "nips", "hidden_units": 256},
+     "16x4x8x8 32x16x4x4 256x2592 6x256"),
+    (ATARI, C51, {"torso": "data_efficient", "dueling": True},
+     "32x4x5x5 64x32x5x5 512x576 30x512 512x576 5x512"),
+    ((4, 48, 48), QR, {"torso": "patches"}, "32x4x4x4 64x32x3x3 512x1024 300x512"),
+    (ATARI, IQN, {"noisy": True},
+     f"{NATURE} 3136x6 512x3136 512x3136 6x512 6x512"),
+    (ATARI, MEAN, {"torso": "impala"},
+     "16x4x3x3 4*16x16x3x3 32x16x3x3 4*32x32x3x3 32x32x3x3 4*32x32x3x3 512x3872 6x512"),
+    (ATARI, MEAN, {"torso": "impala", "width": 2, "pool": 6},
+     "32x4x3x3 4*32x32x3x3 64x32x3x3 4*64x64x3x3 64x64x3x3 4*64x64x3x3 512x2304 6x512"),
+    ((4, 36, 36), MEAN, {}, f"{NATURE} 512x64 6x512"),
+    ((4, 35, 36), MEAN, {}, "128x5040 128x128 6x128"),  # too small: an mlp
+    ((2, 3, 1), MEAN, {"mlp_units": (7, 5)}, "7x6 5x7 6x5"),
+    ((1, 3), MEAN, {"mlp_units": ()}, "6x3"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "shape, values, settings, weights",
-    [
-        (FIRST, "expected", {}, "32x4x8x8 64x32x4x4 64x64x3x3 512x3136 6x512"),  # Nature
-        (FIRST, "expected", {"torso": "nips", "hidden_units": 256},
-         "16x4x8x8 32x16x4x4 256x2592 6x256"),
-        (FIRST, "categorical", {"torso": "data_efficient", "dueling": True},
-         "32x4x5x5 64x32x5x5 512x576 306x512 512x576 51x512"),
-        ((4, 48, 48), "quantile", {"torso": "patches"}, "32x4x4x4 64x32x3x3 512x1024 1200x512"),
-        (FIRST, "implicit_quantile", {"noisy": True},
-         "32x4x8x8 64x32x4x4 64x64x3x3 3136x64 512x3136 512x3136 6x512 6x512"),
-        (FIRST, "expected", {"torso": "impala"},
-         "16x4x3x3 4*16x16x3x3 32x16x3x3 4*32x32x3x3 32x32x3x3 4*32x32x3x3 512x3872 6x512"),
-        (FIRST, "expected", {"torso": "impala", "width": 2, "pool": 6},
-         "32x4x3x3 4*32x32x3x3 64x32x3x3 4*64x64x3x3 64x64x3x3 4*64x64x3x3 512x2304 6x512"),
-        ((4, 36, 36), "expected", {}, "32x4x8x8 64x32x4x4 64x64x3x3 512x64 6x512"),
-        ((4, 35, 36), "expected", {}, "128x5040 128x128 6x128"),  # too small: an mlp
-        ((2, 3, 1), "expected", {"mlp_units": (7, 5)}, "7x6 5x7 6x5"),
-        ((1, 3), "expected", {"mlp_units": ()}, "6x3"),
-    ],
-)  # fmt: skip
-def test_weights_have_the_papers_shapes(
-    shape: tuple[int, ...], values: Any, settings: dict[str, Any], weights: str
-) -> None:
-    network = make_network(shape, ValuesConfig(values), actions=6, **settings)
-    expected = []
-    for group in weights.split():
-        times, _, sizes = group.rpartition("*")
-        expected += [tuple(map(int, sizes.split("x")))] * int(times or 1)
-    assert [tuple(p.shape) for p in network.parameters() if p.ndim > 1] == expected
+def test_weights_have_the_papers_shapes(subtests: pytest.Subtests) -> None:
+    for shape, values, settings, weights in WEIGHTS:
+        with subtests.test(weights):
+            network = make_network(shape, values, actions=6, **settings)
+            expected = []
+            for group in weights.split():
+                times, _, sizes = group.rpartition("*")
+                expected += [tuple(map(int, sizes.split("x")))] * int(times or 1)
+            assert [tuple(p.shape) for p in network.parameters() if p.ndim > 1] == expected
 
 
-@pytest.mark.parametrize("torso", MIN_SIDE)
-def test_a_torso_takes_frames_from_its_least_size_on_and_refuses_others(torso: str) -> None:
-    least = MIN_SIDE[torso]
-    network = make_network((4, least, least), torso=torso, hidden_units=8)
-    assert network(torch.zeros(2, 4, least, least, dtype=torch.uint8)).isfinite().all()
-    for shape in ((1, 4), (4, 84, least - 1), (4, 84, 84, 3)):
-        with pytest.raises(ConfigError, match=rf"network\.torso {torso} needs frames of {least}x"):
-            make_network(shape, torso=torso)
+def test_torsos_take_frames_from_their_least_size_on_and_refuse_others() -> None:
+    for torso, least in MIN_SIDE.items():
+        network = make_network((4, least, least), torso=torso, hidden_units=8)
+        assert network(torch.zeros(2, 4, least, least, dtype=torch.uint8)).isfinite().all()
+        for shape in ((1, 4), (4, 84, least - 1), (4, 84, 84, 3)):
+            refusal = rf"network\.torso {torso} needs frames of {least}x"
+            with pytest.raises(ConfigError, match=refusal):
+                make_network(shape, torso=torso)
