@@ -23,6 +23,7 @@ from dqn.learning import factory
 from dqn.run.session import Session
 from dqn.storage.manifest import read_manifest
 from dqn.storage.tensors import MODEL_FILE, read_tensors
+from dqn.types import Batch
 from main import main
 
 TRAINING = [
@@ -69,12 +70,21 @@ def known_network(patch: pytest.MonkeyPatch) -> None:
 
 
 def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Keeps the agent, and of each evaluation the online weights and the step of the best."""
-    seen = SimpleNamespace(agent=None, online={}, best=[])
+    """Keeps the agent, of each update the mean TD error, of each evaluation the online weights and
+    the step of the best."""
+    seen = SimpleNamespace(agent=None, errors=[], online={}, best=[])
     make_agent, evaluate = factory.make_agent, Session.evaluate
 
     def keep_agent(*arguments: Any) -> Any:
         seen.agent = make_agent(*arguments)
+        update = seen.agent.learner.update
+
+        def keep_error(batch: Batch) -> torch.Tensor:
+            priority: torch.Tensor = update(batch)
+            seen.errors.append(float(priority.mean()))
+            return priority
+
+        seen.agent.learner.update = keep_error
         return seen.agent
 
     def keep_weights(session: Session) -> None:
@@ -150,6 +160,15 @@ def test_reports_are_of_the_whole_games_since_the_last_one_and_raw(played: Simpl
         (24, pytest.approx(0.1), 1, 3),
         (32, pytest.approx(0.1), 0, None),
     ]
+
+
+def test_reports_are_of_the_updates_since_the_last_one(played: SimpleNamespace) -> None:
+    """One for every two steps after the fourth."""
+    told = [line["td_error"] for line in lines(played.run / "training.jsonl")]
+    errors = played.seen.errors
+    updates = errors[:2], errors[2:6], errors[6:10], errors[10:]
+    assert len(errors) == 14
+    assert told == [pytest.approx(sum(part) / len(part), rel=1e-5) for part in updates]
 
 
 def test_the_record_of_each_evaluation(played: SimpleNamespace) -> None:
@@ -257,14 +276,15 @@ def test_a_continued_run_keeps_the_same_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mean to beat, or to equal, is part of the checkpoint."""
-    runs = []
+    runs, steps = [], []
     for name, ends in (("whole", [32]), ("in_parts", [12, 24, 32])):
         script_atari(monkeypatch, {2: [TRAINING] * 3, 3: EVALUATIONS})
         for end in ends:
             run = train(tmp_path / name, OPTIONS, f"--total-steps={end}")
+            steps.append(read_manifest(run / "best").step)
         runs.append(run)
     assert_same(*runs)
-    assert [read_manifest(run / "best").step for run in runs] == [32, 32]
+    assert steps == [32, 12, 12, 32]
 
 
 def test_outside_atari_rewards_are_raw_everywhere(

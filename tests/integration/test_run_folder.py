@@ -80,20 +80,6 @@ def test_the_config_is_read_back(pong: Path) -> None:
     assert Config(**vars(theirs) | {"checkpoints_dir": meant.checkpoints_dir}) == meant
 
 
-def test_evaluations_are_written_in_two_ways(pong: Path) -> None:
-    evaluations = lines(pong / "evaluations.jsonl")
-    assert [line["step"] for line in evaluations] == [400, 600]
-    for line in evaluations:
-        assert line["protocol"] == "classic, at most 240 frames" and line["epsilon"] == 0.05
-        assert len(line["returns"]) == len(line["lengths"]) == 2
-        assert line["mean"] == np.mean(line["returns"])
-    assert (pong / "rewards.txt").read_text().splitlines() == [
-        f"{index:3d} {line['step']:8d} {line['mean']:.1f}"
-        for index, line in enumerate(evaluations, start=1)
-    ]
-    assert [line["step"] for line in lines(pong / "training.jsonl")] == list(range(100, 700, 100))
-
-
 def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
     board = EventAccumulator(str(pong), size_guidance={"images": 0}).Reload()
     tags = board.Tags()
@@ -108,8 +94,6 @@ def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
     with Image.open(io.BytesIO(film)) as gif:
         pictures = len(list((pong / "eval_002").iterdir()))
         assert gif.size == (320, 420) and gif.n_frames == pictures
-    means = [(line["step"], line["mean"]) for line in lines(pong / "evaluations.jsonl")]
-    assert scalars(pong, "evaluation/mean") == means
 
 
 def test_pictures(pong: Path) -> None:

@@ -57,8 +57,8 @@ class ScriptedAtari:
         rounds = self.games.get(num_envs, [])
         script = rounds[earlier] if earlier < len(rounds) else []
         self.num_envs = num_envs
-        self.seeds: list[int] = []
-        """Every seed that an emulator was given."""
+        self.resets: list[tuple[int, list[int], list[int]]] = []
+        """Of each reset: the steps before it, which emulators, and their seeds."""
         self.actions: list[list[int]] = []
         """The actions of each step."""
         self._options = options
@@ -72,8 +72,9 @@ class ScriptedAtari:
         self.made.append(self)
 
     def reset(self, seed: I64, options: dict[str, Bool]) -> tuple[Array, dict[str, Array]]:
-        self.seeds += seed.tolist()
-        for i, word in zip(np.flatnonzero(options["reset_mask"]), seed.tolist(), strict=True):
+        chosen, words = np.flatnonzero(options["reset_mask"]).tolist(), seed.tolist()
+        self.resets.append((len(self.actions), chosen, words))
+        for i, word in zip(chosen, words, strict=True):
             # A seed leads to where it led before.
             known = self._seeded.setdefault(word, (self._next[i], self._shown[i]))
             self._next[i], self._shown[i] = known
@@ -102,6 +103,11 @@ class ScriptedAtari:
             reward = np.clip(reward, -1, 1)
         self._ended = over | timeout
         return self._screens(), reward, over, timeout, {"lives": lives}
+
+    @property
+    def seeds(self) -> list[int]:
+        """Every seed that an emulator was given."""
+        return [seed for *_, seeds in self.resets for seed in seeds]
 
     def close(self) -> None: ...
 

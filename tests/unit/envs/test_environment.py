@@ -1,115 +1,74 @@
-"""Environment: stacks, flags and reseeding."""
+"""Environment, from ``make`` to emulators whose games are written: stacks, flags, reseeding."""
 
 import copy
 from typing import Any
 
 import numpy as np
 import pytest
-from support.streams import assert_same_stream, play, play_from_reset, random_actions
+from support.scripted import Game, script_atari
+from support.streams import assert_same_stream, play, random_actions
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import Environment, make
-from dqn.envs.environment import EngineStep, Spec
-from dqn.seeds import environment_seeds
-from dqn.types import I64
 
-Tape = list[tuple[int, ...]]
-"""Frame, reward, terminated, truncated and lives at each step."""
-
-
-class ScriptedEngine:
-    """Two environments that play back a tape each."""
-
-    spec = Spec("tape", 2, (1, 1), "uint8", 4, True)
-    num_envs = 2
-
-    def __init__(self, tapes: tuple[Tape, Tape]) -> None:
-        self._steps = iter(zip(*tapes, strict=True))
-        self.seeded: list[list[int]] = []
-
-    def reset(self, seed: I64) -> EngineStep:
-        self.seeded.append(seed.tolist())
-        return self.receive()
-
-    def send(self, action: I64, seed: I64) -> None:
-        self.seeded.append(seed.tolist())
-
-    def receive(self) -> EngineStep:
-        frame, reward, *ended, lives = np.array(next(self._steps)).T
-        terminated, truncated = np.array(ended, bool)
-        frame, reward = frame.astype(np.uint8)[:, None, None], reward.astype(np.float32)
-        return EngineStep(frame, reward, terminated, truncated, lives)
-
-    def close(self) -> None:
-        pass
-
-
-A, B, C, D, E, F = range(11, 17)
-TAPES: tuple[Tape, Tape] = (
+GAMES = [
     # The worked example of TimeStep's docstring: a life lost at c, the game at e.
-    [(A, 0, 0, 0, 3), (B, 7, 0, 0, 3), (C, 0, 0, 0, 2), (D, -9, 0, 0, 2), (E, 1, 1, 0, 0),
-     (F, 0, 0, 0, 3)],
-    # Truncated at 2 together with a lost life; then an episode of one step that starts with fewer
-    # lives than the last one had (no loss), and another that is truncated at once.
-    [(1, 0, 0, 0, 5), (2, 0, 0, 1, 4), (3, 0, 0, 0, 3), (4, 2, 1, 0, 3), (5, 0, 0, 1, 3),
-     (6, 0, 0, 0, 3)],
-)  # fmt: skip
+    [Game((7, 0, -9, 1), lives=(3, 2, 2, 0))],
+    # Cut by a time limit as a life is won; the next begins with fewer (none is lost), takes two
+    # lives at once and is over; the last is cut as a life is lost.
+    [Game((0,), (5,), timeout=True), Game((2, 0), (1,)), Game((0.5,), (2,), timeout=True)],
+]
+
+
+def make_pong(**settings: Any) -> Environment:
+    return make(Config(game="Pong", env=EnvConfig(frame_size=12, **settings)), 2)
 
 
 @pytest.mark.parametrize(
     "protocol, terminal",
     [
-        ("classic", [[0, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0]]),
-        ("machado", [[0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0]]),
+        ("classic", [[0, 0, 1, 0, 1, 0, 0, 0], [0, 0, 0, 1, 1, 0, 1, 0]]),
+        ("machado", [[0, 0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0, 0]]),
     ],
 )
-def test_flags_and_stacks_of_a_tape(protocol: Any, terminal: list[list[int]]) -> None:
-    environment = Environment(ScriptedEngine(TAPES), EnvConfig(protocol))
-    stream = [environment.reset(1, "x"), *play(environment, [np.zeros(2, np.int64)] * 5)]
-    stacks = [timestep.stack[:, :, 0, 0].tolist() for timestep in stream]
-    assert stacks == [
-        [[0, 0, 0, A], [0, 0, 0, 1]],
-        [[0, 0, A, B], [0, 0, 1, 2]],
-        [[0, A, B, C], [0, 0, 0, 3]],
-        [[A, B, C, D], [0, 0, 3, 4]],
-        [[B, C, D, E], [0, 0, 0, 5]],
-        [[0, 0, 0, F], [0, 0, 0, 6]],
-    ]
-    first = [[1, 0, 0, 0, 0, 1], [1, 0, 1, 0, 1, 1]]
-    last = [[0, 0, 0, 0, 1, 0], [0, 1, 0, 1, 1, 0]]
-    flags = np.array([[t.first, t.last, t.terminal] for t in stream]).transpose(1, 2, 0)
-    np.testing.assert_array_equal(flags, [first, last, terminal])
-    assert [t.reward.tolist() for t in stream] == [[0, 0], [7, 0], [0, 0], [-9, 2], [1, 0], [0, 0]]
-
-
-def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps() -> None:
-    # Ends: at steps 2 and 5 in the first, at 1, 3 and 4 in the second. Old enough from 3 on.
-    ends = [(frame, 0, int(t in (2, 5)), 0, 0) for t, (frame, *_) in enumerate(TAPES[0])]
-    engine = ScriptedEngine(([*ends, (9, 0, 0, 0, 0)], [*TAPES[1], TAPES[1][0]]))
-    environment = Environment(engine, EnvConfig(reseed_steps=3))
-    environment.reset(1, "x")
-    play(environment, [np.zeros(2, np.int64)] * 6)
-    opening, again = (
-        environment_seeds(1, "x", np.arange(2), np.array([count] * 2)).tolist() for count in (0, 1)
-    )
-    assert engine.seeded == [
-        opening, [-1, -1], [-1, -1], [-1, -1], [-1, again[1]], [-1, -1], [again[0], -1]
+def test_flags_stacks_and_rewards_of_written_games(
+    protocol: Any, terminal: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_atari(monkeypatch, {2: [GAMES]})
+    environment = make_pong(protocol=protocol)
+    stream = [environment.reset(1, "x"), *play(environment, [np.zeros(2, np.int64)] * 7)]
+    stacks = np.array([step.stack[:, :, 0, 0] for step in stream]).transpose(1, 0, 2)
+    assert stacks.tolist() == [
+        [[0, 0, 0, 1], [0, 0, 1, 2], [0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5],
+         [0, 0, 0, 6], [0, 0, 6, 7], [0, 6, 7, 8]],
+        [[0, 0, 0, 101], [0, 0, 101, 102], [0, 0, 0, 103], [0, 0, 103, 104], [0, 103, 104, 105],
+         [0, 0, 0, 106], [0, 0, 106, 107], [0, 0, 0, 108]],
     ]  # fmt: skip
+    for name, expected in {
+        "reward": [[0, 7, 0, -9, 1, 0, 0, 0], [0, 0, 0, 2, 0, 0, 0.5, 0]],
+        "first": [[1, 0, 0, 0, 0, 1, 0, 0], [1, 0, 1, 0, 0, 1, 0, 1]],
+        "last": [[0, 0, 0, 0, 1, 0, 0, 0], [0, 1, 0, 0, 1, 0, 1, 0]],
+        "terminal": terminal,
+    }.items():
+        assert np.array([getattr(step, name) for step in stream]).T.tolist() == expected, name
 
 
-@pytest.mark.parametrize("rom", ["breakout", "pong"])
-def test_stacks_hold_only_frames_of_the_same_episode(rom: str) -> None:
-    config = Config(game=rom, env=EnvConfig(max_episode_frames=90, threads=2, reseed_steps=120))
-    stream = play_from_reset(make(config, 3), 200)
-    assert sum(timestep.first.sum() for timestep in stream) >= 20
-    for i in range(3):
-        episode: list[Any] = []
-        for timestep in stream:
-            if timestep.first[i]:
-                episode = [np.zeros((84, 84), np.uint8)] * 4
-            episode.append(timestep.stack[i, 3])
-            np.testing.assert_array_equal(timestep.stack[i], np.stack(episode[-4:]))
-            assert timestep.stack[i, 3].any()  # so blank frames are the padding, not a black screen
+def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ends at 2 and 5, and at 1 and 3: old enough from 3 on. A new game begins with a no-op."""
+    emulators = script_atari(monkeypatch, {2: [[[Game((0, 0))] * 2, [Game((0,))] * 2]]})
+    environment = make_pong(reseed_steps=3)
+    stream = [environment.reset(1, "x"), *play(environment, [np.full(2, 2)] * 7)]
+    ends = np.array([step.last for step in stream]).T
+    assert [np.flatnonzero(row).tolist() for row in ends] == [[2, 5], [1, 3]]
+    (made,) = emulators.made
+    assert [(step, chosen) for step, chosen, _ in made.resets] == [(0, [0, 1]), (3, [1]), (5, [0])]
+    assert made.actions == [[2, 2], [2, 2], [2, 2], [2, 0], [2, 2], [0, 2], [2, 2]]
+    seeds = made.seeds
+    assert len(set(seeds)) == len(seeds) == 4
+    now = environment.state_dict()
+    assert now["seed"].tolist() == [seeds[3], seeds[2]] and now["age"].tolist() == [2, 4]
 
 
 def test_a_returned_timestep_is_never_written_again() -> None:

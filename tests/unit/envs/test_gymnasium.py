@@ -33,24 +33,6 @@ def test_cartpole_equals_gymnasium() -> None:
         assert (timestep.last[0], timestep.terminal[0]) == (ended, terminated)
 
 
-def test_cartpole_ends_by_falling_or_at_the_time_limit() -> None:
-    environment = make(Config(game="CartPole-v1"), 2)
-    timestep = environment.reset(1, "x")
-    ends: list[list[tuple[int, bool]]] = [[], []]
-    start = [0, 0]
-    for t in range(1, 1003):
-        x, speed, angle, turn = timestep.stack[0, 0]
-        balanced = int(angle + 0.5 * turn + 0.02 * x + 0.05 * speed > 0)
-        (timestep,) = play(environment, [np.array([balanced, 0])])  # the other falls at once
-        for i in range(2):
-            if timestep.first[i]:
-                start[i] = t
-            if timestep.last[i]:
-                ends[i].append((t - start[i], bool(timestep.terminal[i])))
-    assert ends[0] == [(500, False), (500, False)]
-    assert len(ends[1]) > 50 and all(8 <= length <= 11 and fell for length, fell in ends[1])
-
-
 class Odd(gymnasium.Env[Any, int]):
     """Actions that start at 3, float64 observations, and a shape of its own."""
 

@@ -1,99 +1,114 @@
-"""A stuck game is cut off, in evaluations and in recordings; where none is, nothing changes."""
+"""Evaluations, held-out states and recordings of games that are written in advance."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from support.scripted import ENDLESS, Game, script_atari, script_gym
 
 from dqn.config import Config, EnvConfig, EvaluationConfig
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.episode import play_episode
-from dqn.evaluation.evaluate import evaluate
-from dqn.types import TimeStep
+from dqn.evaluation.evaluate import Evaluation, evaluate, held_out_states, mean_max_q
+from dqn.types import I64, Array
+
+GAMES = [
+    [ENDLESS],
+    [Game((0, 0, 5, 0, 0, -1, 0, 0, 0, 9))],  # a lost point is a reward too
+    [Game((0, 0)), Game((100, 100))],
+    [Game((0, 0, 0))],  # over when it would be cut
+]
 
 
-def evaluate_breakout(act, limit, told=None):
-    """An evaluation of two short games; ``act`` gives one action a game."""
-    config = Config(
-        game="Breakout",
-        env=EnvConfig(max_episode_frames=400, threads=1),
-        evaluation=EvaluationConfig(episodes=2, epsilon=0.0, max_steps_without_reward=limit),
-    )
-    policy = SimpleNamespace(act=lambda stack, _: np.array([act() for _ in stack]))
-    progress = {} if told is None else {"progress": lambda *told_now: told.append(told_now)}
-    return evaluate(lambda _: policy, config, 0, **progress)
+def evaluated(limit: int | None, **more: Any) -> Evaluation | None:
+    """An evaluation of four games by a policy that acts by the newest screen."""
+    settings = EvaluationConfig(episodes=4, epsilon=0.25, max_steps_without_reward=limit)
+    config = Config(game="Pong", env=EnvConfig(frame_size=12), evaluation=settings)
+
+    def act(stack: Array, epsilon: float) -> I64:
+        assert epsilon == 0.25
+        return stack[:, -1, 0, 0].astype(np.int64) % 3
+
+    return evaluate(lambda _: SimpleNamespace(act=act), config, 700, **more)  # type: ignore[arg-type, return-value]
 
 
-def test_a_policy_that_never_fires_is_cut_off() -> None:
-    told = []
-    result = evaluate_breakout(lambda: 0, limit=25, told=told)
-    assert (result.lengths, result.returns, result.cut) == ([25, 25], [0, 0], 2)
-    assert result.protocol.endswith(", stuck games cut after 25 steps without reward")
-    assert result.as_json()["cut"] == 2
-    assert told[0] == (0, 2, None) and told[-1] == (2, 50, 0)
-
-
-@pytest.mark.parametrize("limit", [None, 4_500])
-def test_without_a_cut_the_label_and_the_record_are_as_they_were(limit) -> None:
-    result = evaluate_breakout(lambda: 0, limit)
-    assert min(result.lengths) > 60 and "cut" not in result.protocol
-    assert "cut" not in result.as_json()
-
-
-def test_a_reward_starts_the_count_again() -> None:
-    """The one game gains points all the time, the other waits for longer than the limit."""
-    generator = np.random.default_rng(0)
-    free = evaluate_breakout(lambda: generator.integers(4), None)
-    generator = np.random.default_rng(0)
-    limited = evaluate_breakout(lambda: generator.integers(4), 60)
-    assert max(free.returns) > 0
-    assert max(limited.lengths) > 60
-
-
-def test_a_recording_of_a_stuck_game_ends_too() -> None:
-    environment = ScreenEnvironment(Config(game="Breakout"))
-    told = []
-    record = play_episode(
-        environment, lambda _: np.array([0]), 1, "test", [], limit=30,
-        progress=lambda *now: told.append(now),
+def test_a_game_without_reward_for_so_many_steps_is_cut_and_keeps_its_return(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulators = script_atari(monkeypatch, {4: [GAMES]})
+    told: list[tuple[int, int, float | None]] = []
+    result = evaluated(3, progress=lambda *now: told.append(now))
+    assert result == Evaluation(
+        "Pong", 700, "classic, 12x12 pictures, stuck games cut after 3 steps without reward", 0.25,
+        returns=[0, 4, 0, 0], lengths=[3, 9, 2, 3], cut=2,
     )  # fmt: skip
-    environment.close()
-    assert record == (0.0, 30, True, True, 15)
-    assert told[-1] == (0, 30, 0.0)
+    assert result.as_json()["cut"] == 2
+    assert told == [
+        (0, 4, None), (1, 8, 0), (3, 11, 0), *[(3, steps, 0) for steps in range(12, 17)], (4, 17, 4)
+    ]  # fmt: skip
+    # Screens of 1, 101, 201 and 301 (45 in a byte), then one more each; 0 for those not played.
+    (made,) = emulators.made
+    assert made.actions[:4] == [[1, 2, 0, 0], [2, 0, 1, 1], [0, 1, 0, 2], [0, 2, 0, 0]]
 
 
-def test_a_lost_point_is_a_reward_too() -> None:
-    """Every step of MountainCar costs one."""
-    settings = EvaluationConfig(episodes=2, max_steps_without_reward=25)
-    policy = SimpleNamespace(act=lambda stack, _: np.ones(len(stack), int))
-    result = evaluate(lambda _: policy, Config(game="MountainCar-v0", evaluation=settings), 0)
-    assert (result.lengths, result.cut) == ([200, 200], 0)
+def test_without_a_limit_no_game_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    games = [[Game((0,) * 40, timeout=True)], *GAMES[1:]]
+    script_atari(monkeypatch, {4: [games]})
+    result = evaluated(None)
+    assert result and (result.returns, result.lengths) == ([0, 13, 0, 0], [40, 10, 2, 3])
+    assert (result.protocol, result.cut) == ("classic, 12x12 pictures", 0)
 
 
-class OneEnds:
-    """Two games without rewards: the first ends after three steps, and another begins there."""
-
-    spec = SimpleNamespace(game="Pong", atari=True)
-
-    def __init__(self) -> None:
-        self.step = 0
-
-    def reset(self, *_) -> TimeStep:
-        return self.receive()
-
-    def send(self, _) -> None:
-        self.step += 1
-
-    def receive(self) -> TimeStep:
-        last = np.array([self.step == 3, False])
-        return TimeStep(np.zeros((2, 1, 1)), np.zeros(2), last, last, last)
-
-    def close(self) -> None: ...
+def test_an_evaluation_that_is_stopped_has_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulators = script_atari(monkeypatch, {4: [GAMES]})
+    assert evaluated(3, stop=iter([False, False, True]).__next__) is None
+    assert len(emulators.made[0].actions) == 2
 
 
-def test_a_game_that_ended_by_itself_is_not_cut_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dqn.evaluation.evaluate.envs.make", lambda *_: OneEnds())
-    settings = EvaluationConfig(episodes=2, max_steps_without_reward=10)
-    policy = SimpleNamespace(act=lambda stack, _: np.zeros(len(stack), int))
-    result = evaluate(lambda _: policy, Config(game="Pong", evaluation=settings), 0)
-    assert (result.lengths, result.cut) == ([3, 10], 1)
+def test_held_out_states_are_every_fourth_of_eight_random_players(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulators = script_atari(monkeypatch, {})
+    settings = EvaluationConfig(held_out_states=12)
+    config = Config(game="Pong", env=EnvConfig(frame_size=12), evaluation=settings)
+    states = held_out_states(config)
+    newest = [(100 * i + screen) % 256 for screen in (5, 9) for i in range(8)]
+    assert states[:, -1, 0, 0].tolist() == newest[:12] and states.shape == (12, 4, 12, 12)
+    assert states[0, :, 0, 0].tolist() == [2, 3, 4, 5]
+    (made,) = emulators.made
+    assert {action for step in made.actions for action in step} == {0, 1, 2}
+    held_out_states(config)
+    assert made.actions == emulators.made[1].actions and made.seeds == emulators.made[1].seeds
+
+
+def test_held_out_q_is_the_mean_of_the_greatest() -> None:
+    """Of 100 states: 2 s and 99 - s, of which the first is greater from s = 34 on."""
+    states = torch.arange(100.0)[:, None]
+    q = mean_max_q(lambda s: torch.cat([2 * s, 99 - s], 1), states, torch.device("cpu"))
+    assert q == (sum(range(66, 100)) + sum(range(68, 200, 2))) / 100
+
+
+def test_a_recorded_game_has_its_raw_return_and_every_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    game = script_gym(monkeypatch, ENDLESS, Game((5, -2, 0.5)), ENDLESS)  # tried at first
+    environment = ScreenEnvironment(Config(game=game))
+    screens: list[int] = []
+    recorder: Any = SimpleNamespace(
+        add=lambda screen: screens.append(int(screen[0, 0, 0])),
+        end=lambda screen: screens.append(100 + int(screen[0, 0, 0])),
+    )
+    told: list[tuple[int, int, float]] = []
+
+    def play(limit: int | None) -> Any:
+        return play_episode(
+            environment, lambda _: np.array([0]), 1, "test", [recorder], limit=limit,
+            progress=lambda *now: told.append(now),
+        )  # fmt: skip
+
+    assert play(None) == (3.5, 3, True, False, 5)
+    assert screens == [0, 1, 2, 103]
+    assert told == [(0, 1, 5), (0, 2, 3), (0, 3, 3.5)]
+    assert play(30) == (0, 30, True, True, 5), "the second game is stuck"

@@ -1,15 +1,15 @@
 """The loop against a literal tape of its calls."""
 
 import functools
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from dqn.config import Config, ExplorationConfig, LearnerConfig, OptimizerConfig
 from dqn.learning.factory import learn
 from dqn.run.loop import loop
-from dqn.schedule import due, epsilon, learning_rate
+from dqn.schedule import epsilon, learning_rate
 from dqn.types import TimeStep
 
 
@@ -116,23 +116,9 @@ def test_the_loop_of_eight_environments_call_by_call():
     ]
 
 
-@pytest.mark.parametrize("num_envs", [1, 3, 8, 64])
-@pytest.mark.parametrize("learning_starts", [128, 129, 640])
-def test_updates_and_steps_keep_their_ratio_for_any_number_of_environments(
-    num_envs, learning_starts
-):
-    calls = tape_of(num_envs=num_envs, learning_starts=learning_starts, total_steps=2000)
-    steps = -(-2000 // num_envs) * num_envs
-    assert calls.count("update") == due(learning_starts, steps, 4)
-    assert calls.count("sync") == due(0, steps, 6)
-
-
-def test_no_update_sees_a_row_that_arrived_while_it_ran():
-    calls = tape_of(num_envs=8, learning_starts=16, total_steps=80)
-    for i, call in enumerate(calls):
-        if call == "sample 7":
-            received, added = (
-                sum(call.startswith(what) for call in calls[:i])
-                for what in ("receive", "add action")
-            )
-            assert added == received + 1, "the newest row sampled from is the one just acted on"
+def test_updates_and_steps_keep_their_ratio_for_any_number_of_environments():
+    for num_envs, learning_starts in itertools.product((1, 3, 8, 64), (128, 129, 640)):
+        calls = tape_of(num_envs=num_envs, learning_starts=learning_starts, total_steps=2000)
+        steps = -(-2000 // num_envs) * num_envs  # 2,000 or a little more
+        assert calls.count("update") == steps // 4 - learning_starts // 4, num_envs
+        assert calls.count("sync") == steps // 6, num_envs
