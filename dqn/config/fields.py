@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast, dataclass_transform
 
 import pydantic.dataclasses
-from annotated_types import Interval
-from pydantic import ConfigDict, StringConstraints, ValidationError
+from annotated_types import Interval, Predicate
+from pydantic import ConfigDict, ValidationError
 
 from dqn.config.words import as_typed, in_words, printable, shown
 
@@ -37,9 +37,10 @@ Probability = Annotated[float, Interval(ge=0, le=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Folder = Annotated[str, "FOLDER"]  # a string in an annotation names the value in --help
 File = Annotated[str, "FILE"]
-Png = Annotated[str, "FILE.png", StringConstraints(pattern=r"\.png$")]
-Gif = Annotated[str, "FILE.gif", StringConstraints(pattern=r"\.gif$")]
-Mp4 = Annotated[str, "FILE.mp4", StringConstraints(pattern=r"\.mp4$")]
+# Not StringConstraints, which refuse a path of bytes that are not UTF-8.
+Png = Annotated[str, "FILE.png", Predicate(lambda name: name.endswith(".png"))]
+Gif = Annotated[str, "FILE.gif", Predicate(lambda name: name.endswith(".gif"))]
+Mp4 = Annotated[str, "FILE.mp4", Predicate(lambda name: name.endswith(".mp4"))]
 
 _CONFIG = ConfigDict(
     strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
