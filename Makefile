@@ -11,18 +11,21 @@ WORKERS ?= 2
 KILLS   ?= 100
 SEEDS   ?= 10
 MINUTES ?= 20
+ONLY    ?=
 
 RUN    := $(VENV)/bin/python
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test test-all soak gpu lint format clean
+.PHONY: help venv train test test-all soak mutants survivors gpu lint format clean
 
 help:
 	@echo 'make train GAME=Breakout [ARGS="--seed 3 --render"]   train (again: continue)'
 	@echo 'make test [ARGS="-k replay"] [WORKERS=2]              the quick tests: five minutes'
 	@echo 'make test-all                                         every test, as CI runs them'
 	@echo 'make soak [KILLS=100] [SEEDS=10]                      the long tests, for hours'
+	@echo 'make mutants [ONLY=dqn/evaluation]                    break the code: which tests notice?'
+	@echo 'make survivors [ONLY=dqn/evaluation]                  again the mutants that survived'
 	@echo 'make gpu [MINUTES=20]                                 on a GPU: its tests, bench, Breakout'
 	@echo 'make lint                                             style, types, Dockerfile'
 	@echo 'make format                                           put the code in shape'
@@ -46,6 +49,21 @@ test-all: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test
 	$(PYTEST) -m soak -p no:xdist -q --timeout 0 -s --kills $(KILLS) $(ARGS)
 	$(PYTEST) -m slow -n $(WORKERS) --dist worksteal --seeds $(SEEDS) $(ARGS)
+
+# First each mutant against its room's unit tests, then those that survived against all that call
+# the function. mutmut copies the tests, but would keep those that are gone.
+MUTMUT := $(VENV)/bin/mutmut
+MUTATE := OMP_NUM_THREADS=1 $(MUTMUT) run --max-children $(WORKERS)
+MODULE := $(subst /,.,$(ONLY:.py=))
+
+mutants: $(VENV)/.installed-mutants
+	rm -rf mutants/tests
+	FIRST_PASS=$(word 2,$(subst ., ,$(MODULE))) $(MUTATE) $(if $(ONLY),'$(MODULE)*')
+	@$(MAKE) --no-print-directory survivors
+
+survivors: $(VENV)/.installed-mutants
+	@rm -rf mutants/tests; names=$$($(MUTMUT) results | sed -nE 's/^ *($(MODULE).*): (survived|no tests)$$/\1/p'); \
+	[ -z "$$names" ] || $(MUTATE) $$names
 
 # Every part runs, whatever became of the one before; the failures are named at the end. timeout
 # ends the training by SIGTERM: it saves, and the same command continues (124 is timeout's own).
@@ -71,7 +89,7 @@ format: $(VENV)/.installed-test
 venv: $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dqn.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build mutants dqn.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # A failed attempt leaves half an environment but no stamp: the next one mends it.
@@ -88,4 +106,8 @@ $(VENV)/.installed: requirements.txt $(VENV)/.made
 
 $(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
 	$(RUN) -m pip install --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+$(VENV)/.installed-mutants: requirements-mutants.txt $(VENV)/.installed-test
+	$(RUN) -m pip install --disable-pip-version-check -r requirements-mutants.txt
 	@touch $@

@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from support.mutants import choose
 
 import dqn.device
 import dqn.run.session
@@ -16,7 +17,11 @@ import dqn.tabular.table
 from main import main
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
-hypothesis.settings.load_profile("house")
+hypothesis.settings.register_profile(  # make mutants: no one reads the smallest example
+    "mutants", hypothesis.settings.get_profile("house"), database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)  # fmt: skip
+hypothesis.settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "house")
 torch.set_num_threads(1)
 
 SIGNALS = {
@@ -42,6 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(item.path.relative_to(ROOT / "tests").parts[0])
         if item.get_closest_marker("gpu") and not has_gpu:
             item.add_marker(skip)
+    choose(items)
 
 
 @pytest.fixture(autouse=True, scope="session")
