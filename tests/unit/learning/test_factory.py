@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,10 +13,17 @@ from support.learners import CPU, find_singular_vectors
 from support.plain import PlainLearner, Recipe, convolutions, impala, mlp
 
 from dqn import envs
-from dqn.config import Config, ConfigError, ReplayConfig
+from dqn.config import Config, ConfigError, NetworkConfig, ReplayConfig
 from dqn.config.yaml_file import load_config
 from dqn.envs import Spec
-from dqn.learning.factory import Agent, _replay_device, make_agent
+from dqn.learning.factory import (
+    Agent,
+    _replay_device,
+    _use_cuda_graphs,
+    make_agent,
+    make_model,
+    make_replay,
+)
 from dqn.types import TimeStep
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -198,6 +206,34 @@ def test_everything_random_has_a_stream_of_its_own_from_the_seed(
     assert len(set(first + other)) == 8
 
 
+def test_an_untrained_model_is_the_one_that_training_begins_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = Config(seed=3, network=NetworkConfig(dueling=True))
+    ours = make_model(config, CARTPOLE, CPU)
+    theirs = agent_of(config, CARTPOLE, monkeypatch).model
+    state = torch.ones(5, 1, 4)
+    assert torch.equal(ours.q_values(state), theirs.q_values(state))
+    with torch.no_grad():
+        theirs.network.head.advantage[2].bias += 1
+    ours.load_state_dict(theirs.state_dict())
+    assert torch.equal(ours.q_values(state), theirs.q_values(state))
+
+
+def test_a_replay_memory_that_cannot_be_had_is_a_mistake_of_the_config(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand rows of two and a half million numbers."""
+    config = Config(replay=ReplayConfig(capacity=1000))
+    spec = CARTPOLE._replace(frame_shape=(2_500_000,))
+    for error in (MemoryError, RuntimeError):  # numpy's and torch's
+        monkeypatch.setattr("dqn.learning.factory.Replay", Mock(side_effect=error))
+        with pytest.raises(
+            ConfigError, match="capacity of 1,000 rows needs 10.0 GB, more than cpu"
+        ):
+            make_replay(config, spec, torch.Generator())
+
+
 def test_a_replay_memory_larger_than_what_is_free_is_announced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -217,3 +253,15 @@ def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere() -> 
         (ReplayConfig(storage="compressed"), CPU),
     ):  # fmt: skip
         assert _replay_device(Config(replay=settings), learners) == device
+
+
+def test_cuda_graphs_are_used_where_everything_is_on_the_gpu_unless_told_not_to() -> None:
+    gpu = torch.device("cuda")
+    for asked, learner, rows, used in (
+        ("auto", gpu, gpu, True), (True, gpu, gpu, True), (False, gpu, gpu, False),
+        ("auto", gpu, CPU, False), ("auto", CPU, CPU, False), (False, CPU, CPU, False),
+    ):  # fmt: skip
+        config = Config(cuda_graphs=asked)
+        assert _use_cuda_graphs(config, learner, rows) == used
+    with pytest.raises(ConfigError, match="here they are cuda and cpu"):
+        _use_cuda_graphs(Config(cuda_graphs=True), gpu, CPU)

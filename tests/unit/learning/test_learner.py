@@ -1,6 +1,8 @@
 """The learner against one written plainly from the papers (``support/plain.py``)."""
 
 import copy
+import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ import torch
 from support.learners import generator, make_learner, make_network, random_batch, tiny_learner
 from support.plain import PlainLearner, Recipe, mlp
 
-from dqn.config import OptimizerConfig, ValuesConfig
+from dqn.config import LearnerConfig, OptimizerConfig, ValuesConfig
 from dqn.learning.actor import QModel
+from dqn.learning.factory import make_values
 from dqn.learning.learner import Learner
 from dqn.learning.nonfinite import NonFiniteGuard
 
@@ -186,6 +189,22 @@ def test_the_first_batch_that_was_not_finite_is_kept() -> None:
         assert guard.batch is not None
         for kept, part in zip(guard.batch, random_batch(2), strict=True):
             assert torch.equal(kept, part)
+
+
+def test_a_learner_works_on_the_device_of_its_generator() -> None:
+    """Given batches on another; torch refuses to mix them, and has "meta" on every machine, though
+    neither random numbers nor its fused Adam there."""
+    values = [ValuesConfig(kind) for kind in ("expected", "categorical", "quantile")]
+    for value, policy in itertools.product(values, ("greedy", "double", "munchausen")):
+        settings = {"target_policy": policy, "max_gradient_norm": 1.0, "target_tau": 0.5}
+        config, there = LearnerConfig(**settings), SimpleNamespace(device=torch.device("meta"))
+        network = make_network(values=value, dueling=True, center=True)
+        optimizer = OptimizerConfig("rmsprop")
+        learner = Learner(network, make_values(value, config), optimizer, config, there)
+        learner.center_on(torch.zeros(3, 1, 2))
+        assert learner.update(random_batch(1)).device.type == "meta"
+        learner.sync_target()
+        assert learner.acting_q_values(torch.zeros(3, 1, 2, device="meta")).device.type == "meta"
 
 
 @pytest.mark.gpu

@@ -91,6 +91,29 @@ def assert_same_outputs_and_gradients(
         torch.testing.assert_close(mine.grad.double() / size, other.grad / size, **CLOSE)
 
 
+def test_a_network_computes_on_the_device_of_its_input() -> None:
+    """torch refuses to mix devices, and "meta" is one that every machine has."""
+    for shape, values, settings, _ in NETWORKS.values():
+        network = make_network(shape, values, **settings).to("meta")
+        inputs = network.preprocess(torch.zeros(3, *shape, dtype=torch.uint8, device="meta"))
+        for taus in [None, torch.zeros(3, 5, device="meta")] if values is IQN else [None]:
+            assert network.forward_preprocessed(inputs, generator(), taus).device.type == "meta"
+
+
+def test_initial_weights_come_from_the_generator_alone() -> None:
+    for shape, values, settings, _ in NETWORKS.values():
+        before = torch.get_rng_state()
+        same, again, other = (
+            make_network(shape, values, seed=seed, **settings).state_dict() for seed in (1, 1, 2)
+        )
+        assert torch.equal(torch.get_rng_state(), before)
+        assert ("center" in same) == ("center" in settings)
+        for name, weights in same.items():
+            assert torch.equal(weights, again[name])
+            constant = name.endswith("sigma") or (weights == 0).all()
+            assert torch.equal(weights, other[name]) == constant, name
+
+
 def test_iqn_acts_at_the_midpoints_and_without_noise() -> None:
     shape, values, settings, recipe = NETWORKS["nature, IQN, dueling, noisy"]
     network = make_network(shape, values, **settings)
