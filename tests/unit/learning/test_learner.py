@@ -75,7 +75,7 @@ def test_updates_equal_plain_ones(subtests: pytest.Subtests) -> None:
             totals = []
             for step in range(8):
                 if step == 2:
-                    learner.learning_rate = plain.optimizer.param_groups[0]["lr"] = 0.004
+                    learner.learning_rate = plain.optimizer.rate = 0.004
                 batch, again = random_batch(step, scale=2.0), torch.Generator()
                 again.set_state(learner.state_dict()["generator"])
                 priority, metrics = plain.update(batch, again)
@@ -174,16 +174,16 @@ def test_what_is_not_finite_is_remembered() -> None:
 
 
 def test_the_first_batch_that_was_not_finite_is_kept() -> None:
-    """Also where it may not be looked at in between, as on a GPU."""
-    good, bad = torch.ones(3), torch.tensor([1.0, torch.nan, 1.0])
+    """Also where it may not be looked at in between, as on a GPU, and where all batches lie in the
+    same memory, as in a CUDA graph."""
+    good, bad, batch = torch.ones(3), torch.tensor([1.0, torch.nan, 1.0]), random_batch(0)
     for read in (True, False):
         guard = NonFiniteGuard(CPU)
         guard._read = read
         for seed, metrics in enumerate([good, good, bad, good, bad / 0, good]):
-            batch = random_batch(seed)
+            for part, new in zip(batch, random_batch(seed), strict=True):
+                part.copy_(new)
             guard.check(batch, metrics)
-            for part in batch:
-                part.zero_()  # the replay memory reuses its memory
             assert bool(guard.seen) == (seed >= 2)
             assert int(guard.updates_since) == max(0, seed - 1)
         assert guard.batch is not None
