@@ -134,7 +134,7 @@ ELSEWHERE = {
     "test_threads": ["threads"],
     "test_threads_of_the_emulators": ["env.threads"],
     "test_niceness_of_the_emulators": ["env.niceness"],
-    "test_cuda_graphs_without_a_gpu_are_refused": ["cuda_graphs"],
+    "test_cuda_graphs_are_used_where_everything_is_on_the_gpu_unless_told_not_to": ["cuda_graphs"],
     "test_deterministic_operations_are_asked_for": ["deterministic"],
     "test_what_is_no_part_of_a_runs_identity": [
         "total_steps", "render", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",

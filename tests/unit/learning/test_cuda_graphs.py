@@ -6,7 +6,6 @@ is not repeated, and an operation that waits for the device is an error.
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,12 +16,12 @@ from support.learners import CPU
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dqn.config import ConfigError
+from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.learning import cuda_graphs
 from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
-from dqn.learning.factory import Agent, make_agent
+from dqn.learning.factory import Agent, _use_cuda_graphs, make_agent
 
 pytestmark = pytest.mark.usefixtures("_taped")
 aten = torch.ops.aten
@@ -213,12 +212,15 @@ def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:
     assert len(set(map(tuple, returned))) > 1
 
 
-def test_cuda_graphs_without_a_gpu_are_refused() -> None:
-    config = parse(TrainOptions, CARTPOLE.split()).settings
-    with pytest.raises(ConfigError, match="cuda_graphs is true, and needs device"):
-        make_agent(dataclasses.replace(config, cuda_graphs=True), CPU)
+def test_cuda_graphs_are_used_where_everything_is_on_the_gpu_unless_told_not_to() -> None:
+    gpu = torch.device("cuda")
+    for asked, learner, rows, used in (
+        ("auto", gpu, gpu, True), (True, gpu, gpu, True), (False, gpu, gpu, False),
+        ("auto", gpu, CPU, False), ("auto", CPU, CPU, False), (False, CPU, CPU, False),
+    ):  # fmt: skip
+        config = Config(cuda_graphs=asked)
+        assert _use_cuda_graphs(config, learner, rows) == used
     with pytest.raises(ConfigError, match="cuda_graphs"):
-        dataclasses.replace(config, cuda_graphs=True, device="cpu")
-    agent = make_agent(config, CPU)
-    agent.environment.close()
-    assert not isinstance(agent.learn, CudaGraphed), "auto means no on the CPU"
+        Config(cuda_graphs=True, device="cpu")
+    with pytest.raises(ConfigError, match="here they are cuda and cpu"):
+        _use_cuda_graphs(Config(cuda_graphs=True), gpu, CPU)

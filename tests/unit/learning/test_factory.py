@@ -19,7 +19,6 @@ from dqn.envs import Spec
 from dqn.learning.factory import (
     Agent,
     _replay_device,
-    _use_cuda_graphs,
     make_agent,
     make_model,
     make_replay,
@@ -255,15 +254,3 @@ def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere() -> 
         (ReplayConfig(storage="compressed"), CPU),
     ):  # fmt: skip
         assert _replay_device(Config(replay=settings), learners) == device
-
-
-def test_cuda_graphs_are_used_where_everything_is_on_the_gpu_unless_told_not_to() -> None:
-    gpu = torch.device("cuda")
-    for asked, learner, rows, used in (
-        ("auto", gpu, gpu, True), (True, gpu, gpu, True), (False, gpu, gpu, False),
-        ("auto", gpu, CPU, False), ("auto", CPU, CPU, False), (False, CPU, CPU, False),
-    ):  # fmt: skip
-        config = Config(cuda_graphs=asked)
-        assert _use_cuda_graphs(config, learner, rows) == used
-    with pytest.raises(ConfigError, match="here they are cuda and cpu"):
-        _use_cuda_graphs(Config(cuda_graphs=True), gpu, CPU)

@@ -160,28 +160,3 @@ def test_munchausen_by_hand() -> None:
 def test_greedy_breaks_ties_by_the_first_action() -> None:
     q = torch.tensor([[1.0, 3.0, 3.0], [-1.0, -2.0, -3.0]])
     assert greedy(q).tolist() == [[0, 1, 0], [1, 0, 0]]
-
-
-def test_wrong_shapes_are_refused(subtests: pytest.Subtests) -> None:
-    """Those that torch would broadcast too."""
-    one, pairs, action = torch.ones(5), torch.ones(5, 3), torch.zeros(5, dtype=torch.int64)
-    iqn = ImplicitQuantile(5, 4, 1.0)
-    for values, outputs in (
-        (Expected("huber", 1.0), 1), (Categorical(11, -3, 3), 11), (Quantile(7, 1.0), 7), (iqn, 4),
-    ):  # fmt: skip
-        with subtests.test(type(values).__name__):
-            z = torch.zeros(5, 3, outputs)
-            assert values.q(z).shape == (5, 3)
-            assert len(values.target(BootstrapInputs(one, one, z, pairs, pairs))) == 5
-            for shape in ((5, 3), (5, outputs), (5, 3, outputs - 1), (5, 3, outputs + 1)):
-                with pytest.raises(AssertionError):
-                    values.q(torch.zeros(shape))
-            for reward in (one[:, None], one[:1], one[:4]):
-                with pytest.raises(AssertionError):
-                    values.target(BootstrapInputs(reward, one, z, pairs, pairs))
-            with pytest.raises(AssertionError):
-                values.target(BootstrapInputs(one, one, z, torch.ones(5, 4), pairs))
-            taus = torch.full((5, 4), 0.5) if values is iqn else None
-            for shape in ((1,), (4,), (1, 6), (1, 1), (5, 1) if outputs == 1 else (5,)):
-                with pytest.raises(AssertionError):
-                    values.loss(z, taus, action, torch.zeros(shape))
