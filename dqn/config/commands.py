@@ -52,8 +52,13 @@ class BenchOptions:
     """Preset or YAML file of the settings to measure; may be repeated."""
     seconds: Annotated[float, Interval(gt=0, le=3600)] = 10.0
     """Duration of each measurement, in seconds."""
+    profile: bool = False
+    """Also list the ten operations that an update spends most of its time in."""
+    emulator: bool = False
+    """Measure only the emulators: five Atari games, or the one given, in 8, 32 and 128 environments
+    with 1 and all threads, while nothing else runs."""
     peers: bool = False
-    """Also measure Stable-Baselines3's DQN (requirements-bench.txt)."""
+    """Also measure Stable-Baselines3's DQN, or with --emulator EnvPool (requirements-bench.txt)."""
     json: File | None = None
     """Also write the results to this file."""
     settings: Config = Config()

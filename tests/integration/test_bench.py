@@ -1,32 +1,392 @@
-"""``bench`` measures a real game and leaves the figures that scripts depend on."""
+"""``bench`` measures a real game, says where its time goes, and leaves the figures that scripts
+depend on."""
 
+import contextlib
+import gc
+import io
 import json
+import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
+import torch
+from support.learners import CPU
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import dqn.commands.peers
-from dqn.commands.bench_table import conclusion
+from dqn.commands import bench_emulator, bench_timing
+from dqn.commands.bench_loop import Stopwatch, measure_shares
+from dqn.commands.bench_parts import fill, measure_parts
+from dqn.commands.bench_table import conclusion, print_iteration
+from dqn.config import Config
+from dqn.config.cli import parse
+from dqn.config.commands import BenchOptions
+from dqn.envs import Environment
+from dqn.learning import factory
+from dqn.learning.actor import Actor
+from dqn.learning.learner import Learner
+from dqn.replay.buffer import Replay
+from dqn.report.metrics import Metrics
+from dqn.run import process
 from main import main
 
-CARTPOLE = ["bench", "--game=CartPole-v1", "--seconds=0.3", "--threads=1", "--num-envs=2"]
+CARTPOLE = [
+    "bench", "--game=CartPole-v1", "--seconds=0.3", "--threads=1", "--num-envs=8",
+    "--replay.capacity=5000",
+]  # fmt: skip
+PARTS = [
+    "emulators", "acting", "replay write", "sampling", "learning", "priorities", "target sync",
+    "the rest",
+]  # fmt: skip
 
 
-def test_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "speed.json"
-    assert main([*CARTPOLE, "--replay.capacity=5000", f"--json={file}"]) == 0
-    figures = json.loads(file.read_text())
+def config_of(*more: str) -> Config:
+    return parse(BenchOptions, [*CARTPOLE[1:], *more]).settings
+
+
+class Measured(NamedTuple):
+    figures: dict[str, Any]
+    out: str
+    err: str
+    alive: list[int]
+    """Replay memories there were when each was made."""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """One whole measurement. Every update also sorts 300,000 numbers, and only bench itself
+    collects garbage."""
+    file = tmp_path_factory.mktemp("bench") / "speed.json"
+    out, err = io.StringIO(), io.StringIO()
+    made: list[weakref.ref[Replay]] = []
+    alive: list[int] = []
+    make_replay, update = factory.make_replay, Learner.update
+    numbers = torch.arange(300_000).flip(0)
+
+    def make_watched(*arguments: Any) -> Replay:
+        alive.append(sum(replay() is not None for replay in made))
+        made.append(weakref.ref(replay := make_replay(*arguments)))
+        return replay
+
+    def sort_and_update(learner: Learner, batch: Any) -> torch.Tensor:
+        numbers.sort()
+        return update(learner, batch)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(factory, "make_replay", make_watched)
+        patch.setattr(Learner, "update", sort_and_update)
+        gc.disable()
+        try:
+            assert main([*CARTPOLE, "--profile", f"--json={file}"]) == 0
+        finally:
+            gc.enable()
+    return Measured(json.loads(file.read_text()), out.getvalue(), err.getvalue(), alive)
+
+
+def test_figures(measured: Measured) -> None:
     for name in (
-        "emulator_steps_per_second", "acting_steps_per_second", "learner_updates_per_second",
-        "training_steps_per_second", "bytes_per_transition", "peak_memory_bytes",
-        "startup_seconds", "checkpoint_seconds", "share_of_slowest_limit",
+        "emulator_steps_per_second", "acting_steps_per_second", "replay_write_steps_per_second",
+        "sampled_batches_per_second", "learner_updates_per_second", "training_steps_per_second",
+        "bytes_per_transition", "peak_memory_bytes", "startup_seconds", "checkpoint_seconds",
+        "share_of_slowest_limit",
     ):  # fmt: skip
-        assert figures[name] > 0, name
-    assert figures["device"] == "cpu"
-    assert figures["bytes_per_transition"] == 4 * 4 + 1 + 4 + 3
-    printed = capsys.readouterr().out
-    assert "training steps per second" in printed
-    assert "200 million frames, the usual length of a run, take" in printed.splitlines()[-1]
+        assert measured.figures[name] > 0, name
+    assert measured.figures["device"] == "cpu"
+    assert measured.figures["bytes_per_transition"] == 4 * 4 + 1 + 4 + 3
+    assert "training steps per second" in measured.out
+    last = " ".join(measured.out.split("\n\n")[-1].split())
+    assert last.startswith("200 million frames, the usual length of a run, take")
+    assert max(map(len, measured.out.splitlines())) < 80
+
+
+def test_the_parts_add_up_to_an_iteration(measured: Measured) -> None:
+    parts = measured.figures["iteration"]
+    assert list(parts) == PARTS
+    assert sum(part["share"] for part in parts.values()) == pytest.approx(1)
+    assert all(0 <= part["share"] < 1 for part in parts.values()), parts
+    assert parts["learning"]["share"] > 0.5, "it sorts"
+    alone = [name for name in PARTS if parts[name]["alone_seconds"] is None]
+    assert alone == ["the rest"]
+    assert parts["learning"]["alone_seconds"] == pytest.approx(
+        2 / measured.figures["learner_updates_per_second"]  # 8 steps, an update every 4
+    )
+    for name in PARTS:
+        assert f"\n{name}  " in measured.out
+    assert "\n8 steps, 2 updates  " in measured.out
+
+
+SLOW: dict[str, tuple[type, str]] = {
+    "emulators": (Environment, "receive"),
+    "acting": (Actor, "act"),
+    "replay write": (Replay, "add_timestep"),
+    "sampling": (Replay, "sample"),
+    "learning": (Learner, "update"),
+    "priorities": (Replay, "update_priorities"),
+    "target sync": (Learner, "sync_target"),
+    "the rest": (Metrics, "count"),
+}
+
+
+def slowed(owner: type, name: str, patch: pytest.MonkeyPatch) -> None:
+    """Make every call of a method 50 ms longer."""
+    method = getattr(owner, name)
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.05)
+        return method(*arguments)
+
+    patch.setattr(owner, name, slow)
+
+
+def test_a_slow_part_is_found(subtests: pytest.Subtests) -> None:
+    config = config_of("--learner.update-period=8", "--learner.target-period=8")
+    for part, (owner, name) in SLOW.items():
+        with subtests.test(part), pytest.MonkeyPatch.context() as patch:
+            slowed(owner, name, patch)
+            times = measure_shares(config, CPU, 0.2, lambda _: None)["in_the_loop"]
+            assert list(times) == PARTS
+            assert max(times, key=times.__getitem__) == part
+            assert times[part] >= 0.05
+
+
+def test_acting_is_measured_without_the_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    slowed(Replay, "add_timestep", monkeypatch)
+    config = config_of("--replay.capacity=80")
+    alone = measure_parts(config, CPU, 0.1, lambda _: None)["alone"]
+    assert alone["acting"] < 0.05 <= alone["replay write"]
+
+
+class Computed(TorchDispatchMode):
+    """What returns memory of its own or a number, or changes its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inputs, outputs = (
+            {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(tree) if hasattr(leaf, "to")}
+            for tree in ((args, kwargs), result)
+        )
+        if func._schema.is_mutable or not outputs or not outputs <= inputs:
+            self.names.append(str(func))
+        return result
+
+
+def test_the_operations_of_an_update(measured: Measured) -> None:
+    config = config_of()
+    agent = factory.make_agent(config, CPU)
+    agent.environment.reset(1, "training")
+    fill(agent, 200, seed=1)
+    agent.learn(1)  # makes the optimizer's state
+    with Computed() as computed:
+        agent.learn(3)
+    agent.environment.close()
+    assert len(computed.names) > 3 * 30
+    sorting = 1
+    assert measured.figures["operations_per_update"] == len(computed.names) / 3 + sorting
+
+
+def test_the_profile_names_the_heaviest_operation(measured: Measured) -> None:
+    heaviest, *others = measured.figures["profile"]
+    assert heaviest["operation"] == "aten::sort"
+    assert heaviest["calls_per_update"] == 1
+    assert len(others) == 9
+    times = [row["seconds_per_update"] for row in (heaviest, *others)]
+    assert times == sorted(times, reverse=True)
+    assert 0.5 < heaviest["share"] < 1
+    assert heaviest["share"] < sum(row["share"] for row in (heaviest, *others)) <= 1
+    assert "\naten::sort  " in measured.out
+
+
+def test_two_replay_memories_never_exist_at_once(measured: Measured) -> None:
+    assert measured.alive == [0, 0, 0, 0]
+
+
+def test_each_part_is_announced(measured: Measured) -> None:
+    lines = measured.err.splitlines()
+    assert len(lines) == 12
+    assert all(line.startswith("measuring ") for line in lines), lines
+    assert lines[0] == "measuring the start of a run"
+    assert "measuring acting" in lines
+
+
+def test_a_terminal_has_one_line_for_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (bench_timing, process):
+        monkeypatch.setattr(module, "in_terminal", lambda: True)
+    with bench_timing.Announcer() as announce:
+        announce("acting")
+        announce("sampling")
+    printed = capsys.readouterr().err
+    assert "\rmeasuring acting" in printed
+    assert "\rmeasuring sampling" in printed
+    assert "\n" not in printed
+
+
+class Event:
+    """In place of a CUDA event: the time is that of its last record."""
+
+    now = 0.0
+
+    def __init__(self, enable_timing: bool, external: bool) -> None:
+        assert enable_timing
+        assert external, "else the graph would not record it"
+
+    def record(self) -> None:
+        Event.now += 1
+        self.at = Event.now
+
+    def elapsed_time(self, end: "Event") -> float:
+        return end.at - self.at
+
+
+def test_parts_inside_a_cuda_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python sees them once, when they are captured; each launch records their events again."""
+    config = config_of()
+    agent = factory.make_agent(config, CPU)
+    agent.environment.reset(1, "training")
+    fill(agent, 200, seed=1)
+    capturing = False
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    make_updates, captured = agent.learn, False
+
+    def graph(updates: int) -> None:
+        nonlocal capturing, captured
+        if not captured:
+            capturing = captured = True
+            make_updates(updates)
+            capturing = False
+
+    object.__setattr__(agent, "learn", graph)
+    stopwatch = Stopwatch(agent, torch.device("cuda"))
+    for _ in range(3):
+        stopwatch.agent.learn(2)
+    agent.environment.close()
+    inside = {name: stopwatch.seconds[name] for name in ("sampling", "learning", "priorities")}
+    assert inside == pytest.approx(dict.fromkeys(inside, 3 * 2 * 0.001))
+    assert stopwatch.seconds["acting"] == 0
+
+
+def test_a_part_inside_a_graph_has_no_time_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    part = {"alone_seconds": None, "seconds": 0.001, "share": 1.0}
+    print_iteration({"iteration": {"sampling": part}, "num_envs": 64}, updates=16)
+    assert capsys.readouterr().out.splitlines()[2].split() == ["sampling", "-", "1.000", "100.0%"]
+
+
+@pytest.fixture
+def two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_emulator, "ENVIRONMENTS", (1, 2))
+    monkeypatch.setattr(bench_emulator, "cores", lambda: 2)
+
+
+def test_what_is_measured_of_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench_emulator.GAMES == ("Breakout", "Pong", "SpaceInvaders", "Seaquest", "MsPacman")
+    monkeypatch.setattr(bench_emulator, "cores", lambda: 16)
+    assert list(bench_emulator.cells(("Pong", "Seaquest"))) == [
+        (game, threads, num_envs)
+        for game in ("Pong", "Seaquest") for threads in (1, 16) for num_envs in (8, 32, 128)
+    ]  # fmt: skip
+    monkeypatch.setattr(bench_emulator, "cores", lambda: 1)
+    assert len(list(bench_emulator.cells(("Pong",)))) == 3
+
+
+@pytest.mark.usefixtures("two_sizes")
+def test_emulators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "emulators.json"
+    assert main(["bench", "--emulator", "--game=pong", "--seconds=.1", f"--json={file}"]) == 0
+    rows = json.loads(file.read_text())["emulators"]
+    sizes = [(row["game"], row["threads"], row["num_envs"]) for row in rows]
+    assert sizes == [("Pong", 1, 1), ("Pong", 1, 2), ("Pong", 2, 1), ("Pong", 2, 2)]
+    assert all(row["ale_frames_per_second"] > 100 for row in rows), rows
+    printed = capsys.readouterr()
+    assert max(map(len, printed.out.splitlines())) < 80
+    _, table, sentence = printed.out.split("\n\n")
+    _, head, *lines = map(str.split, table.splitlines())
+    assert head == ["game", "by", "threads", "1", "2", "1", "2"]
+    assert [line[:3] for line in lines] == [["Pong", "ALE", "1"], ["Pong", "ALE", "2"]]
+    for line, (one, two), used in zip(lines, (rows[:2], rows[2:]), ((1, 1), (1, 2)), strict=True):
+        frames = [row["ale_frames_per_second"] for row in (one, two)]
+        per_core = [number / threads for number, threads in zip(frames, used, strict=True)]
+        assert line[3:] == [f"{number:,.0f}" for number in frames + per_core]
+    assert sentence.startswith("One core makes ")
+    assert printed.err.splitlines()[3] == "measuring Pong, 2 threads, 2 environments"
+
+
+ENVPOOL = """
+import numpy
+made = []
+class Pool:
+    class action_space: n = 4
+    steps = 0
+    def reset(self): pass
+    def step(self, action):
+        assert action.shape == (made[-1]["num_envs"],) and action.max() < 4
+    def close(self): made[-1]["closed"] = True
+def make_gymnasium(game, **settings):
+    made.append({"game": game, **settings})
+    return Pool()
+"""
+
+
+@pytest.mark.usefixtures("two_sizes")
+def test_envpool_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not among the test requirements: a stand-in sees what it would be asked."""
+    (tmp_path / "envpool.py").write_text(ENVPOOL)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["--game=space_invaders", "--seconds=.05", "--env.protocol=machado"]
+    assert main(["bench", "--emulator", "--peers", *options]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[1].splitlines()[2:]
+    assert [line.split()[:3] for line in lines] == [
+        ["SpaceInvaders", program, threads] for threads in "12" for program in ("ALE", "EnvPool")
+    ]
+    import envpool  # type: ignore[import-untyped]
+
+    asked = [SimpleNamespace(**pool) for pool in envpool.made]
+    assert [(pool.num_threads, pool.num_envs) for pool in asked] == [(1, 1), (1, 2), (1, 1), (2, 2)]
+    for pool in asked:
+        assert (pool.game, pool.frame_skip, pool.stack_num) == ("SpaceInvaders-v5", 4, 1)
+        assert (pool.repeat_action_probability, pool.max_episode_steps) == (0.25, 27_000)
+        assert pool.closed
+
+
+REFUSED = {
+    "--emulator --profile": "--profile has no effect with --emulator, which makes no updates",
+    "--emulator --num-envs=16": "--num-envs has no effect with --emulator; leave it out",
+    "--emulator --config=gpu": "has no effect with --emulator; leave it out",
+    "--emulator --env.threads=2": "--env.threads has no effect with --emulator; leave it out",
+    "--emulator --game=CartPole-v1": "--emulator measures Atari games, not CartPole-v1",
+    "--emulator --game=Pnog": "Pong",
+    "--emulator --peers": "--emulator --peers needs EnvPool: .venv/bin/pip install -r requirements",
+    "--peers": "--peers needs Stable-Baselines3: .venv/bin/pip install -r requirements-bench.txt",
+    "--config=maze_sarsa": "bench measures method dqn, not sarsa",
+}
+
+
+def test_combinations_are_refused(
+    refused: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    monkeypatch.setattr(dqn.commands.peers.importlib.util, "find_spec", lambda _: None)
+    for typed, said in REFUSED.items():
+        with subtests.test(typed):
+            assert said in refused(["bench", *typed.split()])
 
 
 @pytest.mark.parametrize(

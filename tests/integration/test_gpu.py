@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.runs import BREAKOUT, NEVER, assert_same, finish, interrupt, run_of, train
 
-from dqn.commands.bench import fill
+from dqn.commands.bench_parts import fill
 from dqn.config import Config
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions

@@ -50,6 +50,7 @@ ONLY_IN = {
     "zstandard": {"storage", "replay/compressed.py"},
     "psutil": {"learning", "report", "commands"},
     "stable_baselines3": {"commands/peers.py"},
+    "envpool": {"commands/bench_emulator.py"},
     "ray": set(),
     "pickle": set(),
 }
