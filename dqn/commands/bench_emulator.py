@@ -6,6 +6,7 @@ import importlib.util
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,8 @@ def measure(options: BenchOptions, announce: Announcer) -> Figures:
             for name, speed in zip(programs, speeds, strict=True)
         }
         found.append({"game": game, "threads": threads, "num_envs": num_envs} | frames)
-    return {"cores": cores(), "versions": versions(), "emulators": found}
+    installed = versions() | ({"envpool": version("envpool")} if options.peers else {})
+    return {"cores": cores(), "versions": installed, "emulators": found}
 
 
 def cells(games: tuple[str, ...] | list[str]) -> Iterator[tuple[str, int, int]]:

@@ -23,7 +23,8 @@ from dqn.run.loop import loop
 from dqn.run.session import Session
 
 RunFor = Callable[[float], tuple[int, float]]
-"""Runs the loop for so many seconds, one iteration at least; returns the steps made and the seconds taken."""
+"""Runs the loop for so many seconds, one iteration at least; returns the steps made and the seconds
+taken."""
 
 
 @contextlib.contextmanager

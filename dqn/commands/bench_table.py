@@ -48,6 +48,8 @@ def print_iteration(figures: Figures, updates: float) -> None:
 def print_profile(figures: Figures) -> None:
     """Print the heaviest operations of an update."""
     print(f"\n{'an update, its heaviest operations':47}{'ms':>10}{'share':>9}{'calls':>9}")
+    if not figures["profile"]:
+        print("none: torch.profiler sees no kernels on this machine")
     for row in figures["profile"]:
         name = row["operation"] if len(row["operation"]) <= 46 else row["operation"][:43] + "..."
         milliseconds, share = 1000 * row["seconds_per_update"], row["share"]

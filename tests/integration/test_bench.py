@@ -5,6 +5,7 @@ import contextlib
 import gc
 import io
 import json
+import logging
 import time
 import weakref
 from collections.abc import Callable
@@ -230,11 +231,13 @@ def test_a_terminal_has_one_line_for_all(
         monkeypatch.setattr(module, "in_terminal", lambda: True)
     with bench_timing.Announcer() as announce:
         announce("acting")
+        logging.getLogger("dqn").info("what a run says of itself")
         announce("sampling")
     printed = capsys.readouterr().err
     assert "\rmeasuring acting" in printed
     assert "\rmeasuring sampling" in printed
     assert "\n" not in printed
+    assert "of itself" not in printed
 
 
 class Event:
@@ -329,13 +332,13 @@ def test_emulators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 ENVPOOL = """
-import numpy
+import time
 made = []
 class Pool:
     class action_space: n = 4
-    steps = 0
     def reset(self): pass
     def step(self, action):
+        time.sleep(.02)
         assert action.shape == (made[-1]["num_envs"],) and action.max() < 4
     def close(self): made[-1]["closed"] = True
 def make_gymnasium(game, **settings):
@@ -350,9 +353,16 @@ def test_envpool_beside_it(
 ) -> None:
     """It is not among the test requirements: a stand-in sees what it would be asked."""
     (tmp_path / "envpool.py").write_text(ENVPOOL)
+    (tmp_path / "envpool-9.8.7.dist-info").mkdir()
+    (tmp_path / "envpool-9.8.7.dist-info" / "METADATA").write_text("Version: 9.8.7\n")
     monkeypatch.syspath_prepend(tmp_path)
     options = ["--game=space_invaders", "--seconds=.05", "--env.protocol=machado"]
-    assert main(["bench", "--emulator", "--peers", *options]) == 0
+    file = tmp_path / "emulators.json"
+    assert main(["bench", "--emulator", "--peers", f"--json={file}", *options]) == 0
+    figures = json.loads(file.read_text())
+    assert figures["versions"]["envpool"] == "9.8.7"
+    for row in figures["emulators"]:  # 4 frames in .02 s or somewhat more, in each environment
+        assert 60 < row["envpool_frames_per_second"] / row["num_envs"] <= 200
     lines = capsys.readouterr().out.split("\n\n")[1].splitlines()[2:]
     assert [line.split()[:3] for line in lines] == [
         ["SpaceInvaders", program, threads] for threads in "12" for program in ("ALE", "EnvPool")
