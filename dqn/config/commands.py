@@ -44,8 +44,8 @@ class TrainOptions:
 
 @validated
 class BenchOptions:
-    """Measure each part of training on this machine, and how close the training loop comes to the
-    limit that they set."""
+    """Measure each part of training on this machine, where the time of the training loop goes, and
+    how close it comes to the limit that its parts set."""
 
     usage: ClassVar = "main.py bench [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()
