@@ -14,10 +14,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from support.runs import assert_same, lines, scalars, train
 from support.scripted import Game, ScriptedAtari, script_atari, script_gym
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dqn.learning import factory
 from dqn.run.session import Session
@@ -41,8 +44,8 @@ EVALUATIONS = [
     [[Game((1, 1, 1))], [Game((3,))], [Game((0, 3))]],
     # 9.5, 0 and 0: the mean of the first again
     [[Game((9.5,))], [Game((0,))], [Game((0, 0))]],
-    # 2, 4 and 6, for the command
-    [[Game((2,))], [Game((0, 4))], [Game((1, 2, 3))]],
+    # 2, 4 and 6, for the command, and again
+    *[[[Game((2,))], [Game((0, 4))], [Game((1, 2, 3))]]] * 2,
 ]
 OPTIONS = [
     "--game=Pong", "--total-steps=32", "--num-envs=2", "--learning-starts=4", "--device=cpu",
@@ -102,7 +105,8 @@ def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """The run, what was seen of it, and the emulators it made."""
     with pytest.MonkeyPatch.context() as patch:
-        emulators = script_atari(patch, {2: [TRAINING], 3: EVALUATIONS})
+        two_games = [[Game((1,))], [Game((2,))]]
+        emulators = script_atari(patch, {2: [TRAINING, two_games], 3: EVALUATIONS})
         known_network(patch)
         seen = watched(patch)
         run = train(tmp_path_factory.mktemp("oracle"), OPTIONS)
@@ -141,7 +145,7 @@ def test_training_takes_a_lost_life_for_terminal_and_a_timeout_not(played: Simpl
 def test_every_screen_is_stored_with_the_action_taken_on_it(played: SimpleNamespace) -> None:
     screens = played.replay.rows(0, 16)["frame"][:, :, 0, 0].T.tolist()
     assert screens == [list(range(1, 17)), list(range(101, 117))]
-    (training,) = emulators(played, 2)
+    training, *_ = emulators(played, 2)
     assert rows(played, "action") == torch.tensor(training.actions).T.tolist()
 
 
@@ -210,9 +214,12 @@ def test_points_in_tensorboard(played: SimpleNamespace) -> None:
         assert scalars(played.run, tag) == [
             (step, pytest.approx(value, rel=1e-4)) for step, value in expected
         ], tag
-    speeds = (scalars(played.run, f"speed/{what}_per_second") for what in ("steps", "frames"))
-    for (_, steps), (_, frames) in zip(*speeds, strict=True):
-        assert frames == pytest.approx(4 * steps)
+    board = EventAccumulator(str(played.run)).Reload()
+    (*_, image) = board.Images("input/stack")
+    pixels = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), 0)
+    frame = np.pad(np.ones((12, 12)), ((0, 0), (0, 2)))  # and a white line beside it
+    expected = [screen * frame + 255 * (1 - frame) for screen in (14, 15, 16, 17)]
+    assert image.step == 32 and pixels.tolist() == np.hstack(expected).tolist()
 
 
 def test_the_log_names_the_same_numbers(played: SimpleNamespace) -> None:
@@ -228,7 +235,7 @@ def test_an_evaluation_plays_by_its_own_epsilon(played: SimpleNamespace) -> None
     """Greedily while training still explores; where the game is over nothing is chosen."""
     first, *_ = emulators(played, 3)
     assert first.actions == [[1, 1, 1], [1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 0, 1]]
-    (training,) = emulators(played, 2)
+    training, *_ = emulators(played, 2)
     assert {action for pair in training.actions for action in pair} == {0, 1, 2}
 
 
@@ -251,25 +258,31 @@ def test_the_best_network_is_the_online_one_that_was_evaluated(played: SimpleNam
 def test_the_command_plays_and_prints(
     played: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "scores.json"
-    assert main(["evaluate", str(played.run), "--checkpoint=best", f"--json={file}"]) == 0
-    # 2, 4 and 6: deviation 2, error 2 / sqrt(3), Student's t of 4.3027
-    assert capsys.readouterr().out == (
-        f"Pong, {played.run}, best, step 32: mean 4.0 (95% interval -1.0 to 9.0), median 4.0, min "
-        f"2.0, max 6.0 over 3 episodes; protocol classic, 12x12 pictures, epsilon 0, "
-        "seed 0\nhuman-normalised 70.0% (0: random, 100: human)\n"
-    )
-    written = json.loads(file.read_text())
-    assert written["returns"] == [2, 4, 6] and written["lengths"] == [1, 2, 3]
+    """Games of its own, even with the seed of the run, and others with another seed."""
+    evaluate, file = ["evaluate", str(played.run), "--checkpoint=best"], tmp_path / "scores.json"
+    for seed in (1, 2):
+        assert main([*evaluate, f"--seed={seed}", f"--json={file}"]) == 0
+        # 2, 4 and 6: deviation 2, error 2 / sqrt(3), Student's t of 4.3027
+        assert capsys.readouterr().out == (
+            f"Pong, {played.run}, best, step 32: mean 4.0 (95% interval -1.0 to 9.0), median 4.0, "
+            "min 2.0, max 6.0 over 3 episodes; protocol classic, 12x12 pictures, epsilon 0, "
+            f"seed {seed}\nhuman-normalised 70.0% (0: random, 100: human)\n"
+        )
+        written = json.loads(file.read_text())
+        assert written["returns"] == [2, 4, 6] and written["lengths"] == [1, 2, 3]
+    seeds = [seed for made in emulators(played, 3) for seed in made.seeds]
+    assert len(set(seeds)) == len(seeds) == 3 * 3 + 2 * 3
+    assert main([*evaluate, "--episodes=2"]) == 0
+    assert "mean 1.5 (95% interval -4.9 to 7.9)" in capsys.readouterr().out  # .5 by a t of 12.706
 
 
 def test_no_two_games_have_the_same_seed(played: SimpleNamespace) -> None:
-    """Those of training, of each evaluation, of the held-out states; the command adds its own."""
-    seeds = [
-        seed for count in (2, 3, 5) for made in emulators(played, count) for seed in made.seeds
-    ]
-    assert len(emulators(played, 3)) >= 3 and len(emulators(played, 5)) == 1
-    assert len(set(seeds)) == len(seeds) >= 2 + 3 * 3 + 5
+    """Those of training, of each evaluation, of the held-out states."""
+    training, *_ = emulators(played, 2)
+    (held_out,) = emulators(played, 5)
+    seeds = [made.seeds for made in (training, *emulators(played, 3)[:3], held_out)]
+    assert list(map(len, seeds)) == [2, 3, 3, 3, 5]
+    assert len({seed for part in seeds for seed in part}) == 16
 
 
 def test_a_continued_run_keeps_the_same_best(
