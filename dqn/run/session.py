@@ -111,9 +111,7 @@ class Session:
         progress when the run was stopped is made when it is continued.
         """
         at_end = self.step >= self.config.total_steps or self.agent.learner.converged
-        if due(self._evaluated, self.step, self.config.evaluate_period) or (
-            at_end and self._evaluated != self.step
-        ):
+        if at_end or due(self._evaluated, self.step, self.config.evaluate_period):
             self.evaluate()
         if self._clock.is_due():
             self.save()

@@ -4,8 +4,10 @@ Two emulators train for 32 steps, three play each evaluation, five show the held
 network answers (.5, 2, 1) everywhere and hardly learns, so the greedy action is always 1. ::
 
     step          0  2  4  6  8 10 12 14 16 18 20 ... 32
-    emulator 0    .  5  0 -2 .5  .  1  1  .  0  0          a life lost at 4, over at 8, time at 14
-    emulator 1    .  0  0  7  0  0  0 -1  .  3  .          lives lost at 8, over at 14, time at 18
+    emulator 0    .  5  0 -2 .5  .  1  . 10  .  0          a life lost at 4, over at 8 and 16
+    emulator 1    .  0  0  7  0  0  0 -1  .  3  .          lives lost at 8, over at 14
+
+The games with 1 and 3 are cut by a time limit, at 12 and 18.
 """
 
 import json
@@ -30,7 +32,7 @@ from dqn.types import Batch
 from main import main
 
 TRAINING = [
-    [Game((5, 0, -2, 0.5), lives=(3, 2, 2, 0)), Game((1, 1), timeout=True)],
+    [Game((5, 0, -2, 0.5), lives=(3, 2, 2, 0)), Game((1,), timeout=True), Game((10,))],
     [Game((0, 0, 7, 0, 0, 0, -1), lives=(3, 3, 3, 1, 1, 1, 0)), Game((3,), timeout=True)],
 ]
 EVALUATIONS = [
@@ -122,22 +124,22 @@ def rows(played: SimpleNamespace, name: str) -> list[list[float]]:
 def test_training_learns_from_clipped_rewards(played: SimpleNamespace) -> None:
     """Cut at -1 and 1, so .5 stays what it is."""
     assert rows(played, "reward") == [
-        [0, 1, 0, -1, 0.5, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 1, 0, -1, 0.5, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 0, 1, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, 0],
     ]
 
 
 def test_training_takes_a_lost_life_for_terminal_and_a_timeout_not(played: SimpleNamespace) -> None:
     assert rows(played, "terminal") == [
-        [0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
     ]
     assert rows(played, "last") == [
-        [0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0],
     ]
     assert rows(played, "first") == [
-        [1, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0],
         [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0],
     ]
 
@@ -160,7 +162,7 @@ def test_reports_are_of_the_whole_games_since_the_last_one_and_raw(played: Simpl
         (line["step"], line["epsilon"], line["episodes"], line["mean_return"]) for line in reports
     ] == [
         (8, pytest.approx(0.82), 1, 3.5),
-        (16, pytest.approx(0.46), 2, (2 + 6) / 2),
+        (16, pytest.approx(0.46), 3, (1 + 6 + 10) / 3),
         (24, pytest.approx(0.1), 1, 3),
         (32, pytest.approx(0.1), 0, None),
     ]
@@ -199,8 +201,8 @@ def test_the_record_of_each_evaluation(played: SimpleNamespace) -> None:
 
 def test_points_in_tensorboard(played: SimpleNamespace) -> None:
     points = {
-        "episode/return": [(7, 3.5), (13, 2), (14, 6), (18, 3)],
-        "episode/steps": [(7, 4), (13, 2), (14, 7), (18, 1)],
+        "episode/return": [(7, 3.5), (11, 1), (14, 6), (15, 10), (18, 3)],
+        "episode/steps": [(7, 4), (11, 1), (14, 7), (15, 1), (18, 1)],
         "evaluation/mean": [(12, 9.5 / 3), (24, 3), (32, 9.5 / 3)],
         "evaluation/median": [(12, 2.5), (24, 3), (32, 0)],
         "evaluation/return_max": [(12, 10), (24, 3), (32, 9.5)],
