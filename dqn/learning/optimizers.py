@@ -72,15 +72,15 @@ class Adam(Optimizer):
         self._steps = self._state["step"] = torch.zeros((), device=self._parameters[0].device)
         self._mean, self._square = self._add_moment("exp_avg"), self._add_moment("exp_avg_sq")
 
-    @torch.no_grad()
     def step(self, rate: torch.Tensor) -> None:
-        self._steps += 1
-        steps = [self._steps] * len(self._parameters)
-        torch._fused_adam_(
-            self._parameters, self._gradients(), self._mean, self._square, [], steps,
-            lr=rate, beta1=0.9, beta2=0.999, eps=self._epsilon,
-            weight_decay=0.0, amsgrad=False, maximize=False,
-        )  # fmt: skip
+        with torch.no_grad():
+            self._steps += 1
+            steps = [self._steps] * len(self._parameters)
+            torch._fused_adam_(
+                self._parameters, self._gradients(), self._mean, self._square, [], steps,
+                lr=rate, beta1=0.9, beta2=0.999, eps=self._epsilon,
+                weight_decay=0.0, amsgrad=False, maximize=False,
+            )  # fmt: skip
 
 
 class NatureRMSprop(Optimizer):
@@ -96,17 +96,17 @@ class NatureRMSprop(Optimizer):
         self._decay, self._epsilon = decay, epsilon
         self._mean, self._square = self._add_moment("mean"), self._add_moment("mean_square")
 
-    @torch.no_grad()
     def step(self, rate: torch.Tensor) -> None:
-        for parameter, gradient, mean, square in zip(
-            self._parameters, self._gradients(), self._mean, self._square, strict=True
-        ):
-            mean.lerp_(gradient, 1 - self._decay)
-            square.mul_(self._decay).addcmul_(gradient, gradient, value=1 - self._decay)
-            # clamped: rounding makes the variance of a constant gradient slightly negative
-            variance = square.addcmul(mean, mean, value=-1).clamp_(min=0)
-            root = variance.add_(self._epsilon).sqrt_()
-            parameter.addcdiv_(gradient * rate, root, value=-1)
+        with torch.no_grad():
+            for parameter, gradient, mean, square in zip(
+                self._parameters, self._gradients(), self._mean, self._square, strict=True
+            ):
+                mean.lerp_(gradient, 1 - self._decay)
+                square.mul_(self._decay).addcmul_(gradient, gradient, value=1 - self._decay)
+                # clamped: rounding makes the variance of a constant gradient slightly negative
+                variance = square.addcmul(mean, mean, value=-1).clamp_(min=0)
+                root = variance.add_(self._epsilon).sqrt_()
+                parameter.addcdiv_(gradient * rate, root, value=-1)
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:

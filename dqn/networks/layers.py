@@ -39,14 +39,14 @@ class SpectralConvolution(nn.Conv2d):
         self.register_buffer("left", vector)  # singular vector, saved with the weights
         self.left: torch.Tensor
 
-    @torch.no_grad()
     def reset_power_iteration(self, generator: torch.Generator) -> None:
         """Approach the left singular vector in 15 iterations from a random one, as torch does.
         After one the estimate would be a fifth too small, and a target network, which does not
         iterate, would be another function than the online network it copies."""
-        self.left.normal_(generator=generator)
-        for _ in range(15):
-            self.left.copy_(self._power_iteration(self.weight.flatten(1))[0])
+        with torch.no_grad():
+            self.left.normal_(generator=generator)
+            for _ in range(15):
+                self.left.copy_(self._power_iteration(self.weight.flatten(1))[0])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         matrix = self.weight.flatten(1)  # [out, in]
@@ -75,14 +75,14 @@ class NoisyLinear(nn.Module):
         self.noise: torch.Generator | None = None
         self._sigma = sigma
 
-    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Section 3.2: means uniform within 1 / sqrt(inputs), sigmas constant."""
-        root = math.sqrt(self.weight.shape[1])
-        for mean in (self.weight, self.bias):
-            mean.uniform_(-1 / root, 1 / root, generator=generator)
-        for sigma in (self.weight_sigma, self.bias_sigma):
-            sigma.fill_(self._sigma / root)
+        with torch.no_grad():
+            root = math.sqrt(self.weight.shape[1])
+            for mean in (self.weight, self.bias):
+                mean.uniform_(-1 / root, 1 / root, generator=generator)
+            for sigma in (self.weight_sigma, self.bias_sigma):
+                sigma.fill_(self._sigma / root)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """``[B, in]`` -> ``[B, out]``, with the same noise for the whole batch."""
