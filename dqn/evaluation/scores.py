@@ -107,9 +107,9 @@ def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float
 
 
 def _student_975(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: a table up to 4 degrees of freedom, above that Fisher's
+    """The 97.5 % quantile of Student's t: a table up to 9 degrees of freedom, above that Fisher's
     expansion around the normal quantile (Abramowitz and Stegun 26.7.5), exact to 3 decimals."""
-    few = (12.7062, 4.3027, 3.1824, 2.7764)
+    few = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.306, 2.26216)
     if freedom <= len(few):
         return few[freedom - 1]
     z = 1.9599639845
@@ -118,6 +118,5 @@ def _student_975(freedom: int) -> float:
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return sum(term / float(freedom) ** power for power, term in enumerate(terms))

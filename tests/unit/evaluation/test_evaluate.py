@@ -1,5 +1,6 @@
 """Evaluations, held-out states and recordings of games that are written in advance."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from support.scripted import ENDLESS, Game, script_atari, script_gym
 
 from dqn.config import Config, EnvConfig, EvaluationConfig
 from dqn.envs import ScreenEnvironment
-from dqn.evaluation.episode import play_episode
+from dqn.evaluation.episode import play_episode, render_evaluation
 from dqn.evaluation.evaluate import Evaluation, evaluate, held_out_states, mean_max_q
 from dqn.types import I64, Array
 
@@ -112,3 +113,26 @@ def test_a_recorded_game_has_its_raw_return_and_every_screen(
     assert screens == [0, 1, 2, 103]
     assert told == [(0, 1, 5), (0, 2, 3), (0, 3, 3.5)]
     assert play(30) == (0, 30, True, True, 5), "the second game is stuck"
+
+
+def test_a_game_recorded_in_training_is_played_as_an_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game = script_gym(monkeypatch, ENDLESS, Game((1, 0, 0, 0, 0, 0, 9)))
+    settings = EvaluationConfig(epsilon=0.25, max_steps_without_reward=5)
+    asked: list[float] = []
+    told: list[tuple[int, int, float]] = []
+
+    def act(_: Array, epsilon: float) -> I64:
+        asked.append(epsilon)
+        return np.zeros(1, np.int64)
+
+    record = render_evaluation(
+        lambda _: SimpleNamespace(act=act),  # type: ignore[arg-type, return-value]
+        Config(game=game, evaluation=settings), 100, tmp_path, 7,
+        progress=lambda *now: told.append(now),
+    )  # fmt: skip
+    assert record == (1, 6, True, True, 5)
+    assert asked == [0.25] * 6 and told[-1] == (0, 6, 1)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["eval_007", "eval_007.mp4"]
+    assert len(list((tmp_path / "eval_007").iterdir())) == 6
