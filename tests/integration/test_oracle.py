@@ -24,8 +24,11 @@ from support.runs import assert_same, lines, scalars, train
 from support.scripted import Game, ScriptedAtari, script_atari, script_gym
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import dqn.report.metrics
+import dqn.run.session
 from dqn.learning import factory
 from dqn.run.session import Session
+from dqn.storage.checkpoint import Checkpoints
 from dqn.storage.manifest import read_manifest
 from dqn.storage.tensors import MODEL_FILE, read_tensors
 from dqn.types import Batch
@@ -78,7 +81,7 @@ def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Keeps the agent, of each update the mean TD error, of each evaluation the online weights and
     the step of the best."""
     seen = SimpleNamespace(agent=None, errors=[], online={}, best=[])
-    make_agent, evaluate = factory.make_agent, Session.evaluate
+    make_agent, evaluate, write = factory.make_agent, Session.evaluate, Checkpoints.save
 
     def keep_agent(*arguments: Any) -> Any:
         seen.agent = make_agent(*arguments)
@@ -98,6 +101,13 @@ def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
         evaluate(session)
         seen.best.append(read_manifest(session._folder / "best").step)
 
+    def save(*arguments: Any) -> Path:
+        ScriptedAtari.seconds += 50
+        return write(*arguments)
+
+    patch.setattr(Checkpoints, "save", save)
+    for module in (dqn.run.session, dqn.report.metrics):
+        patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: ScriptedAtari.seconds))
     patch.setattr(factory, "make_agent", keep_agent)
     patch.setattr(Session, "evaluate", keep_weights)
     return seen
@@ -210,6 +220,12 @@ def test_points_in_tensorboard(played: SimpleNamespace) -> None:
         "evaluation/score_human_normalised": [(12, 0.67611), (24, 0.67139), (32, 0.67611)],
         "exploration/epsilon": [(8, 0.82), (16, 0.46), (24, 0.1), (32, 0.1)],
         "learner/held_out_q": [(12, 2), (24, 2), (32, 2)],
+        # Two emulators take two seconds for two steps; evaluations and checkpoints do not count.
+        "speed/steps_per_second": [(8, 1), (16, 1), (24, 1), (32, 1)],
+        "speed/frames_per_second": [(8, 4), (16, 4), (24, 4), (32, 4)],
+        "speed/updates_per_second": [(8, 2 / 8), (16, 4 / 8), (24, 4 / 8), (32, 4 / 8)],
+        # Three emulators play 5, 3 and 2 steps; five played 4 for the held-out states.
+        "evaluation/seconds": [(12, 15 + 20), (24, 9), (32, 6)],
         "replay/fill": [(8, 4 / 50), (16, 8 / 50), (24, 12 / 50), (32, 16 / 50)],
     }
     for tag, expected in points.items():
@@ -290,8 +306,9 @@ def test_no_two_games_have_the_same_seed(played: SimpleNamespace) -> None:
 def test_a_continued_run_keeps_the_same_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mean to beat, or to equal, is part of the checkpoint."""
+    """The mean to beat, or to equal, is part of the checkpoint; speeds are of each part alone."""
     runs, steps = [], []
+    watched(monkeypatch)
     for name, ends in (("whole", [32]), ("in_parts", [12, 24, 32])):
         script_atari(monkeypatch, {2: [TRAINING] * 3, 3: EVALUATIONS})
         for end in ends:
@@ -300,6 +317,8 @@ def test_a_continued_run_keeps_the_same_best(
         runs.append(run)
     assert_same(*runs)
     assert steps == [32, 12, 12, 32]
+    for tag in ("speed/steps_per_second", "speed/updates_per_second"):
+        assert scalars(runs[0], tag) == scalars(runs[1], tag) != []
 
 
 def test_outside_atari_rewards_are_raw_everywhere(

@@ -300,13 +300,3 @@ def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
         steps = [step for step, _ in scalars(run, tag)]
         assert steps == sorted(set(steps)), tag
     assert steps == [line["step"] for line in lines(run / "training.jsonl")]
-
-
-def test_a_continued_run_counts_its_own_updates_only(tmp_path: Path) -> None:
-    train(tmp_path, SHORT, NEVER)
-    run = train(tmp_path, [*SHORT, "--total-steps=1200"], NEVER)
-    updates = [value for _, value in scalars(run, "speed/updates_per_second")]
-    steps = [value for _, value in scalars(run, "speed/steps_per_second")]
-    period = load_config(run / "config.yaml").learner.update_period
-    assert updates[-1] > 0
-    assert all(update <= 1.5 * step / period for update, step in zip(updates, steps, strict=True))

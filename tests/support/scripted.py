@@ -45,11 +45,13 @@ class ScriptedAtari:
     Like ALE's it resets itself, with the step after an end, and does what its options say.
     """
 
-    games: ClassVar[dict[int, list[list[Games]]]]
+    games: ClassVar[dict[int, list[list[Games]]]] = {}
     """By the number of emulators, which tells training from evaluation: for the first that is made
     with that number, the second, ... the games of each of its emulators."""
-    made: ClassVar[list["ScriptedAtari"]]
+    made: ClassVar[list["ScriptedAtari"]] = []
     """All that were made."""
+    seconds: ClassVar[int] = 0
+    """How long they have played: each takes a second a step."""
     single_action_space = gymnasium.spaces.Discrete(ACTIONS)
 
     def __init__(self, rom: str, num_envs: int, **options: Any) -> None:
@@ -85,6 +87,7 @@ class ScriptedAtari:
         self.actions.append(action.tolist())
 
     def recv(self) -> tuple[Array, Array, Bool, Bool, dict[str, Array]]:
+        ScriptedAtari.seconds += self.num_envs
         after = []
         for i in range(self.num_envs):
             if self._ended[i]:
@@ -127,7 +130,7 @@ class ScriptedAtari:
 class ScriptedGym(gymnasium.Env[Array, int]):
     """One environment that plays ``games`` in turn; it shows 0, 1, ... the number of decisions."""
 
-    games: ClassVar[Games]
+    games: ClassVar[Games] = []
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 5}
     action_space: Any = gymnasium.spaces.Discrete(ACTIONS)
     observation_space = gymnasium.spaces.Box(0, 1000, (2,), np.float32)
@@ -160,14 +163,14 @@ def script_atari(
     patch: pytest.MonkeyPatch, games: dict[int, list[list[Games]]]
 ) -> type[ScriptedAtari]:
     """Every Atari game is now played from ``games``."""
-    patch.setattr(ScriptedAtari, "games", games, raising=False)
-    patch.setattr(ScriptedAtari, "made", [], raising=False)
+    for name, value in (("games", games), ("made", []), ("seconds", 0)):
+        patch.setattr(ScriptedAtari, name, value)
     patch.setattr(dqn.envs.atari, "AtariVectorEnv", ScriptedAtari)
     return ScriptedAtari
 
 
 def script_gym(patch: pytest.MonkeyPatch, *games: Game) -> str:
     """The id of an environment whose every copy plays ``games``."""
-    patch.setattr(ScriptedGym, "games", list(games), raising=False)
+    patch.setattr(ScriptedGym, "games", list(games))
     patch.setitem(gymnasium.registry, GYM, gymnasium.envs.registration.EnvSpec(GYM, ScriptedGym))
     return GYM

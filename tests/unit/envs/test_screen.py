@@ -52,19 +52,6 @@ def test_the_screen_of_atari_is_the_emulators_own():
     assert environment.decisions_per_second == 15
 
 
-def test_other_environments_have_a_screen_too():
-    environment = ScreenEnvironment(Config(game="CartPole-v1"))
-    timestep = environment.reset(1, "test")
-    assert timestep.stack.shape == (1, 1, 4) and timestep.stack.dtype == np.float32
-    screen = environment.screen()
-    assert screen.shape == (400, 600, 3) and screen.dtype == np.uint8
-    assert environment.decisions_per_second == 50
-    while not timestep.last[0]:
-        timestep = environment.step(np.zeros(1, np.int64))
-    assert environment.step(np.zeros(1, np.int64)).first[0]
-    environment.close()
-
-
 class _Headless(gymnasium.Env):
     metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium's own form
     action_space = gymnasium.spaces.Discrete(2)

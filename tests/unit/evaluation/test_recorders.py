@@ -295,14 +295,6 @@ def render(folder, step=1_000, game="Breakout", **options):
     return render_evaluation(make_policy, config, step, folder, 1, **options)
 
 
-def test_evaluation_pictures(tmp_path, caplog):
-    record = render(tmp_path)
-    assert names(tmp_path) == ["eval_001", "eval_001.mp4"]
-    assert len(names(tmp_path / "eval_001")) == record.length
-    assert len(read(tmp_path / "eval_001.mp4")) == record.length + RATE
-    assert not caplog.records
-
-
 def test_evaluation_pictures_depend_on_the_step_alone(tmp_path):
     def pictures(name, step):
         render(tmp_path / name, step)
