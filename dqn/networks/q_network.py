@@ -153,7 +153,7 @@ def make_network(
 def _convolutional_torso(
     name: str, config: NetworkConfig, stack_shape: tuple[int, ...], activation: Activation
 ) -> Torso:
-    if len(stack_shape) != 3 or min(stack_shape) < 1 or min(stack_shape[1:]) < MIN_SIDE[name]:
+    if len(stack_shape) != 3 or min(stack_shape[1:]) < MIN_SIDE[name]:
         raise ConfigError(
             f"network.torso {name} needs frames of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
             f"not {list(stack_shape[1:])}"

@@ -119,9 +119,10 @@ def test_iqn_acts_at_the_midpoints_and_without_noise() -> None:
     network = make_network(shape, values, **settings)
     state = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=generator())
     middles = torch.tensor([0.125, 0.375, 0.625, 0.875]).expand(3, 4)
-    network(state, generator())  # noise, switched off by the next forward
-    expected = PlainNetwork(network, recipe)(state, None, middles)
-    torch.testing.assert_close(network(state), expected.float(), **CLOSE)
+    noisy = network(state, generator())  # switched off by the next forward
+    quiet, plain = network(state), PlainNetwork(network, recipe)
+    torch.testing.assert_close(noisy, plain(state, generator(), middles).float(), **CLOSE)
+    torch.testing.assert_close(quiet, plain(state, None, middles).float(), **CLOSE)
 
 
 ATARI, NATURE = (4, 84, 84), "32x4x8x8 64x32x4x4 64x64x3x3"
