@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from support.replays import draw
 from support.runs import assert_same, lines, scalars, train
 from support.scripted import Game, ScriptedAtari, script_atari, script_gym
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -152,6 +153,17 @@ def test_training_takes_a_lost_life_for_terminal_and_a_timeout_not(played: Simpl
         [1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0],
         [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0],
     ]
+
+
+def test_a_timeout_is_bootstrapped_and_a_lost_life_is_not(played: SimpleNamespace) -> None:
+    """From emulator 0's screens to the 5, the lost life, the end, the time-out, the end."""
+    batch = draw(played.replay, [2 * row for row in (0, 1, 3, 5, 7)])
+    assert batch.reward.tolist() == [1, 0, 0.5, 1, 1]
+    assert batch.discount.tolist() == pytest.approx([0.99, 0, 0, 0.99, 0])
+    assert batch.state[:, :, 0, 0].tolist() == [
+        [0, 0, 0, 1], [0, 0, 1, 2], [1, 2, 3, 4], [0, 0, 0, 6], [0, 0, 0, 8]
+    ]  # fmt: skip
+    assert batch.next_state[:, -1, 0, 0].tolist() == [2, 3, 5, 7, 9]
 
 
 def test_every_screen_is_stored_with_the_action_taken_on_it(played: SimpleNamespace) -> None:

@@ -97,30 +97,6 @@ def test_bit_for_bit_with_gymnasium(
     assert (np.array(happened) >= expected).all(), (happened, expected)
 
 
-def pong_frames(protocol: Any, seed: int) -> Any:
-    config = EnvConfig(protocol=protocol, threads=1)
-    environment = Environment(AtariEngine("pong", 1, config, noop_max=0), config)
-    return np.stack([step.stack[0, -1] for step in play_from_reset(environment, 60, seed)])
-
-
-def test_only_machado_has_sticky_actions() -> None:
-    # Without no-ops and sticky actions nothing is random: any seed gives the same game.
-    assert np.array_equal(pong_frames("classic", 1), pong_frames("classic", 2))
-    assert not np.array_equal(pong_frames("machado", 1), pong_frames("machado", 2))
-    assert not np.array_equal(pong_frames("machado", 1), pong_frames("classic", 1))
-
-
-@pytest.mark.parametrize("full, count", [(False, 4), (True, 18)])
-def test_full_action_set(full: bool, count: int) -> None:
-    environment = make(Config(game="Breakout", env=EnvConfig(full_action_set=full, threads=1)), 1)
-    environment.reset(1, "x")
-    assert environment.spec.num_actions == count
-    play(environment, [np.array([count - 1])])
-    with pytest.raises(AssertionError):
-        environment.send(np.array([count]))
-    environment.close()
-
-
 def test_an_episode_starts_with_up_to_30_no_ops() -> None:
     engine = AtariEngine("pong", 2, EnvConfig(max_episode_frames=4, threads=2))
     engine.reset(np.arange(2))
