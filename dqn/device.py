@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dqn.config import ConfigError
+from dqn.config.fields import Precision
 
 log = logging.getLogger("dqn")
 
@@ -48,6 +49,29 @@ def use_threads(threads: int) -> int:
     torch.set_flush_denormal(True)
     torch.set_num_threads(count)
     return count
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """``float32``, ``tf32`` or ``bfloat16``, as a config asks for it.
+
+    Raises:
+        ConfigError: the device has no such arithmetic.
+    """
+    on_gpu = device.type == "cuda"
+    if precision == "tf32" and not on_gpu:
+        raise ConfigError("precision is tf32, which is a GPU's, but device is cpu; use float32")
+    can = torch.cuda.is_bf16_supported if on_gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported  # noqa: SLF001
+    if precision == "bfloat16" and not can():
+        what = "GPU" if on_gpu else "CPU"
+        raise ConfigError(f"precision is bfloat16, which this {what} cannot compute; use float32")
+    return "float32" if precision == "auto" else precision
+
+
+def use_precision(precision: Precision) -> None:
+    """Let a GPU multiply float32 numbers as TF32 (10 bits of the mantissa) or in full."""
+    kind = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = kind
+    torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
 
 
 def use_deterministic_operations(device: torch.device) -> None:

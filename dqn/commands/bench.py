@@ -34,7 +34,13 @@ from dqn.commands.evaluate import write_report
 from dqn.commands.peers import check_peers, measure_peers
 from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
-from dqn.device import resolve_device, use_deterministic_operations, use_threads
+from dqn.device import (
+    resolve_device,
+    resolve_precision,
+    use_deterministic_operations,
+    use_precision,
+    use_threads,
+)
 from dqn.storage.provenance import device_name, versions
 
 FRAMES = 200_000_000  # the usual length of a training run in the literature
@@ -81,7 +87,10 @@ def measure(config: Config, options: BenchOptions, announce: Announcer) -> Figur
     threads = use_threads(config.threads)
     if config.deterministic:
         use_deterministic_operations(device)
-    figures: Figures = {"device": device_name(device), "threads": threads}
+    precision = resolve_precision(config.precision, device)
+    use_precision(precision)
+    config = dataclasses.replace(config, precision=precision)
+    figures: Figures = {"device": device_name(device), "threads": threads, "precision": precision}
     figures |= {"num_envs": config.num_envs, "batch_size": config.learner.batch_size}
     announce("the start of a run")
     figures |= {"versions": versions(), "startup_seconds": seconds_to_first_step(config)}

@@ -89,7 +89,8 @@ def measure_parts(
         operations = operations_per_update(config, agent)
     update_flop = updating.get_total_flops()
     step_flop = update_flop / period + choosing.get_total_flops() / n
-    left = torch.ones(2048, 2048, device=device)
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    left = torch.ones(2048, 2048, dtype=dtype, device=device)
     products = 2 * 2048**3 * measured("a matrix product", lambda: left @ left)
     return figures | {
         "game": spec.game,

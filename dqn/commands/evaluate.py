@@ -10,7 +10,7 @@ from dqn import envs
 from dqn.config import Config, ConfigError
 from dqn.config.commands import EvaluateOptions
 from dqn.config.words import counted
-from dqn.device import resolve_device, use_threads
+from dqn.device import resolve_device, use_precision, use_threads
 from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning import factory
@@ -38,6 +38,7 @@ def run(options: EvaluateOptions) -> int:
     if options.json:
         write_report(Path(options.json), "")  # fails now rather than after the games
     use_threads(config.threads)
+    use_precision(config.precision)
     make_policy, owner = agent.model.make_policy, "evaluate command"
     with GamesBar("evaluation", settings.episodes) as bar:
         result = evaluate(make_policy, config, agent.step, owner, progress=bar)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from dqn import envs
 from dqn.config import Config, ConfigError
-from dqn.device import resolve_device, use_threads
+from dqn.device import resolve_device, use_precision, use_threads
 from dqn.learning.factory import make_agent
 from dqn.run.loop import loop
 from dqn.run.session import Session
@@ -110,6 +110,7 @@ def train_ours(config: Config, num_envs: int, counter: "Synchronized[int]") -> N
     """Train until killed, and count the steps."""
     tqdm.set_lock(threading.RLock())  # its default lock between processes would outlive this one
     use_threads(config.threads)
+    use_precision(config.precision)
     replay = dataclasses.replace(config.replay, capacity=CAPACITY)
     config = dataclasses.replace(config, num_envs=num_envs, replay=replay)
     config = at_full_speed(config, LEARNING_STARTS)

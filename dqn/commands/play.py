@@ -9,7 +9,7 @@ from dqn.commands.evaluate import make_model
 from dqn.config import ConfigError
 from dqn.config.commands import PlayOptions
 from dqn.config.words import counted
-from dqn.device import resolve_device, use_threads
+from dqn.device import resolve_device, use_precision, use_threads
 from dqn.evaluation.episode import play_episode
 from dqn.evaluation.gif import Gif
 from dqn.evaluation.recorders import PngFolder, Recorder, Window
@@ -36,6 +36,7 @@ def run(options: PlayOptions) -> int:
         )
     config = dataclasses.replace(agent.config, seed=seed)
     use_threads(config.threads)
+    use_precision(config.precision)
     environment = envs.ScreenEnvironment(config)
     rate = environment.decisions_per_second
     try:

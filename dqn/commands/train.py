@@ -13,7 +13,13 @@ from dqn.config import Config, ConfigError, differing_fields
 from dqn.config.commands import TrainOptions
 from dqn.config.words import as_started, counted
 from dqn.config.yaml_file import as_yaml, load_run_config
-from dqn.device import resolve_device, use_deterministic_operations, use_threads
+from dqn.device import (
+    resolve_device,
+    resolve_precision,
+    use_deterministic_operations,
+    use_precision,
+    use_threads,
+)
 from dqn.learning import factory
 from dqn.learning.factory import Agent
 from dqn.learning.interfaces import LearnerProtocol
@@ -64,11 +70,16 @@ def train(config: Config, name: str, fresh: bool) -> int:
     if config.deterministic:
         use_deterministic_operations(device)
     game = envs.resolve_game(config.game)
-    config = dataclasses.replace(config, game=game)  # one spelling for every run of a game
+    path = Path(config.checkpoints_dir) / envs.display_name(game) / f"{name}-seed{config.seed}"
+    precision = config.precision
+    if precision == "auto" and not fresh and (path / "config.yaml").exists():
+        precision = load_run_config(path).precision
+    precision = resolve_precision(precision, device)
+    use_precision(precision)
+    config = dataclasses.replace(config, game=game, precision=precision)  # one spelling for all
     if not envs.atari_rom(game):  # a game that cannot be played leaves no folder behind
         envs.make(config, 1).close()
-    home = Path(config.checkpoints_dir) / envs.display_name(game)
-    folder = RunFolder(home / f"{name}-seed{config.seed}")
+    folder = RunFolder(path)
     handler = log_to_file(folder.path / "train.log")
     try:
         if not fresh:

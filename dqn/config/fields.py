@@ -35,6 +35,7 @@ Games = Annotated[int, Interval(ge=1, le=4096)]
 Threads = Annotated[int, Interval(ge=0, le=1024)]
 Probability = Annotated[float, Interval(ge=0, le=1)]
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 Folder = Annotated[str, "FOLDER"]  # a string in an annotation names the value in --help
 File = Annotated[str, "FILE"]
 # Not StringConstraints, which refuse a path of bytes that are not UTF-8.

@@ -85,6 +85,8 @@ def _wrong_method(config: Flat, default: Flat) -> Iterator[str]:
             yield f"{name} has no effect with method {method}; do not set it"
     if method != "dqn" and config["device"] != "cpu":
         yield f"method {method} runs on the CPU; set device to cpu"
+    if method != "dqn" and config["precision"] not in ("auto", "float32"):
+        yield f"precision {config['precision']} has no effect with method {method}; do not set it"
     on_policy = method in ("policy_gradient", "reinforce")
     if on_policy and config["num_envs"] != 1:
         yield f"method {method} learns from one episode at a time; set num_envs to 1"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dqn.config import rules, sections
-from dqn.config.fields import Device, Folder, Games, Seed, Threads, validated
+from dqn.config.fields import Device, Folder, Games, Precision, Seed, Threads, validated
 
 
 @validated
@@ -22,6 +22,9 @@ class Config:
     """Seed of every random generator."""
     device: Device = "auto"
     """Device of the networks (auto: the GPU if PyTorch can use one)."""
+    precision: Precision = "auto"
+    """Arithmetic of the networks: float32; on a GPU float32 multiplied as TF32; bfloat16 in all
+    layers but the last, with float32 weights (auto: that of the run, or float32)."""
     total_steps: PositiveInt = 50_000_000
     """Length of the run; a larger value extends a finished run."""
     num_envs: Games = 8

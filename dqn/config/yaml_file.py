@@ -88,18 +88,21 @@ def load_config(path: Path) -> Config:
 
 
 def load_run_config(folder: Path) -> Config:
-    """The Config of a run's folder.
+    """The Config of a run's folder; a run from before there was ``precision`` has float32.
 
     Raises:
         ConfigError: unreadable, or written by an earlier version of this program.
     """
     try:
-        return load_config(folder / "config.yaml")
+        config = load_config(folder / "config.yaml")
     except RenamedSetting as error:
         raise ConfigError(
             f"{folder} was made by an earlier version of this program ({error}); use that version, "
             "or train a new run"
         ) from None
+    if config.precision != "auto":
+        return config
+    return dataclasses.replace(config, precision="float32")
 
 
 def as_yaml(config: Config) -> str:

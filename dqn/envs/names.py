@@ -82,15 +82,17 @@ def resolve_game(game: str | None) -> str:
 
 
 def protocol_name(config: Config, atari: bool) -> str:
-    """Label of the evaluation protocol: ``classic``, ``machado, full action set``, ..."""
-    if not atari:
-        limit = config.env.max_episode_steps
-        return "gymnasium" if limit is None else f"gymnasium, at most {limit:,} steps"
-    words: list[str] = [config.env.protocol]
-    if config.env.full_action_set:
+    """Label of what scores depend on besides the agent: ``classic``, ``machado, full action set``,
+    ``gymnasium, bfloat16``, ..."""
+    words: list[str] = [config.env.protocol if atari else "gymnasium"]
+    if atari and config.env.full_action_set:
         words.append("full action set")
-    if config.env.frame_size != EnvConfig.frame_size:
+    if atari and config.env.frame_size != EnvConfig.frame_size:
         words.append(f"{config.env.frame_size}x{config.env.frame_size} pictures")
-    if config.env.max_episode_frames != EnvConfig.max_episode_frames:
+    if atari and config.env.max_episode_frames != EnvConfig.max_episode_frames:
         words.append(f"at most {config.env.max_episode_frames:,} frames")
+    if not atari and config.env.max_episode_steps is not None:
+        words.append(f"at most {config.env.max_episode_steps:,} steps")
+    if config.precision not in ("auto", "float32"):
+        words.append(config.precision)
     return ", ".join(words)

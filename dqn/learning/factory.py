@@ -53,7 +53,9 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     spec = environment.spec
     network, values = make_q_network(config, spec)
     learner_rng = torch_generator(config.seed, "learner", device=device)
-    learner = Learner(network, values, config.optimizer, config.learner, learner_rng)
+    learner = Learner(
+        network, values, config.optimizer, config.learner, config.precision, learner_rng
+    )
     replay_device = _replay_device(config, device)
     replay_rng = torch_generator(config.seed, "replay", device=replay_device)
     replay = make_replay(config, spec, replay_rng)
@@ -79,7 +81,7 @@ def learn(replay: Replay, learner: Learner, batch_size: int, updates: int) -> No
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> QModel:
     """The untrained model of a config and game."""
     network, values = make_q_network(config, spec)
-    return QModel(network.place(device), values, spec.num_actions, device)
+    return QModel(network.place(device, config.precision), values, spec.num_actions, device)
 
 
 def make_q_network(config: Config, spec: envs.Spec) -> tuple[QNetwork, ValueDistribution]:

@@ -31,15 +31,17 @@ class Learner:
         values: ValueDistribution,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
+        precision: str,
         generator: torch.Generator,
     ) -> None:
-        """``generator`` draws noise and taus; the learner works on its device."""
+        """``precision`` is the networks'; ``generator`` draws noise and taus; the learner works on
+        its device."""
         self._config = learner
         self._device = device = generator.device
         self._generator = generator
         self._munchausen = Munchausen(learner) if learner.target_policy == "munchausen" else None
         self._values = values
-        self.online = network.place(device)
+        self.online = network.place(device, precision)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         # Looked up once: walking the modules of a small network takes longer than copying it.
         self._parameters = list(self.online.parameters())
@@ -94,8 +96,10 @@ class Learner:
         for parameter in self._parameters:
             parameter.grad = None
         mean_loss.backward()
+        self.online.move_gradients()
         norm = self._clip_gradients()
         self._optimizer.step(self._rate)
+        self.online.refresh()
         self._updates += 1
         metrics = torch.stack([mean_loss.detach(), priority.mean(), norm])  # as METRICS
         self.nonfinite.check(batch, metrics)
@@ -143,6 +147,7 @@ class Learner:
                     target.copy_(online)
                 else:
                     target.lerp_(online, self._config.target_tau)
+        self.target.refresh()
 
     def state_dict(self) -> State:
         return {

@@ -49,7 +49,7 @@ class SpectralConvolution(nn.Conv2d):
                 self.left.copy_(self._power_iteration(self.weight.flatten(1))[0])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        matrix = self.weight.flatten(1)  # [out, in]
+        matrix = self.weight.flatten(1).float()  # [out, in]
         with torch.no_grad():
             left, right = self._power_iteration(matrix)
         if torch.is_grad_enabled():
@@ -86,12 +86,15 @@ class NoisyLinear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """``[B, in]`` -> ``[B, out]``, with the same noise for the whole batch."""
+        inputs = inputs.to(self.weight.dtype)
         output = wide_linear(inputs, self.weight, self.bias)
         if self.noise is None:
             return output
         outputs, count = self.weight.shape
         in_noise, out_noise = (
-            _signed_root(torch.randn(size, device=inputs.device, generator=self.noise))
+            _signed_root(torch.randn(size, device=inputs.device, generator=self.noise)).to(
+                inputs.dtype
+            )
             for size in (count, outputs)
         )
         # (sigma * outer(out_noise, in_noise)) @ x, without computing the outer product

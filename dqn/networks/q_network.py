@@ -15,6 +15,7 @@ from dqn.config import ConfigError, NetworkConfig, ValuesConfig
 from dqn.networks.impala import impala
 from dqn.networks.layers import LayerNormReLU, NoisyLinear, SpectralConvolution
 from dqn.networks.patch_torsos import data_efficient, patches
+from dqn.networks.precision import Bfloat16Copy
 from dqn.networks.quantile_head import ImplicitQuantileHead
 from dqn.networks.torsos import Activation, Linear, Torso, mlp, nature, nips, to_float
 
@@ -49,6 +50,11 @@ class Head(nn.Module):
         self.value = stream(num_outputs) if dueling else None
         self._outputs = (num_actions, num_outputs)
 
+    def output_parameters(self) -> list[nn.Parameter]:
+        """Those of the output layers."""
+        streams = [stream for stream in (self.advantage, self.value) if stream is not None]
+        return [parameter for stream in streams for parameter in stream[-1].parameters()]
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """``[B, features]`` -> ``[B, A, K]``."""
         z: torch.Tensor = self.advantage(features).unflatten(1, self._outputs)  # [B, A, K]
@@ -72,6 +78,9 @@ class QNetwork(nn.Module):
         self.register_buffer("center", center)  # saved with the weights
         self.head = head
         self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
+        self._inputs = torch.float32
+        self._bfloat16: Bfloat16Copy[QNetwork] | None = None
+        self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
 
     def forward(self, state: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
         """``z [B, A, K]`` of ``state [B, S, *frame]``."""
@@ -80,8 +89,10 @@ class QNetwork(nn.Module):
     def preprocess(self, state: torch.Tensor) -> torch.Tensor:
         """Stacks of frames in the layout and dtype of the torso; uint8 is divided by 255 here. Two
         networks of the same config can share the result."""
-        inputs: torch.Tensor = self._preprocess(state)
-        return inputs if self.center is None else inputs.sub_(self._preprocess(self.center[None]))
+        inputs: torch.Tensor = self._preprocess(state, self._inputs)
+        if self.center is None:
+            return inputs
+        return inputs.sub_(self._preprocess(self.center[None], self._inputs))
 
     def forward_preprocessed(
         self,
@@ -91,6 +102,8 @@ class QNetwork(nn.Module):
     ) -> torch.Tensor:
         """``z [B, A, K]`` of preprocessed ``inputs``; of IQN at ``taus [B, K]``, by default its
         policy taus. ``noise`` draws the noise of noisy layers; None switches it off."""
+        if self._bfloat16:
+            return self._bfloat16.module.forward_preprocessed(inputs, noise, taus)
         for layer in self._noisy:
             layer.noise = noise
         features = self.torso(inputs)  # [B, features]
@@ -102,11 +115,30 @@ class QNetwork(nn.Module):
         assert self.center is not None
         self.center.copy_(to_float(states).mean(0).view_as(self.center))
 
-    def place(self, device: torch.device) -> "QNetwork":
-        """Move to a device in channels-last layout, the faster one on CPUs and GPUs."""
+    def place(self, device: torch.device, precision: str) -> "QNetwork":
+        """Move to a device in channels-last layout, the faster one on CPUs and GPUs, to compute
+        there in ``precision`` (``precision``)."""
         self.to(device)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if precision == "bfloat16":
+            self._inputs = torch.bfloat16
+            (head,) = (module for module in self.modules() if isinstance(module, Head))
+            self._bfloat16 = Bfloat16Copy(self, head.output_parameters())
         return self
+
+    def refresh(self) -> None:
+        """Compute with the weights as they are now; to be called whenever they have changed."""
+        if self._bfloat16:
+            self._bfloat16.refresh()
+
+    def move_gradients(self) -> None:
+        """After a backward pass: its gradients become those of the weights."""
+        if self._bfloat16:
+            self._bfloat16.move_gradients()
+
+
+def _refresh(network: QNetwork, _: object) -> None:
+    network.refresh()
 
 
 def make_network(

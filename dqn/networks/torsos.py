@@ -89,13 +89,13 @@ class PixelPermutation(nn.Module):
         )
         self.register_buffer("_words", first // 4, persistent=False)
 
-    def forward(self, state: torch.Tensor) -> torch.Tensor:
-        """``[B, S, H, W]`` -> ``[B, pixels]`` float32; uint8 is divided by 255."""
+    def forward(self, state: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """``[B, S, H, W]`` -> ``[B, pixels]`` of ``dtype``; uint8 is divided by 255."""
         if state.dtype != torch.uint8 or not self._by_words:
-            return to_float(state).index_select(1, self._order)
+            return to_float(state, dtype).index_select(1, self._order)
         # float32, because torch moves it eight times as fast as int32; the bits stay the same
         words = state.flatten(1).view(torch.float32).index_select(1, self._words)
-        return to_float(words.view(torch.uint8))
+        return to_float(words.view(torch.uint8), dtype)
 
 
 class SpaceToDepth(PixelPermutation):
@@ -108,18 +108,18 @@ class SpaceToDepth(PixelPermutation):
         self._blocks = order.shape[:2]
         super().__init__(stack_shape, order)
 
-    def forward(self, state: torch.Tensor) -> torch.Tensor:
-        """``[B, S, H, W]`` -> ``[B, S * side^2, H / side, W / side]`` float32, channels last in
-        memory; uint8 is divided by 255."""
-        pixels = super().forward(state)
+    def forward(self, state: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """``[B, S, H, W]`` -> ``[B, S * side^2, H / side, W / side]`` of ``dtype``, channels last
+        in memory; uint8 is divided by 255."""
+        pixels = super().forward(state, dtype)
         return pixels.view(len(state), *self._blocks, -1).permute(0, 3, 1, 2)
 
 
 class FlatPixels(nn.Module):
-    """``[B, S, *frame]`` -> ``[B, inputs]`` float32; uint8 is divided by 255."""
+    """``[B, S, *frame]`` -> ``[B, inputs]`` of ``dtype``; uint8 is divided by 255."""
 
-    def forward(self, state: torch.Tensor) -> torch.Tensor:
-        return to_float(state)
+    def forward(self, state: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return to_float(state, dtype)
 
 
 class BlockConvolution(nn.Conv2d):
@@ -138,10 +138,10 @@ class BlockConvolution(nn.Conv2d):
 
 
 class Linear(nn.Linear):
-    """``nn.Linear``, faster on the CPU with many inputs."""
+    """``nn.Linear``, faster on the CPU with many inputs, which may be of another dtype."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return wide_linear(inputs, self.weight, self.bias)
+        return wide_linear(inputs.to(self.weight.dtype), self.weight, self.bias)
 
 
 def wide_linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -169,9 +169,9 @@ class _TransposedProduct(torch.autograd.Function):
         return gradient @ weight, gradient.t() @ inputs, gradient.sum(0)
 
 
-def to_float(state: torch.Tensor) -> torch.Tensor:
-    """``[B, ...]`` -> a new ``[B, inputs]`` float32; uint8 is divided by 255."""
-    values = state.flatten(1).to(torch.float32, copy=True)
+def to_float(state: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """``[B, ...]`` -> a new ``[B, inputs]`` of ``dtype``; uint8 is divided by 255."""
+    values = state.flatten(1).to(dtype, copy=True)
     return values.div_(255) if state.dtype == torch.uint8 else values
 
 
