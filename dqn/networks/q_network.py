@@ -120,10 +120,11 @@ class QNetwork(nn.Module):
         there in ``precision`` (``precision``)."""
         self.to(device)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if precision == "bfloat16":
+        (head,) = (module for module in self.modules() if isinstance(module, Head))
+        kept = head.output_parameters()
+        if precision == "bfloat16" and len(kept) < len(list(self.parameters())):
+            self._bfloat16 = Bfloat16Copy(self, kept)
             self._inputs = torch.bfloat16
-            (head,) = (module for module in self.modules() if isinstance(module, Head))
-            self._bfloat16 = Bfloat16Copy(self, head.output_parameters())
         return self
 
     def refresh(self) -> None:

@@ -79,6 +79,7 @@ CHANGES: list[tuple[list[str], str, list[str]]] = [
     ]),
     (Q_TABLE, MODEL, ["method=sarsa", "tabular.limits=[1,1,.1,1]", "tabular.bins=5"]),
     (CARTPOLE, MODEL, [
+        "precision=bfloat16",
         "learning_starts=80", "replay.capacity=120", "replay.n_step=2", "replay.gamma=0.9",
         "replay.sampler=prioritized", "network.mlp_units=[8,4]", "network.center=true",
         "network.layer_norm=true", "network.dueling=true", "network.noisy=true",

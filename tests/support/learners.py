@@ -39,10 +39,11 @@ def make_learner(
     values: ValuesConfig = EXPECTED,
     optimizer: OptimizerConfig = FAST,
     device: str = "cpu",
+    precision: str = "float32",
     **learner: Any,
 ) -> Learner:
     config, rng = LearnerConfig(**learner), torch.Generator(device).manual_seed(1)
-    return Learner(network, make_values(values, config), optimizer, config, rng)
+    return Learner(network, make_values(values, config), optimizer, config, precision, rng)
 
 
 def tiny_learner(kind: Any = "expected", noisy: bool = False, **settings: Any) -> Learner:

@@ -1,0 +1,80 @@
+"""``precision`` of whole runs: part of their identity, of their scores' label, exactly resumed."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support.runs import BREAKOUT, CARTPOLE, NEVER, assert_same, finish, interrupt, run_of, train
+
+from dqn.config.yaml_file import load_run_config
+from dqn.learning.factory import make_model
+from dqn.report.curves import read_lines
+from dqn.storage.saved_run import load_agent
+from main import main
+
+HALF = "--precision=bfloat16"
+SHORT = [*CARTPOLE, "--total-steps=800", "--evaluate-period=400"]
+
+
+@pytest.mark.parametrize("options", [[*CARTPOLE, "--total-steps=6000"], BREAKOUT])
+def test_a_run_in_bfloat16_resumes_to_the_same_bits(options: list[str], tmp_path: Path) -> None:
+    options = [*options, HALF]
+    whole = train(tmp_path / "whole", options, NEVER)
+    interrupt(tmp_path / "parts", options, signal.SIGKILL, after=4)
+    finish(tmp_path / "parts", options)
+    assert_same(run_of(tmp_path / "parts"), whole)
+
+
+def test_a_run_keeps_its_precision(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = train(tmp_path, SHORT, NEVER, HALF)
+    longer = [*SHORT, NEVER, f"--checkpoints-dir={tmp_path}", "--total-steps=1200"]
+    assert main([*longer, "--precision=float32"]) == 2
+    assert "precision is float32, was bfloat16" in capfd.readouterr().err
+    assert main(longer) == 0
+    assert load_run_config(run).precision == "bfloat16"
+    assert main([*longer, "--fresh"]) == 0
+    assert load_run_config(run).precision == "float32"
+
+
+def test_a_run_from_before_there_was_a_choice_is_of_float32(tmp_path: Path) -> None:
+    run = train(tmp_path, SHORT, NEVER)
+    text = (run / "config.yaml").read_text()
+    assert "precision: float32\n" in text
+    (run / "config.yaml").write_text(text.replace("precision: float32\n", ""))
+    train(tmp_path, SHORT, NEVER, "--total-steps=1200", "--precision=float32")
+
+
+def test_scores_name_the_precision_and_are_played_in_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for precision, protocol in {"float32": "gymnasium", "bfloat16": "gymnasium, bfloat16"}.items():
+        run = train(tmp_path / precision, SHORT, NEVER, f"--precision={precision}")
+        assert {line["protocol"] for line in read_lines(run / "evaluations.jsonl")} == {protocol}
+        assert f"\n# protocol: {protocol}\n" in (run / "config.yaml").read_text()
+        capfd.readouterr()
+        assert main(["evaluate", str(run)]) == 0
+        assert f"; protocol {protocol}, epsilon 0.05" in capfd.readouterr().out
+        model = load_agent(make_model, str(run), "latest", torch.device("cpu")).model
+        assert model.q_values
+        state = torch.rand(3, 1, 4)
+        same = torch.equal(model.q_values(state), model.q_values(state.bfloat16().float()))
+        assert same == (precision == "bfloat16"), "inputs are rounded in bfloat16 alone"
+
+
+def test_what_a_device_cannot_is_refused(
+    refused: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cartpole = ["--game=CartPole-v1", "--device=cpu"]
+    assert refused([*cartpole, "--precision=tf32"]) == (
+        "precision is tf32, which is a GPU's, but device is cpu; use float32"
+    )
+    table = [*cartpole, "--method=sarsa", "--tabular.limits=[1,1,1,1]"]
+    assert refused([*table, HALF]) == (
+        "--precision bfloat16 has no effect with method sarsa; do not set it"
+    )
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert refused([*cartpole, HALF]) == (
+        "precision is bfloat16, which this CPU cannot compute; use float32"
+    )
