@@ -59,7 +59,10 @@ def test_a_parameter_without_gradient_is_refused() -> None:
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_an_optimizers_state_is_saved_by_parameter_name(name: Any) -> None:
     """And loaded into moments in the memory layout of their parameters, whatever its own is."""
-    networks = [make_network((4, 36, 36), seed=seed, hidden_units=4).place(CPU) for seed in (1, 2)]
+    networks = [
+        make_network((4, 36, 36), seed=seed, hidden_units=4).place(CPU, "float32")
+        for seed in (1, 2)
+    ]
     ours, theirs = (make_optimizer(OptimizerConfig(name), network) for network in networks)
     for seed, (network, optimizer) in enumerate(zip(networks, (ours, theirs), strict=True)):
         state = torch.rand(2, 4, 36, 36, generator=generator(seed))

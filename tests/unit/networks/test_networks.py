@@ -62,7 +62,7 @@ def test_networks_compute_what_their_papers_say(subtests: pytest.Subtests) -> No
     """Outputs and gradients, of bytes and of numbers; frames need not be square."""
     for name, (shape, values, settings, recipe) in NETWORKS.items():
         with subtests.test(name):
-            network = make_network(shape, values, **settings).place(CPU)
+            network = make_network(shape, values, **settings).place(CPU, "float32")
             pixels = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=generator())
             if "center" in settings:
                 network.center_on(pixels)
