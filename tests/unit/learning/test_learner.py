@@ -200,7 +200,7 @@ def test_a_learner_works_on_the_device_of_its_generator() -> None:
         config, there = LearnerConfig(**settings), SimpleNamespace(device=torch.device("meta"))
         network = make_network(values=value, dueling=True, center=True)
         optimizer = OptimizerConfig("rmsprop")
-        learner = Learner(network, make_values(value, config), optimizer, config, there)
+        learner = Learner(network, make_values(value, config), optimizer, config, "float32", there)
         learner.center_on(torch.zeros(3, 1, 2))
         assert learner.update(random_batch(1)).device.type == "meta"
         learner.sync_target()

@@ -85,5 +85,5 @@ def test_pixels_moved_as_float_words_keep_their_bits() -> None:
     assert state.flatten().view(torch.float32)[:2].isnan().all()
     words = torch.tensor([[4, 5, 6, 7], [0, 1, 2, 3], [12, 13, 14, 15]])
     for order in (words, words.flip(1), words[:, [0, 2, 1, 3]]):  # two that break words apart
-        moved = PixelPermutation((1, 4, 4), order)(state)
+        moved = PixelPermutation((1, 4, 4), order)(state, torch.float32)
         assert torch.equal(moved, state.flatten()[order.flatten()][None] / 255)

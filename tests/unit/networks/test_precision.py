@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.learners import CPU, make_learner, make_network, random_batch, tiny_learner, weights
+from support.learners import CPU, make_learner, make_network, random_batch, tiny_learner
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 from dqn.config import ValuesConfig
 
@@ -66,6 +67,10 @@ def test_casts_written_out() -> None:
     for ours, plain in zip(network.parameters(), (w, b, w_last, b_last), strict=True):
         assert ours.dtype == ours.grad.dtype == torch.float32
         torch.testing.assert_close(ours.grad, plain.grad, rtol=0, atol=0)
+
+
+def weights(network: nn.Module) -> torch.Tensor:
+    return parameters_to_vector(network.parameters()).detach().clone()
 
 
 def computed_with(network: nn.Module) -> torch.Tensor:
