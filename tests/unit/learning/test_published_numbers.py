@@ -27,18 +27,19 @@ def inputs(reward: Any, discount: Any, z: Any, policy: Any, bonus: Any = None) -
 TD_ERRORS: dict[str, tuple[Any, ...]] = {
     "QLearningTest": (
         [[1, 1, 0], [1, 2, 0]], [1, 1], [0, 1], [[0, 1, 0], [1, 2, 0]],
-        [[0, 1, 0], [0, 1, 0]], [0, 1],
+        [[0, 1, 0], [1, 2, 0]], [0, 1],
     ),
     "DoubleQLearningTest": (
         [[1, 1, 0], [1, 2, 0]], [1, 1], [0, 1], [[99, 1, 98], [91, 2, 66]],
-        greedy(torch.tensor([[2, 10, 1], [11, 20, 1]])), [0, 1],
+        [[2, 10, 1], [11, 20, 1]], [0, 1],
     ),
     "ExpectedSarsaTest": (
         [[1, 1, 0.5], [1, 1, 3]], [4, 1], [1, 1], [[1.5, 1, 2], [3, 2, 1]],
         [[0.2, 0.5, 0.3], [0.3, 0.4, 0.3]], [4.4, 2],
     ),
 }  # fmt: skip
-"""rlax: q, reward, discount, next q, the next policy; the expected error of actions 0 and 1."""
+"""rlax: q, reward, discount, next q; what the next policy is greedy for, or in the last test that
+policy; the expected error of actions 0 and 1."""
 
 
 def test_expected_values_as_rlax(subtests: pytest.Subtests) -> None:
@@ -46,6 +47,8 @@ def test_expected_values_as_rlax(subtests: pytest.Subtests) -> None:
     for name, (q, reward, discount, next_q, policy, error) in TD_ERRORS.items():
         with subtests.test(name):
             next_z = torch.tensor(next_q)[:, :, None].tolist()
+            policy = torch.tensor(policy)
+            policy = policy if name == "ExpectedSarsaTest" else greedy(policy)
             target = values.target(inputs(reward, discount, next_z, policy))
             z, errors = torch.tensor(q).float()[:, :, None], torch.tensor(error).float()
             loss, priority = values.loss(z, None, action, target)
