@@ -88,7 +88,7 @@ def evaluate(
     """
     settings, n = config.evaluation, config.evaluation.episodes
     policy = make_policy(numpy_generator(config.seed, f"{owner} actor", step))
-    returns, lengths = np.zeros(n, np.float64), np.zeros(n, np.int64)
+    returns, lengths = np.zeros(n), np.zeros(n, np.int64)
     waited, limit, cut = np.zeros(n, np.int64), settings.max_steps_without_reward, 0
     with closing(envs.make(config, n)) as environment:
         timestep = environment.reset(config.seed, f"{owner} {step}")

@@ -95,7 +95,7 @@ def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float
     Not the bootstrap, which is far too narrow for 3 or 5 seeds. A single return has an infinite
     interval.
     """
-    values = np.asarray(returns, np.float64)
+    values = np.asarray(returns)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"expected one or more returns, got shape {values.shape}")
     mean = float(values.mean())

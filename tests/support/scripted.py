@@ -84,6 +84,7 @@ class ScriptedAtari:
         return self._screens(), {"lives": np.full(self.num_envs, 3)}
 
     def send(self, action: I64) -> None:
+        assert action.dtype == np.int64
         self.actions.append(action.tolist())
 
     def recv(self) -> tuple[Array, Array, Bool, Bool, dict[str, Array]]:

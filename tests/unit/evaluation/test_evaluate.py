@@ -45,7 +45,7 @@ def test_a_game_without_reward_for_so_many_steps_is_cut_and_keeps_its_return(
         "Pong", 700, "classic, 12x12 pictures, stuck games cut after 3 steps without reward", 0.25,
         returns=[0, 4, 0, 0], lengths=[3, 9, 2, 3], cut=2,
     )  # fmt: skip
-    assert result.as_json()["cut"] == 2
+    assert result.as_json()["cut"] == 2 and {type(length) for length in result.lengths} == {int}
     assert told == [
         (0, 4, None), (1, 8, 0), (3, 11, 0), *[(3, steps, 0) for steps in range(12, 17)], (4, 17, 4)
     ]  # fmt: skip
@@ -68,20 +68,43 @@ def test_an_evaluation_that_is_stopped_has_no_result(monkeypatch: pytest.MonkeyP
     assert len(emulators.made[0].actions) == 2
 
 
+def test_an_evaluation_depends_on_seed_step_and_owner_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both what the policy draws and the games."""
+    emulators = script_atari(monkeypatch, {1: [[[Game((1,))]]] * 5})
+
+    def drawn(seed: int, step: int, owner: str) -> tuple[float, int]:
+        policy, draws = SimpleNamespace(act=lambda *_: np.zeros(1, np.int64)), []
+
+        def make_policy(generator: np.random.Generator) -> Any:
+            draws.append(generator.random())
+            return policy
+
+        config = Config(game="Pong", seed=seed, evaluation=EvaluationConfig(episodes=1))
+        evaluate(make_policy, config, step, owner)
+        return draws[0], emulators.made[-1].seeds[0]
+
+    first, *others = [drawn(*case) for case in ((1, 5, "a"), (2, 5, "a"), (1, 6, "a"), (1, 5, "b"))]
+    assert drawn(1, 5, "a") == first
+    assert all(len({first[i], *(other[i] for other in others)}) == 4 for i in (0, 1))
+
+
 def test_held_out_states_are_every_fourth_of_eight_random_players(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     emulators = script_atari(monkeypatch, {})
-    settings = EvaluationConfig(held_out_states=12)
-    config = Config(game="Pong", env=EnvConfig(frame_size=12), evaluation=settings)
-    states = held_out_states(config)
     newest = [(100 * i + screen) % 256 for screen in (5, 9) for i in range(8)]
-    assert states[:, -1, 0, 0].tolist() == newest[:12] and states.shape == (12, 4, 12, 12)
-    assert states[0, :, 0, 0].tolist() == [2, 3, 4, 5]
-    (made,) = emulators.made
+    for count in (12, 16):
+        settings = EvaluationConfig(held_out_states=count)
+        config = Config(game="Pong", env=EnvConfig(frame_size=12), evaluation=settings)
+        states = held_out_states(config)
+        assert states.shape == (count, 4, 12, 12)
+        assert states[:, -1, 0, 0].tolist() == newest[:count]
+        assert states[0, :, 0, 0].tolist() == [2, 3, 4, 5]
+    made, again = emulators.made
     assert {action for step in made.actions for action in step} == {0, 1, 2}
-    held_out_states(config)
-    assert made.actions == emulators.made[1].actions and made.seeds == emulators.made[1].seeds
+    assert made.actions == again.actions and made.seeds == again.seeds and len(made.actions) == 8
 
 
 def test_held_out_q_is_the_mean_of_the_greatest() -> None:
