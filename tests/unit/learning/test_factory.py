@@ -256,10 +256,15 @@ def test_a_replay_memory_larger_than_what_is_free_is_announced(
         assert ("--replay.capacity 255 would fit" in caplog.text) == announced, caplog.text
 
 
-def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere() -> None:
+def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     learners = torch.device("meta")
     for settings, device in (
         (ReplayConfig(), learners), (ReplayConfig(device="cpu"), CPU),
         (ReplayConfig(storage="compressed"), CPU),
     ):  # fmt: skip
         assert _replay_device(Config(replay=settings), learners) == device
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"replay\.device is cuda"):
+        _replay_device(Config(replay=ReplayConfig(device="cuda")), learners)
