@@ -141,6 +141,15 @@ def test_a_restored_learner_continues_to_the_bit(name: Any) -> None:
     assert ours.pop_means() == theirs.pop_means()
 
 
+def test_counts_go_on_where_a_float32_would_stop() -> None:
+    learner, many = tiny_learner(), 2**24
+    learner.load_state_dict(learner.state_dict() | {"updates": many, "summed": many})
+    learner.nonfinite.updates_since.fill_(many)
+    learner.update(random_batch(1)._replace(reward=torch.full((16,), torch.nan)))
+    since = int(learner.nonfinite.updates_since)
+    assert learner.updates == learner.summed == since == many + 1
+
+
 def test_noise_is_on_in_training_and_off_in_evaluation() -> None:
     """Evaluating draws nothing, so a run does not depend on it."""
     learner = tiny_learner(noisy=True)
