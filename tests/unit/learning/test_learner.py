@@ -210,6 +210,8 @@ def test_a_learner_works_on_the_device_of_its_generator() -> None:
         network = make_network(values=value, dueling=True, center=True)
         optimizer = OptimizerConfig("rmsprop")
         learner = Learner(network, make_values(value, config), optimizer, config, "float32", there)
+        tensors = [value for value in vars(learner).values() if isinstance(value, torch.Tensor)]
+        assert {tensor.device.type for tensor in tensors} == {"meta"}, "as a CUDA graph needs them"
         learner.center_on(torch.zeros(3, 1, 2))
         assert learner.update(random_batch(1)).device.type == "meta"
         learner.sync_target()
