@@ -63,6 +63,7 @@ class ScriptedAtari:
         """Of each reset: the steps before it, which emulators, and their seeds."""
         self.actions: list[list[int]] = []
         """The actions of each step."""
+        self._received = 0
         self._options = options
         self._script = script or [[]] * num_envs
         self._next = np.zeros(num_envs, np.int64)  # game of each emulator
@@ -84,11 +85,13 @@ class ScriptedAtari:
         return self._screens(), {"lives": np.full(self.num_envs, 3)}
 
     def send(self, action: I64) -> None:
-        assert action.dtype == np.int64
+        assert action.dtype == np.int64 and len(self.actions) == self._received
         self.actions.append(action.tolist())
 
     def recv(self) -> tuple[Array, Array, Bool, Bool, dict[str, Array]]:
         ScriptedAtari.seconds += self.num_envs
+        self._received += 1
+        assert len(self.actions) == self._received, "nothing was sent"
         after = []
         for i in range(self.num_envs):
             if self._ended[i]:

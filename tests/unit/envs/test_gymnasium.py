@@ -91,11 +91,14 @@ def test_a_tuple_of_discrete_observations_is_concatenated() -> None:
     assert cards.reset(1, "x").stack.sum() == 3
 
 
-def test_send_and_receive_must_alternate() -> None:
+def test_send_and_receive_alternate_and_actions_exist() -> None:
     environment = make(Config(game="CartPole-v1"), 1)
     environment.reset(1, "x")
     with pytest.raises(AssertionError, match="without send"):
         environment.receive()
+    for action in (-1, 2):
+        with pytest.raises(AssertionError):
+            environment.send(np.array([action]))
     environment.send(np.zeros(1, np.int64))
     with pytest.raises(AssertionError, match="twice"):
         environment.send(np.zeros(1, np.int64))
