@@ -36,6 +36,7 @@ help:
 
 # exec: a signal meant for the training reaches it, not a shell that forgets to hand it on.
 train: $(VENV)/.installed
+	@[ -n "$(GAME)$(ARGS)" ] || { echo 'name a game: make train GAME=Breakout' >&2; exit 2; }
 	@exec $(RUN) main.py $(if $(GAME),--game "$(GAME)") $(ARGS)
 
 # Two workers, a thread each: on two cores faster than one worker whose threads wait for each other.

@@ -54,6 +54,8 @@ def run(options: CompareOptions) -> int:
             raise ConfigError(f"cannot write {why_unwritable(picture, error)}") from None
     print(f"{game}: mean score of an evaluation ± standard error over its episodes")
     print("", _table(records), *_means_over_seeds(records), "", *_published(game), sep="\n")
+    if picture:
+        print(f"\nwrote {picture}")
     return 0
 
 

@@ -54,7 +54,7 @@ def run(options: EvaluateOptions) -> int:
         f"{result.game}, {folder}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
         f"{interval}, median {result.median:.1f}, min {min(returns):.1f}, max {max(returns):.1f} "
         f"over {counted(len(returns), 'episode')}; protocol {result.protocol}, "
-        f"epsilon {result.epsilon:g}, seed {seed}"
+        f"epsilon {result.epsilon:g}, seed {seed}" + f"; wrote {options.json}" * bool(options.json)
     )
     if result.cut:
         limit = counted(settings.max_steps_without_reward or 0, "step")
@@ -71,13 +71,18 @@ def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model:
 
 
 def write_report(file: Path, text: str) -> None:
-    """Write ``text`` to a file; empty text only checks that it can be written.
+    """Write ``text`` to a file, whose folder is made; empty text only checks that it can be
+    written.
 
     Raises:
         ConfigError: the file cannot be written.
     """
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not file.exists()
         with open(file, "w" if text else "a", encoding="utf-8") as stream:
             stream.write(text)
+        if is_new and not text:
+            file.unlink()
     except OSError as error:
         raise ConfigError(f"cannot write {why_unwritable(file, error)}") from None

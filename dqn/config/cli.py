@@ -134,7 +134,7 @@ def _runs(kind: Any, words: list[str]) -> str | tuple[str, ...]:
     if hint is None and words:
         raise ConfigError(f"unexpected {words[0]!r}; a game is given as --game Breakout")
     if hint is not None and not words:
-        raise ConfigError(f"no RUN given; try {as_started(kind.example)}")
+        raise ConfigError(f"no RUN given; try {as_started(f'python {kind.example}')}")
     if hint is None or get_origin(hint) is tuple:
         return tuple(words)
     if len(words) > 1:

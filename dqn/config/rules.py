@@ -47,6 +47,7 @@ USED_WITH: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
 """A setting, and the values with which other settings have an effect."""
 
 _STACK = 4
+_INT64_MAX, _FLOAT32_MAX = 2**63 - 1, 3.4028234663852886e38
 
 
 def check(config: Flat, default: Flat) -> None:
@@ -55,9 +56,16 @@ def check(config: Flat, default: Flat) -> None:
     Raises:
         SettingError: one sentence: what, where, what would be right.
     """
-    for wrong in (_wrong_sizes, _wrong_method, _no_effect, _wrong_pairs):
+    for wrong in (_too_large, _wrong_sizes, _wrong_method, _no_effect, _wrong_pairs):
         for sentence in wrong(config, default):
             raise SettingError(sentence)
+
+
+def _too_large(config: Flat, _: Flat) -> Iterator[str]:
+    for name, value in config.items():
+        limit = _INT64_MAX if isinstance(value, int) else _FLOAT32_MAX
+        if isinstance(value, int | float) and value > limit:
+            yield f"{name} of {value:g} is too large; {limit:g} is the most"
 
 
 def _wrong_sizes(config: Flat, _: Flat) -> Iterator[str]:

@@ -18,13 +18,15 @@ def _camel(rom: str) -> str:
 
 
 def _key(game: str) -> str:
-    return game.removeprefix("ALE/").removesuffix("-v5").replace("_", "").lower()
+    name = game.removeprefix("ALE/").removesuffix("-v5")
+    return name.replace("_", "").replace(" ", "").lower()
 
 
 def atari_rom(game: str | None) -> str | None:
     """The ROM of an Atari game, or None for any other name.
 
-    ``SpaceInvaders``, ``space_invaders`` and ``ALE/SpaceInvaders-v5`` are equivalent.
+    ``SpaceInvaders``, ``space_invaders``, ``Space Invaders`` and ``ALE/SpaceInvaders-v5`` are
+    equivalent.
     """
     key = _key(game or "")
     return next((rom for rom in roms.get_all_rom_ids() if rom.replace("_", "") == key), None)

@@ -61,11 +61,13 @@ class PngFolder(Recorder):
     """``path/000000.png ...``: the first ``limit`` screens exactly as the emulator drew them.
 
     Raises:
-        ConfigError: the folder exists and holds other files, which must not be replaced.
+        ConfigError: there is something else of that name, which must not be replaced.
     """
 
     def __init__(self, path: str | Path, limit: int = PNG_LIMIT) -> None:
         path = Path(path).absolute()
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise ConfigError(f"{path} is not a folder; name a new one")
         if path.is_dir() and not all(
             re.fullmatch(r"\d{6,}\.png", file.name) for file in path.iterdir()
         ):

@@ -9,10 +9,12 @@ from collections.abc import Collection
 from typing import Self
 
 import numpy as np
+import psutil
+import torch
 from tqdm import tqdm
 
 from dqn.config.words import counted
-from dqn.device import in_terminal
+from dqn.device import cores, in_terminal
 
 log = logging.getLogger("dqn")
 
@@ -22,10 +24,12 @@ PACE_REFRESHES = 15  # that the speed is averaged over
 RATE_SECONDS = 5  # after learning began, until its speed is known
 
 SMALL_PRESETS = "configs/quick.yaml and configs/laptop.yaml are made for CPUs"
-HINT = (
-    f"Presets of full size want days on a CPU; {SMALL_PRESETS}. Beside other work on the same "
-    "cores --threads 1 --env.threads 1 --env.niceness 0 is faster."
+HINT = f"Presets of full size want days on a CPU; {SMALL_PRESETS}."
+BUSY = (
+    "Other work uses these cores, and the run's threads wait for each other; with one each it is "
+    "faster (--threads 1 --env.threads 1 --env.niceness 0; a run that began with more: --fresh)."
 )
+BUSY_SHARE = 0.25  # of the cores, that other processes use
 
 
 class Bar:
@@ -81,6 +85,7 @@ class ProgressBar:
         """``hint`` is logged if, when learning begins, more than a day is left."""
         self._total_steps, self._learning_starts, self._hint = total_steps, learning_starts, hint
         self._bar = Bar("{percentage:3.0f}%{drawn} {n_fmt}/{total_fmt}", total_steps, step)
+        self._others = 0.0  # CPU seconds of other processes when learning began
         self._pace = deque([(time.monotonic(), step)], maxlen=PACE_REFRESHES)
         self._learning = step >= learning_starts
         self._rate_before: float | None = None  # until the speed of learning is known
@@ -96,6 +101,7 @@ class ProgressBar:
         now = time.monotonic()
         if not self._learning and step >= self._learning_starts:
             self._learning, self._rate_before = True, self._rate(now)
+            self._others = cpu_seconds_of_others()
             self._pace.clear()
             self._pace.append((now, step))
         if now - self._pace[-1][0] >= SHOW_SECONDS:
@@ -123,7 +129,7 @@ class ProgressBar:
         rate = self._rate(now)
         left = (self._total_steps - self._step) / max(rate, 1e-9)
         if self._rate_before is not None and now - self._pace[0][0] >= RATE_SECONDS:
-            self._announce(rate, self._rate_before, left)
+            self._announce(rate, self._rate_before, left, now - self._pace[0][0])
             self._rate_before = None
         self._pace.append((now, self._step))
         parts = [f"return {np.mean(list(returns)):.1f}"] if returns else []
@@ -135,7 +141,7 @@ class ProgressBar:
         parts.append(f"epsilon {epsilon:.3f}")
         self._bar.show(self._step, parts, f"step {self._step:,}/{self._total_steps:,}: ")
 
-    def _announce(self, rate: float, before: float, left: float) -> None:
+    def _announce(self, rate: float, before: float, left: float, seconds: float) -> None:
         """Say what learning costs."""
         began = self._pace[0][1]
         why = ", because it now learns while it plays" if rate < before else ""
@@ -145,6 +151,9 @@ class ProgressBar:
         )  # fmt: skip
         if self._hint and left > 86_400:
             log.info(self._hint)
+        others = (cpu_seconds_of_others() - self._others) / seconds / cores()
+        if self._hint and others > BUSY_SHARE and torch.get_num_threads() > 1:
+            log.info(BUSY)
 
 
 class GamesBar:
@@ -184,3 +193,9 @@ def duration(seconds: float) -> str:
     if hours < 24:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def cpu_seconds_of_others() -> float:
+    """CPU seconds that all processes but this one have used since the machine started."""
+    machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    return float(machine.user + machine.nice + machine.system - own.user - own.system)

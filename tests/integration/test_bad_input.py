@@ -222,12 +222,13 @@ def test_a_wrong_run_is_named_before_a_missing_option(refused: Refused) -> None:
 
 
 WRITERS = {
-    "evaluate --json=no/where.json": "cannot write no/where.json: No such file",
+    "evaluate --json=/proc/no/where.json": "cannot write /proc/no/where.json: No such file",
     "evaluate --json=checkpoints": "cannot write checkpoints: Is a directory",
     "play": "play needs at least one of --video FILE.mp4, --gif FILE.gif, --png FOLDER",
     "play --window": "no display to open a window on",
     "play --video=/dev/null/a.mp4": "cannot record the game: /dev/null: File exists",
     "play --png=checkpoints": "checkpoints holds files other than pictures",
+    f"play --png={CARTPOLE}/train.log": "train.log is not a folder; name a new one",
 }
 
 

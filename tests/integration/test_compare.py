@@ -125,8 +125,9 @@ def test_real_runs_of_two_seeds_and_their_picture(tmp_path, capsys):
     runs = [str(train(tmp_path / str(seed), options, f"--seed={seed}")) for seed in (1, 2)]
     picture = tmp_path / "compared.png"
     assert main(["compare", *runs, f"--picture={picture}"]) == 0
-    rows = capsys.readouterr().out.splitlines()[2:5]
-    assert [cells(row)[:2] for row in rows[1:]] == [["dqn-seed1", "800"], ["dqn-seed2", "800"]]
+    *rows, wrote = capsys.readouterr().out.splitlines()[2:]
+    assert wrote == f"wrote {picture}"
+    assert [cells(row)[:2] for row in rows[1:3]] == [["dqn-seed1", "800"], ["dqn-seed2", "800"]]
     assert "by 800 steps" not in rows[0], "the same as last"
     assert re.fullmatch(r"\d+ (s|min)", cells(rows[1])[2])
     assert cv2.imread(str(picture)).shape == (320, 880, 3)
@@ -196,7 +197,7 @@ def test_what_cannot_be_compared(tmp_path, watch, capsys):
         (pong, f"{tmp_path}/e"): f"there is no folder {tmp_path}/e; ",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
-        (): "no RUN given; try main.py compare checkpoints/Pong/dqn-seed1",
+        (): "no RUN given; try python main.py compare checkpoints/Pong/dqn-seed1",
     }.items():
         assert main(["compare", *arguments]) == 2
         shown = capsys.readouterr().err

@@ -70,6 +70,8 @@ COMMAND_LINES = {
     "--optimizer.learning-rate -1e-3": "rate must be a number above 0, not -0.001",
     "--keep=0": "--keep-checkpoints must be a whole number above 0, or all, not 0",
     "--env.max-episode-frames=1e12": "must be a whole number from 4 to 2,147,483,647, not 1_000_",
+    "--optimizer.learning-rate=1e300": "rate of 1e+300 is too large; 3.40282e+38 is the most",
+    "--total-steps=1e30": "--total-steps of 1e+30 is too large; 9.22337e+18 is the most",
     # contradictions, and settings without effect
     "--replay.capacity=40": "--replay.capacity of 40 leaves 5 rows for each of 8 environments",
     "--learning-starts=0": "--learning-starts of 0 is too early: with 8 environments",
@@ -108,11 +110,11 @@ COMMAND_LINES = {
     ),
     "--config=/": "cannot read /: Is a directory",
     # other commands
-    "evaluate": "no RUN given; try main.py evaluate pong-laptop",
-    "play": "no RUN given; try main.py play pong-laptop --gif pong.gif",
+    "evaluate": "no RUN given; try python main.py evaluate pong-laptop",
+    "play": "no RUN given; try python main.py play pong-laptop --gif pong.gif",
     "play a b": "expected one RUN, not a b",
     "play --window a b": "expected one RUN, not a b",
-    "compare --picture a.png": "no RUN given; try main.py compare",
+    "compare --picture a.png": "no RUN given; try python main.py compare",
     "evaluate a --checkpoin=3": "did you mean --checkpoint?",
     "play a --device=tpu": "--device must be auto, cpu or cuda, not tpu",
     "evaluate a --seed -1": "--seed must be a whole number from 0 to",

@@ -57,7 +57,7 @@ def test_every_rom_is_found_by_each_spelling() -> None:
             assert "two players" in refusal(rom)
             continue
         camel = ids[rom].removeprefix("ALE/").removesuffix("-v5")
-        for spelling in (camel, rom, ids[rom], camel.lower()):
+        for spelling in (camel, rom, ids[rom], camel.lower(), rom.replace("_", " ")):
             assert resolve_game(spelling) == camel
             assert atari_rom(spelling) == rom
             assert display_name(spelling) == camel

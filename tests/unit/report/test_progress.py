@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import dqn.report.progress as progress
-from dqn.report.progress import HINT, GamesBar, ProgressBar, duration
+from dqn.report.progress import BUSY, HINT, GamesBar, ProgressBar, duration
 
 PARTS = ["return 12.3", "left", "loss 0.0123", "epsilon 0.900"]
 
@@ -79,6 +79,27 @@ def test_when_learning_begins_the_new_speed_is_said(
         "plays; 48 d 5 h left."
     )
     assert hint == HINT
+
+
+@pytest.mark.parametrize("threads, said", [(2, True), (1, False)])
+def test_other_work_on_the_same_cores_is_told(
+    threads: int, said: bool, clock: Clock, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It costs two threads of a learner far more than their share."""
+    monkeypatch.setattr("dqn.report.progress.cores", lambda: 2)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    caplog.set_level(logging.INFO, "dqn")
+    for others, share in ((0.4, False), (0.6, True)):
+        used = "dqn.report.progress.cpu_seconds_of_others"
+        monkeypatch.setattr(used, lambda others=others: others * clock.now)
+        caplog.clear()
+        clock.now = 0.0
+        bar = ProgressBar(0, 100_000, 20_000, HINT)
+        for step, seconds in [(10_000, 5), (20_000, 10), (20_060, 15), (20_072, 16)]:
+            clock.now = seconds
+            bar.update(step, 1.0, [], None)
+        assert (BUSY in caplog.messages) == (said and share)
 
 
 def test_a_continued_run_says_it_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
