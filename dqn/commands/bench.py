@@ -7,6 +7,7 @@ loop is that of ``train``, once learning has begun.
 
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from dqn.commands.peers import check_peers, measure_peers
 from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
 from dqn.device import (
+    cores,
     resolve_device,
     resolve_precision,
     use_deterministic_operations,
@@ -92,6 +94,7 @@ def measure(config: Config, options: BenchOptions, announce: Announcer) -> Figur
     config = dataclasses.replace(config, precision=precision)
     figures: Figures = {"device": device_name(device), "threads": threads, "precision": precision}
     figures |= {"num_envs": config.num_envs, "batch_size": config.learner.batch_size}
+    figures |= {"cores": cores(), "load_before": os.getloadavg()[0]}
     announce("the start of a run")
     figures |= {"versions": versions(), "startup_seconds": seconds_to_first_step(config)}
     profiling = [measure_profile] if options.profile else []

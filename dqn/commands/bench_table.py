@@ -4,6 +4,7 @@ what limits the loop and what would move it."""
 import textwrap
 from typing import Any
 
+from dqn.config.words import counted
 from dqn.report.progress import SMALL_PRESETS, duration
 
 Figures = dict[str, Any]
@@ -82,8 +83,12 @@ def conclusion(figures: Figures, update_period: int) -> str:
         "a smaller network, or fewer updates (--learner.update-period)",
     }  # fmt: skip
     hours = figures["hours_for_200_million_frames"]
+    load, count = figures["load_before"], counted(figures["cores"], "core")
+    busy = f" The load was {load:.1f} on {count} before: alone they are faster."
     return (
         f"200 million frames, the usual length of a run, take {duration(3600 * hours)}. The loop "
         f"is bound by {slowest} at {rate:,.0f} steps/s, of which it reaches "
         f"{figures['share_of_slowest_limit']:.0%}; {advice[slowest]} would move that."
+        + busy
+        * (load > figures["cores"] / 2)
     )

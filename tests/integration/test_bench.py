@@ -415,9 +415,11 @@ def test_the_end_names_the_limit(device: str, slow: str, said: str) -> None:
     parts = ("emulator_steps", "acting_steps", "learner_updates")
     rates = dict.fromkeys(parts, 1000.0) | {slow: 10.0}
     figures = {f"{part}_per_second": rate for part, rate in rates.items()} | {"device": device}
-    figures |= {"share_of_slowest_limit": 0.8, "hours_for_200_million_frames": 818.0}
-    sentence = conclusion(figures, update_period=4)
+    figures |= {"share_of_slowest_limit": 0.8, "hours_for_200_million_frames": 818.0, "cores": 2}
+    sentence = conclusion(figures | {"load_before": 0.9}, update_period=4)
     assert "take 34 d 2 h." in sentence and said in sentence, sentence
+    busy = conclusion(figures | {"load_before": 8.24}, update_period=4)
+    assert busy == f"{sentence} The load was 8.2 on 2 cores before: alone they are faster."
 
 
 def test_what_cannot_be_measured_is_refused_first(
