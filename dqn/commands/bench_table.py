@@ -89,6 +89,5 @@ def conclusion(figures: Figures, update_period: int) -> str:
         f"200 million frames, the usual length of a run, take {duration(3600 * hours)}. The loop "
         f"is bound by {slowest} at {rate:,.0f} steps/s, of which it reaches "
         f"{figures['share_of_slowest_limit']:.0%}; {advice[slowest]} would move that."
-        + busy
-        * (load > figures["cores"] / 2)
+        f"{busy if load > figures['cores'] / 2 else ''}"
     )

@@ -432,5 +432,5 @@ def test_what_cannot_be_measured_is_refused_first(
     assert main([*CARTPOLE, "--peers", f"--json={file}"]) == 2
     assert "requirements-bench.txt" in capsys.readouterr().err
     assert file.read_text() == "earlier"
-    assert main([*CARTPOLE, f"--json={tmp_path}/none/speed.json"]) == 2
+    assert main([*CARTPOLE, f"--json={file}/speed.json"]) == 2
     assert main(["bench", "--seconds=0"]) == 2
