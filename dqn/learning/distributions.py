@@ -24,12 +24,16 @@ class Categorical(ValueDistribution):
         """The policy's mixture of the shifted and scaled distributions, projected onto the atoms
         (algorithm 1, equation 7)."""
         inputs.check()
-        values = self._atoms(inputs.z) + inputs.bonus[..., None]  # [B, A, K]
-        moved = inputs.reward[:, None, None] + inputs.discount[:, None, None] * values
-        place = (moved.clamp(self._v_min, self._v_max) - self._v_min) / self._spacing  # [B, A, K]
+        values = self._atoms(inputs.z)  # [K]
         probability = inputs.policy[..., None] * inputs.z.softmax(2)  # [B, A, K]
+        if inputs.bonus is None:  # the same shift for all actions
+            probability = probability.sum(1, keepdim=True)  # [B, 1, K]
+        else:
+            values = values + inputs.bonus[..., None]  # [B, A, K]
+        moved = inputs.reward[:, None, None] + inputs.discount[:, None, None] * values
+        place = (moved.clamp(self._v_min, self._v_max) - self._v_min) / self._spacing
         atom = torch.arange(self.num_outputs, device=inputs.z.device)
-        share = (1 - (place[..., None] - atom).abs()).clamp(min=0)  # [B, A, K, K]
+        share = (1 - (place[..., None] - atom).abs()).clamp(min=0)  # [B, 1 or A, K, K]
         return torch.einsum("bak,bakj->bj", probability, share)
 
     def loss(
@@ -65,7 +69,7 @@ class Quantile(ValueDistribution):
         """Each quantile's mean under the policy, shifted and scaled (Vieillard et al. 2020, arXiv
         2007.14430, appendix B, equation 2)."""
         inputs.check()
-        values = inputs.z + inputs.bonus[..., None]  # [B, A, K]
+        values = inputs.z if inputs.bonus is None else inputs.z + inputs.bonus[..., None]
         mean = (inputs.policy[..., None] * values).sum(1)  # [B, K]
         return inputs.reward[:, None] + inputs.discount[:, None] * mean
 

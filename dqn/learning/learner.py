@@ -45,8 +45,8 @@ class Learner:
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         # Looked up once: walking the modules of a small network takes longer than copying it.
         self._parameters = list(self.online.parameters())
-        target, online = self.target.state_dict().values(), self.online.state_dict().values()
-        self._target_pairs = list(zip(target, online, strict=True))
+        networks = self.target, self.online
+        self._target_and_online = [list(network.state_dict().values()) for network in networks]
         self._optimizer = make_optimizer(optimizer, self.online)
         # Everything that an update changes is on the device, so that it can be captured in a graph.
         self._rate = torch.full((), optimizer.learning_rate, device=device)
@@ -115,7 +115,7 @@ class Learner:
         taus = values.target_taus(len(batch.action), rng)
         next_z = self.target.forward_preprocessed(next_inputs, rng, taus)  # [B, A, K]
         next_q = values.q(next_z)  # [B, A]
-        reward, bonus = batch.reward, torch.zeros_like(next_q)
+        reward, bonus = batch.reward, None
         if self._munchausen:
             q = values.q(self.target.forward_preprocessed(inputs, rng))
             reward = reward + self._munchausen.reward(q, batch.action)
@@ -142,11 +142,11 @@ class Learner:
     def sync_target(self) -> None:
         """Move the target network towards the online one by ``target_tau``; 1 is a copy."""
         with torch.no_grad():
-            for target, online in self._target_pairs:
-                if self._config.target_tau == 1:
-                    target.copy_(online)
-                else:
-                    target.lerp_(online, self._config.target_tau)
+            target, online = self._target_and_online
+            if self._config.target_tau == 1:
+                torch._foreach_copy_(target, online)
+            else:
+                torch._foreach_lerp_(target, online, self._config.target_tau)
         self.target.refresh()
 
     def state_dict(self) -> State:

@@ -98,15 +98,17 @@ class NatureRMSprop(Optimizer):
 
     def step(self, rate: torch.Tensor) -> None:
         with torch.no_grad():
-            for parameter, gradient, mean, square in zip(
-                self._parameters, self._gradients(), self._mean, self._square, strict=True
-            ):
-                mean.lerp_(gradient, 1 - self._decay)
-                square.mul_(self._decay).addcmul_(gradient, gradient, value=1 - self._decay)
-                # clamped: rounding makes the variance of a constant gradient slightly negative
-                variance = square.addcmul(mean, mean, value=-1).clamp_(min=0)
-                root = variance.add_(self._epsilon).sqrt_()
-                parameter.addcdiv_(gradient * rate, root, value=-1)
+            gradients, mean, square = self._gradients(), self._mean, self._square
+            torch._foreach_lerp_(mean, gradients, 1 - self._decay)
+            torch._foreach_mul_(square, self._decay)
+            torch._foreach_addcmul_(square, gradients, gradients, 1 - self._decay)
+            variance = torch._foreach_addcmul(square, mean, mean, -1)  # noqa: SLF001
+            # rounding makes the variance of a constant gradient slightly negative
+            torch._foreach_clamp_min_(variance, 0)
+            torch._foreach_add_(variance, self._epsilon)
+            torch._foreach_sqrt_(variance)
+            steps = torch._foreach_mul(gradients, rate)  # noqa: SLF001
+            torch._foreach_addcdiv_(self._parameters, steps, variance, -1)
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:

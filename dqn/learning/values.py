@@ -24,14 +24,15 @@ class BootstrapInputs(NamedTuple):
     """``[B, A, K]`` target network's outputs at the next state."""
     policy: torch.Tensor
     """``[B, A]`` probability of each next action; rows sum to 1."""
-    bonus: torch.Tensor
-    """``[B, A]`` added to each next action's value."""
+    bonus: torch.Tensor | None
+    """``[B, A]`` added to each next action's value; None is 0."""
 
     def check(self) -> None:
         """Assert that the shapes agree."""
         batch, actions = self.z.shape[:1], self.z.shape[:2]
         assert self.reward.shape == self.discount.shape == batch, (self.reward.shape, batch)
-        assert self.policy.shape == self.bonus.shape == actions, (self.policy.shape, actions)
+        assert self.policy.shape == actions, (self.policy.shape, actions)
+        assert self.bonus is None or self.bonus.shape == actions, actions
 
 
 class ValueDistribution(ABC):
@@ -81,7 +82,9 @@ class Expected(ValueDistribution):
     def target(self, inputs: BootstrapInputs) -> torch.Tensor:
         """``reward + discount * sum_a policy(a) (q(next state, a) + bonus(a))``."""
         inputs.check()
-        next_q = self.q(inputs.z) + inputs.bonus  # [B, A]
+        next_q = self.q(inputs.z)  # [B, A]
+        if inputs.bonus is not None:
+            next_q = next_q + inputs.bonus
         return inputs.reward + inputs.discount * (inputs.policy * next_q).sum(1)
 
     def loss(
