@@ -64,7 +64,11 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     if precision == "bfloat16" and not can():
         what = "GPU" if on_gpu else "CPU"
         raise ConfigError(f"precision is bfloat16, which this {what} cannot compute; use float32")
-    return "float32" if precision == "auto" else precision
+    if precision == "auto":
+        return (
+            "tf32" if on_gpu and torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+        )
+    return precision
 
 
 def use_precision(precision: Precision) -> None:

@@ -24,7 +24,8 @@ class Config:
     """Device of the networks (auto: the GPU if PyTorch can use one)."""
     precision: Precision = "auto"
     """Arithmetic of the networks: float32; on a GPU float32 multiplied as TF32; bfloat16 in all
-    layers but the last, with float32 weights (auto: that of the run, or float32)."""
+    layers but the last, with float32 weights (auto: the run's; a new one's is tf32 on a GPU that
+    has it, else float32)."""
     total_steps: PositiveInt = 50_000_000
     """Length of the run; a larger value extends a finished run."""
     num_envs: Games = 8

@@ -14,6 +14,7 @@ from dqn.commands.bench_parts import fill
 from dqn.config import Config
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
+from dqn.device import use_precision
 from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
 from dqn.learning.factory import Agent, make_agent
 from dqn.learning.learner import Learner
@@ -31,11 +32,10 @@ def _deterministic_mode_restored() -> Iterator[None]:
 
 
 @pytest.fixture
-def _without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_tf32() -> None:
     """TF32 rounds factors to 10 bits (1e-3), and a graph may choose other kernels than eager calls
     do; without it both round to 24 bits (6e-8)."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    use_precision("float32")
 
 
 @pytest.mark.gpu

@@ -9,6 +9,7 @@ import torch
 from support.runs import BREAKOUT, CARTPOLE, NEVER, assert_same, finish, interrupt, run_of, train
 
 from dqn.config.yaml_file import load_run_config
+from dqn.device import resolve_precision, use_precision
 from dqn.learning.factory import make_model
 from dqn.report.curves import read_lines
 from dqn.storage.saved_run import load_agent
@@ -61,6 +62,20 @@ def test_scores_name_the_precision_and_are_played_in_it(
         state = torch.rand(3, 1, 4)
         same = torch.equal(model.q_values(state), model.q_values(state.bfloat16().float()))
         assert same == (precision == "bfloat16"), "inputs are rounded in bfloat16 alone"
+
+
+def test_a_new_run_is_of_tf32_where_a_gpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, precision in (((9, 0), "tf32"), ((8, 0), "tf32"), ((7, 5), "float32")):
+        monkeypatch.setattr("torch.cuda.get_device_capability", lambda _, c=capability: c)
+        assert resolve_precision("auto", torch.device("cuda")) == precision
+    assert resolve_precision("auto", torch.device("cpu")) == "float32"
+
+
+def test_tf32_is_allowed_by_that_precision_alone() -> None:
+    for precision, kind in (("tf32", "tf32"), ("float32", "ieee"), ("bfloat16", "ieee")):
+        use_precision(precision)  # type: ignore[arg-type]
+        settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        assert [setting.fp32_precision for setting in settings] == [kind, kind]
 
 
 def test_what_a_device_cannot_is_refused(
