@@ -64,11 +64,10 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     if precision == "bfloat16" and not can():
         what = "GPU" if on_gpu else "CPU"
         raise ConfigError(f"precision is bfloat16, which this {what} cannot compute; use float32")
-    if precision == "auto":
-        return (
-            "tf32" if on_gpu and torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-        )
-    return precision
+    if precision != "auto":
+        return precision
+    has_tf32 = on_gpu and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "tf32" if has_tf32 else "float32"
 
 
 def use_precision(precision: Precision) -> None:

@@ -116,8 +116,8 @@ class QNetwork(nn.Module):
         self.center.copy_(to_float(states).mean(0).view_as(self.center))
 
     def place(self, device: torch.device, precision: str) -> "QNetwork":
-        """Move to a device in channels-last layout, the faster one on CPUs and GPUs, to compute
-        there in ``precision`` (``precision``)."""
+        """Move to a device in channels-last layout, the faster one on CPUs and GPUs, and compute
+        there in a config's ``precision``; TF32 is set for the whole process elsewhere."""
         self.to(device)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         (head,) = (module for module in self.modules() if isinstance(module, Head))
