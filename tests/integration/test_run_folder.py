@@ -74,7 +74,7 @@ def test_the_config_is_read_back(pong: Path) -> None:
     facts = ("game: Pong", "protocol: classic", "torch 2.", "ale-py ", "gymnasium ", "python 3")
     for fact in facts:
         assert f"\n# {fact}" in f"\n{text}", text
-    meant = parse(TrainOptions, [*PONG, "--render", NEVER]).settings
+    meant = parse(TrainOptions, [*PONG, "--render", "--precision=float32", NEVER]).settings
     theirs = load_config(pong / "config.yaml")
     assert theirs.checkpoints_dir != meant.checkpoints_dir
     assert Config(**vars(theirs) | {"checkpoints_dir": meant.checkpoints_dir}) == meant
