@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import psutil
@@ -28,6 +29,7 @@ from support.replays import (
     random_endings,
     replay_of,
 )
+from torch.overrides import TorchFunctionMode
 
 from dqn.config import ReplayConfig
 from dqn.replay.buffer import Replay
@@ -121,32 +123,97 @@ def test_the_largest_action_fits_its_dtype(num_actions: int, dtype: torch.dtype)
     assert replay.sample(4).action.tolist() == [num_actions - 1] * 4
 
 
+class Elsewhere(TorchFunctionMode):
+    """What is made without a device is made where nothing can be read, as on a machine with a GPU
+    it would be made in the other memory."""
+
+    MAKERS = (
+        torch.zeros,
+        torch.ones,
+        torch.full,
+        torch.empty,
+        torch.arange,
+        torch.rand,
+        torch.tensor,
+    )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self.MAKERS and kwargs.get("device") is None:
+            kwargs |= {"device": "meta"}
+        return func(*args, **kwargs)
+
+
+def test_everything_is_made_on_the_device_of_the_generator() -> None:
+    for sampler in ("uniform", "prioritized"):
+        shape = Shape(20, 3, 3, 4, sampler=sampler)
+        expected = filled(shape, 50).sample(16)
+        with Elsewhere():
+            ours = filled(shape, 50).sample(16)
+        for name, value in ours._asdict().items():
+            assert value.device.type == "cpu", name
+            assert torch.equal(value, getattr(expected, name)), name
+
+
 def test_len_and_fill() -> None:
     for rows, held in ((0, 0), (7, 7), (20, 20), (55, 20)):
         replay = filled(Shape(20, 3, 1, 4), rows)
         assert len(replay) == 3 * held and replay.fill == held / 20
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "prioritized"])
-@pytest.mark.parametrize("rows", [9, 20, 57])
-def test_rows_and_state_restore_an_equal_memory(rows: int, sampler: str) -> None:
+@pytest.mark.parametrize(
+    "rows, sampler, storage",
+    [
+        (9, "uniform", "compressed"),
+        (50, "prioritized", "plain"),
+        (137, "uniform", "plain"),
+        (137, "prioritized", "compressed"),
+    ],
+)
+def test_rows_and_state_restore_an_equal_memory(rows: int, sampler: str, storage: str) -> None:
     """In pieces of odd sizes, before and after wraps; later samples are equal to the bit too."""
-    shape = Shape(20, 3, 3, 4, sampler=sampler)
+    shape = Shape(50, 3, 3, 4, sampler=sampler, storage=storage)
     replay, other = filled(shape, rows), make_replay(shape, seed=99)
     replay.update_priorities(replay.sample(8).index, torch.linspace(0, 20, 8))
     oldest = max(0, rows - shape.length)
     for begin in range(oldest, rows, 7):
         piece = replay.rows(begin, min(begin + 7, rows))
+        layout = {name: (values.dtype, values.shape[1:]) for name, values in piece.items()}
+        assert layout == replay.layout
         other.load_rows(begin, {name: values.clone() for name, values in piece.items()})
     state = replay.state_dict()
     sampler = {key: value.clone() for key, value in state["sampler"].items()}
     other.load_state_dict({"time": state["time"], "sampler": sampler})
-    tape = make_tape(random_endings(7, 130, 3))
-    for t in range(rows, 130):
+    tape = make_tape(random_endings(7, 250, 3))
+    for t in range(rows, 250):
         for ours, theirs in zip(replay.sample(16), other.sample(16), strict=True):
             assert torch.equal(ours, theirs)
         add(replay, tape, t)
         add(other, tape, t)
+
+
+def test_a_state_that_cannot_be_is_refused() -> None:
+    """Of 20 rows, 9 are written; a mass is at most the largest so far, at first 1 or 2^20."""
+    for sampler, largest in (("uniform", 1), ("prioritized", 2**20)):
+        replay = filled(Shape(20, 3, 1, 4, sampler=sampler), 9)
+        state = replay.state_dict()
+        replay.load_state_dict(state)  # its own is accepted
+        mass = state["sampler"]["mass"]
+        wrong = [("mass", mass.double()), ("mass", mass[:19])]
+        # too much, and in the newest row and in one that was never written, which nothing follows
+        for slot, value in ((2, largest + 1), (8, 1), (9, 1), (19, 1)):
+            wrong.append(("mass", mass.clone()))
+            wrong[-1][1][slot, 1] = value
+        if sampler == "prioritized":
+            wrong.append(("mass", -mass))
+            numbers = (2**20 - 1, float(2**20), [2**20])
+            wrong += [("max_priority", torch.tensor(value).int()) for value in numbers[::2]]
+            wrong += [("max_priority", torch.tensor(value)) for value in numbers[:2]]
+        for name, value in wrong:
+            with pytest.raises(ValueError, match=r"masses|cannot start|maximum priority"):
+                replay.load_state_dict(state | {"sampler": state["sampler"] | {name: value}})
 
 
 def test_rows_that_are_not_held_are_refused() -> None:

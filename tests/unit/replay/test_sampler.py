@@ -1,12 +1,26 @@
 """Prioritized draws against their definition, row by row."""
 
+import bisect
+import itertools
+
 import numpy as np
 import psutil
 import pytest
 import torch
-from support.replays import Shape, chi_square, draw, drawable, filled, make_replay
+from support.replays import (
+    Shape,
+    add,
+    chi_square,
+    draw,
+    drawable,
+    filled,
+    make_replay,
+    make_tape,
+    random_endings,
+)
 
 from dqn.config import ReplayConfig
+from dqn.replay.arrays import PlainFrames
 from dqn.replay.compressed import CompressedFrames
 from dqn.replay.prioritized import PrioritizedSampler
 from dqn.replay.sampler import UniformSampler
@@ -29,6 +43,55 @@ def masses(sampler: PrioritizedSampler) -> list[int]:
 def test_the_config_chooses() -> None:
     for name, kind in (("uniform", UniformSampler), ("prioritized", PrioritizedSampler)):
         assert isinstance(make_replay(Shape(9, 1, 1, 4, sampler=name))._sampler, kind)
+    for name, kind in (("plain", PlainFrames), ("compressed", CompressedFrames)):
+        assert isinstance(make_replay(Shape(9, 1, 1, 4, storage=name))._frames, kind)
+
+
+@pytest.mark.parametrize("arrays", ["numpy", "torch"])
+def test_a_draw_is_the_row_at_its_fraction_of_the_sum(
+    arrays: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked up in Python's integers; with torch as on a GPU. Fractions have 53 random bits."""
+    if arrays == "torch":
+        monkeypatch.setattr("dqn.replay.arrays._NUMPY", set())
+    for kind in ("uniform", "prioritized"):
+        replay = filled(Shape(150, 3, 3, 4, sampler=kind), 400)
+        rows = sorted(drawable(replay))
+        if kind == "prioritized":
+            priorities = 10 ** (4 * torch.rand(len(rows), generator=torch.Generator()) - 2)
+            replay.update_priorities(torch.tensor(rows), priorities)
+        sampler, count = replay._sampler, 1000
+        copy = torch.Generator()
+        copy.set_state(replay.state_dict()["sampler"]["generator"])
+        uniform = torch.rand(count, dtype=torch.float64, generator=copy).tolist()
+        strata = kind == "prioritized"
+        parts = [(i + u) / count for i, u in enumerate(uniform)] if strata else uniform
+        sums = list(itertools.accumulate(sampler._masses.flat.tolist()))
+        expected = [bisect.bisect_right(sums, int(part * sums[-1])) for part in parts]
+        assert sampler.draw(count)[0].tolist() == expected
+        # a fraction that rounds to the whole sum
+        monkeypatch.setattr(sampler, "_uniform", lambda n: torch.full((n,), 1 - 2**-53).double())
+        assert sampler.draw(64)[0][-1] == rows[-1]
+
+
+def test_a_row_keeps_its_priority_until_its_frames_are_overwritten() -> None:
+    """With ends of episodes among the n rows; a new row has the largest priority so far."""
+    shape = Shape(23, 3, 5, 4, sampler="prioritized")
+    tape, replay = make_tape(random_endings(5, 150, 3)), make_replay(shape)
+    random, expected, largest = torch.Generator().manual_seed(1), {}, UNIT
+    for t in range(150):
+        add(replay, tape, t)
+        expected = {row: expected.get(row, largest) for row in drawable(replay)}
+        masses = replay._sampler._masses.flat
+        assert {row: int(masses[row]) for row in drawable(replay)} == expected
+        if expected:
+            chosen = sorted(expected)[t % 2 :: 2]
+            priority = 4 * torch.rand(len(chosen), generator=random).double()
+            replay.update_priorities(torch.tensor(chosen), priority)
+            expected |= {
+                r: round(p**0.5 * UNIT) for r, p in zip(chosen, priority.tolist(), strict=True)
+            }
+            largest = max(largest, *expected.values())
 
 
 def test_a_mass_is_the_priority_to_the_power_of_alpha() -> None:
@@ -49,6 +112,8 @@ def test_every_priority_gives_a_positive_finite_mass(priority: float, mass: int)
     assert masses(sampler)[2] == mass
     index, weight = sampler.draw(64)
     assert ((0 <= index) & (index < 10)).all() and weight.isfinite().all()
+    sampler.update_priorities(torch.tensor([2]), torch.tensor([4.0]))
+    assert masses(sampler)[2] == 2 * UNIT, "a later priority counts"
 
 
 def test_a_new_row_gets_the_largest_mass_so_far() -> None:
