@@ -2,19 +2,14 @@
 the table in docs/presets.md is up to date (``python tests/integration/test_presets.py`` prints it).
 """
 
-import math
 from pathlib import Path
 
 import pytest
-import yaml
-from support.reads import record_reads
 from support.runs import checkpoints, content, train
 from support.tiers import slow_except
 
 from dqn.config import Config
 from dqn.config.yaml_file import load_config
-from dqn.learning.learner import Learner
-from dqn.report.curves import read_lines
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -30,35 +25,17 @@ SMALL = [
 ]  # fmt: skip
 
 
-def settings(path: Path) -> set[str]:
-    """What a preset's file sets."""
-    names = set()
-    for key, value in yaml.safe_load(path.read_text()).items():
-        names |= {f"{key}.{name}" for name in value} if isinstance(value, dict) else {key}
-    return names
-
-
 DISTINCT = ["dqn", "laptop", "data_efficient_rainbow", "rainbow", "munchausen_iqn", "btr"]
 """Presets that have between them every torso, head, kind of values and target policy."""
 
 
 @pytest.mark.parametrize("name", slow_except([path.stem for path in PRESETS], DISTINCT))
-def test_every_preset_trains_and_resumes(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each setting it names is read, it learns as often as it says, and what it draws (noise,
-    fractions, rows) is saved: the same network, optimizer and rows in one go and in two."""
-    path, read = CONFIGS / f"{name}.yaml", record_reads(monkeypatch)
-    updates, update = [], Learner.update
-    monkeypatch.setattr(Learner, "update", lambda *args: updates.append(1) or update(*args))
-    options = [f"--config={path}", *SMALL]
+def test_every_preset_trains_and_resumes(name: str, tmp_path: Path) -> None:
+    """What it draws (noise, fractions, rows) is saved: the same network, optimizer and rows in one
+    go and in two."""
+    options = [f"--config={CONFIGS / name}.yaml", *SMALL]
     whole = train(tmp_path / "whole", options)
     assert whole == tmp_path / "whole" / "Pong" / f"{name}-seed1"
-    assert settings(path) - read == set()
-    period = load_config(path).learner.update_period
-    assert len(updates) == 360 // period - 100 // period
-    losses = [line["loss"] for line in read_lines(whole / "training.jsonl")]
-    assert losses[0] is None and losses[-1] > 0 and math.isfinite(losses[-1])
     train(tmp_path / "parts", options, "--total-steps=232")
     parts = content(checkpoints(train(tmp_path / "parts", options))[-1])
     files = content(checkpoints(whole)[-1])
