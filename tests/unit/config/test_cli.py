@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -96,13 +97,15 @@ def test_a_missing_package_is_one_sentence(root: Path) -> None:
 
 
 def test_print_config_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It trains nothing and needs no game."""
     arguments = [
-        "--game=Pong", "--keep=all", "--network.mlp-units=[8,16]", "--learner.max-gradient-norm=10",
+        "--keep=all", "--network.mlp-units=[8,16]", "--learner.max-gradient-norm=10",
         "--optimizer.learning-rate=1e-5", "--replay.clip-reward=false", "--render",
+        f"--checkpoints-dir={tmp_path}",
     ]  # fmt: skip
     assert main([*arguments, "--print-config"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == ""
+    assert printed.err == "" and list(tmp_path.iterdir()) == []
     file = tmp_path / "printed.yaml"
     file.write_text(printed.out)
     assert load_config(file) == understood(*arguments)
@@ -111,51 +114,33 @@ def test_print_config_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture
     assert list(yaml.safe_load(printed.out))[:3] == ["game", "method", "seed"]
 
 
-def test_print_config_trains_nothing_and_needs_no_game(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--print-config", f"--checkpoints-dir={tmp_path}"]) == 0
-    assert "game: null" in capsys.readouterr().out
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_dashes_and_underscores_mean_the_same() -> None:
+def test_each_option_takes_a_value_and_dashes_and_underscores_mean_the_same() -> None:
     given = {"game": "Pong", "device": "cpu", "replay.device": "cpu"}
     for name, default in flatten(Config).items():
-        value = given.get(name, shown(default))
-        dashed, mixed = name.replace("_", "-"), name.replace("_", "-", 1)
-        configs = [understood(f"--{n}", value) for n in (dashed, name, mixed)]
-        configs += [understood(f"--{n}={value}") for n in (dashed, name)]
-        assert all(config == configs[0] for config in configs), name
+        expected = flatten(Config) | {name: given.get(name, default)}
+        value, dashed = given.get(name, shown(default)), name.replace("_", "-")
+        typed = [[f"--{n}", value] for n in (dashed, name, name.replace("_", "-", 1))]
+        typed += [[f"--{n}={value}"] for n in (dashed, name)]
+        for arguments in typed:
+            assert flatten(understood(*arguments)) == expected, arguments
 
 
-WHOLE = {"2_000_000": 2_000_000, "2e6": 2_000_000, "2E+6": 2_000_000, "2.5e6": 2_500_000}
+NUMBERS: dict[str, list[tuple[str, Any]]] = {
+    "total_steps": [("2_000_000", 2_000_000), ("2E+6", 2_000_000), ("2.5e6", 2_500_000)],
+    "keep_checkpoints": [("1e1", 10)],
+    "optimizer.learning_rate": [(text, 1e-4) for text in ("1e-4", "1.0e-4", ".0001", "0.000_1")],
+}
 
 
-def test_whole_numbers(tmp_path: Path) -> None:
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
     file = tmp_path / "numbers.yaml"
-    for text, number in WHOLE.items():
-        top = f"total_steps: {text}\nkeep_checkpoints: {text}\n"
-        file.write_text(f"{top}replay:\n  capacity: {text}\n")
-        for config in (
-            understood(f"--total-steps={text}", f"--keep={text}", "--replay.capacity", text),
-            understood(f"--config={file}"),
-        ):
-            for value in (config.total_steps, config.keep_checkpoints, config.replay.capacity):
-                assert (value, type(value)) == (number, int), text
-
-
-def test_small_numbers(tmp_path: Path) -> None:
-    file = tmp_path / "numbers.yaml"
-    for text in ("1e-4", "1.0e-4", ".0001", "0.000_1"):
-        file.write_text(f"optimizer:\n  learning_rate: {text}\n")
-        for typed in (f"--optimizer.learning-rate={text}", f"--config={file}"):
-            assert understood(typed).optimizer.learning_rate == 1e-4, typed
-
-
-def test_texts_are_no_numbers() -> None:
-    assert understood("--checkpoints-dir=2e6").checkpoints_dir == "2e6"
-    assert understood("--checkpoints-dir", "1_000").checkpoints_dir == "1_000"
+    for name, (text, number) in [(n, case) for n, cases in NUMBERS.items() for case in cases]:
+        section, _, field = name.rpartition(".")
+        file.write_text(f"{section}:\n  {field}: {text}\n" if section else f"{field}: {text}\n")
+        for typed in (f"--{name}={text}", f"--config={file}"):
+            value = flatten(understood(typed))[name]
+            assert (value, type(value)) == (number, type(number)), typed
+    assert understood("--checkpoints-dir", "2e6").checkpoints_dir == "2e6", "a text is no number"
 
 
 @pytest.fixture
@@ -196,22 +181,6 @@ def test_an_option_that_is_true_or_false_may_stand_alone() -> None:
     assert understood("--env.full_action_set=false").env.full_action_set is False
 
 
-def test_the_most_used_options() -> None:
-    typed = (
-        "--game Pong --seed 3 --device cpu --total-steps 2_000_000 --num-envs 64 --learning-starts "
-        "10_000 --render true --checkpoints-dir /tmp/x --checkpoint-minutes 0.5 --evaluate-period "
-        "1e5 --keep all --threads 2"
-    )
-    assert understood(*typed.split()) == Config(
-        game="Pong", seed=3, device="cpu", total_steps=2_000_000, num_envs=64,
-        learning_starts=10_000, render=True, checkpoints_dir="/tmp/x", checkpoint_minutes=0.5,
-        evaluate_period=100_000, keep_checkpoints="all", threads=2,
-    )  # fmt: skip
-    assert understood() == Config()
-    assert parse(TrainOptions, ["--fresh"]).fresh is True
-    assert parse(TrainOptions, []).fresh is False
-
-
 def test_train_is_the_default_command(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     train = Mock(return_value=0)
     monkeypatch.setattr("dqn.commands.train.train", train)
@@ -222,28 +191,6 @@ def test_train_is_the_default_command(preset: str, monkeypatch: pytest.MonkeyPat
     assert first == second == (Config(game="Breakout"), "dqn", False)
     assert others == ["mine", True]
     assert config.game == "Pong"
-
-
-TINY = [
-    "--num-envs=1", "--learning-starts=8", "--total-steps=16", "--replay.capacity=100",
-    "--learner.batch-size=4", "--network.hidden-units=8", "--evaluation.episodes=1",
-    "--evaluation.held-out-states=2", "--env.max-episode-frames=40", "--threads=1",
-]  # fmt: skip
-
-
-def test_spellings_of_a_game_are_one_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    folder = f"--checkpoints-dir={tmp_path / 'runs'}"
-    dqn = tmp_path / "dqn.yaml"
-    dqn.write_text("game: space_invaders\n")
-    for typed in ("--game=SpaceInvaders", "--game=space_invaders", "--game=ALE/SpaceInvaders-v5"):
-        assert main([*TINY, folder, typed]) == 0
-    assert main([*TINY, folder, f"--config={dqn}"]) == 0
-    (run,) = (tmp_path / "runs").glob("*/*")
-    assert str(run).endswith("runs/SpaceInvaders/dqn-seed1")
-    said = capfd.readouterr().err.splitlines()
-    assert said[0].startswith(f"Starting {run} at step 0")
-    finished = f"{run} is finished at step 16; a larger --total-steps extends it."
-    assert [line for line in said if "is finished" in line] == [finished] * 3
 
 
 def test_interrupted_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,12 +65,3 @@ def test_any_value_in_config(data: st.DataObject, tmp_path: Path) -> None:
         place = place[parent]
     place[key] = data.draw(anything)
     reads(yaml.safe_dump(tree), tmp_path)
-
-
-def test_a_billion_laughs(tmp_path: Path) -> None:
-    """Lists of lists of lists: a kilobyte of YAML that would be gigabytes if it were printed."""
-    lines = ["a: &a0 [lol, lol]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
-    reads("\n".join(["env: 3", *lines]), tmp_path)
-    reads("\n".join([*lines, "seed: *a11"]), tmp_path)
-    reads("\n".join(["x: &a0 [lol, lol]", *lines[1:], "env: *a11"]), tmp_path)

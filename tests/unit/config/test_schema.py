@@ -1,7 +1,6 @@
 """Every setting: its range, its names, its way through YAML; and the presets' numbers."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.forgeries import FEW
 
 from dqn.config import Config, ConfigError, ReplayConfig, differing_fields, flatten
 from dqn.config.cli import options_of
@@ -166,13 +166,6 @@ def test_too_small_for_one_transition_is_refused() -> None:
             assert message.startswith(f"{name} of {least - 1}")
 
 
-def test_a_memory_on_the_gpu_beside_a_learner_on_the_cpu_is_refused() -> None:
-    for device, replay_device in itertools.product(("auto", "cuda"), ("auto", "cpu", "cuda")):
-        Config(device=device, replay=ReplayConfig(device=replay_device))
-    on_gpu = ReplayConfig(device="cuda")
-    assert "replay.device is cuda, but" in refusal(Config, device="cpu", replay=on_gpu)
-
-
 NEVER_0 = [
     "values.kappa", "learner.munchausen_temperature", "checkpoint_minutes",
     "optimizer.learning_rate", "learner.target_tau", "learner.max_gradient_norm",
@@ -220,13 +213,6 @@ def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it() 
         assert differing_fields(ours, theirs) == differences
 
 
-def test_equal_configs_do_not_differ_and_unequal_ones_in_each_field() -> None:
-    assert differing_fields(Config(), Config()) == []
-    other = with_fields(Config(), {"seed": 2, "total_steps": 5, "network.mlp_units": (3,)})
-    names = [difference.partition(" ")[0] for difference in differing_fields(Config(), other)]
-    assert names == ["seed", "network.mlp_units"]
-
-
 def test_every_field_says_what_it_is() -> None:
     """Its docstring is its line in --help."""
     for name, option in OPTIONS.items():
@@ -236,43 +222,36 @@ def test_every_field_says_what_it_is() -> None:
 # ------------------------------------------------------------------------------------------ YAML
 
 
-UNUSUAL = {
-    "game": "ALE/SpaceInvaders-v5", "seed": 2**63 - 1, "device": "cpu", "checkpoint_minutes": 0.1,
-    "keep_checkpoints": "all", "render": True, "checkpoints_dir": "a folder: with signs # and é",
-    "env.protocol": "machado", "env.full_action_set": True, "replay.clip_reward": False,
-    "network.mlp_units": (7, 5, 3), "optimizer.name": "rmsprop", "optimizer.learning_rate": 1e-7,
-    "optimizer.epsilon": 9.765625e-6, "learner.max_gradient_norm": 10.0,
-    "learner.target_tau": 1 / 3,
-}  # fmt: skip
-
-
-def test_through_yaml_and_back(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    for fields in [{}, UNUSUAL, *({name: value} for name, value in UNUSUAL.items())]:
-        config = with_fields(Config(), fields)
-        path.write_text(as_yaml(config), encoding="utf-8")
-        loaded = load_config(path)
-        assert loaded == config
-        for name, value in flatten(config).items():
-            assert type(flatten(loaded)[name]) is type(value), name
-
-
-@settings(max_examples=30)
-@given(
-    st.fixed_dictionaries(
-        {
-            "optimizer.learning_rate": st.floats(1e-300, 3e38, exclude_min=True),
-            "replay.gamma": st.floats(0, 1),
-            "seed": st.integers(0, 2**63 - 1),
-            "checkpoints_dir": st.text(st.characters(codec="utf-8"), min_size=1),
-        }
-    )
+FIELDS = st.fixed_dictionaries(
+    {
+        "optimizer.learning_rate": st.floats(1e-300, 3e38, exclude_min=True),
+        "replay.gamma": st.floats(0, 1),
+        "seed": st.integers(0, 2**63 - 1),
+        "checkpoints_dir": st.text(
+            st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1
+        ),
+        "keep_checkpoints": st.integers(1) | st.just("all"),
+        "replay.clip_reward": st.booleans() | st.just("auto"),
+        "learner.max_gradient_norm": st.none() | st.floats(1, 9),
+        "network.mlp_units": st.lists(st.integers(1, 99)).map(tuple),
+    }
 )
-def test_any_number_and_text_is_the_same_in_yaml(fields: dict[str, Any]) -> None:
-    tree = yaml.safe_load(as_yaml(with_fields(Config(), fields)))
-    for name, value in fields.items():
-        section, _, field = name.rpartition(".")
-        assert (tree[section] if section else tree)[field] == value
+
+
+@FEW
+@given(fields=FIELDS)
+def test_any_config_is_the_same_in_yaml(fields: dict[str, Any], tmp_path: Path) -> None:
+    """As we read it and as others do."""
+    config = with_fields(Config(), fields)
+    path = tmp_path / "config.yaml"
+    path.write_text(as_yaml(config), encoding="utf-8")
+    loaded = load_config(path)
+    assert loaded == config
+    for name, value in flatten(config).items():
+        assert type(flatten(loaded)[name]) is type(value), name
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert tree["optimizer"]["learning_rate"] == config.optimizer.learning_rate
+    assert tree["checkpoints_dir"] == config.checkpoints_dir
 
 
 def test_yaml_is_in_the_order_of_the_classes() -> None:
@@ -284,13 +263,8 @@ def test_yaml_is_in_the_order_of_the_classes() -> None:
 # --------------------------------------------------------------------------------------- presets
 
 
-def test_every_preset_survives_a_round_trip_and_says_where_its_numbers_come_from(
-    tmp_path: Path,
-) -> None:
-    again = tmp_path / "again.yaml"
+def test_every_preset_says_where_its_numbers_come_from() -> None:
     for path in PRESETS:
-        again.write_text(as_yaml(load_config(path)))
-        assert load_config(again) == load_config(path)
         for line in path.read_text(encoding="utf-8").splitlines():
             if ": " in line and not line.startswith("#"):
                 assert " # " in line, f"{path}: {line}"
@@ -303,86 +277,57 @@ def test_dqn_yaml_is_the_defaults() -> None:
 PAPERS: dict[str, dict[str, Any]] = {
     # The defaults, as agreed on
     "dqn": {
-        "learner.loss": "huber", "optimizer.name": "adam", "optimizer.learning_rate": 6.25e-5,
-        "optimizer.epsilon": 1.5e-4, "learner.batch_size": 32, "replay.gamma": 0.99,
-        "replay.n_step": 1, "replay.capacity": 1_000_000, "learner.update_period": 4,
+        "learner.batch_size": 32, "replay.capacity": 1_000_000, "learner.update_period": 4,
         "learner.target_period": 10_000, "learner.target_tau": 1.0, "learning_starts": 50_000,
         "exploration.epsilon_start": 1.0, "exploration.epsilon_end": 0.1,
-        "exploration.epsilon_decay_steps": 1_000_000, "num_envs": 8, "seed": 1,
-        "total_steps": 50_000_000, "evaluate_period": 250_000, "evaluation.episodes": 30,
-        "evaluation.epsilon": 0.05, "env.protocol": "classic", "env.max_episode_frames": 108_000,
-        "checkpoint_minutes": 5.0, "keep_checkpoints": 2,
+        "exploration.epsilon_decay_steps": 1_000_000, "total_steps": 50_000_000,
+        "evaluate_period": 250_000, "evaluation.episodes": 30, "evaluation.epsilon": 0.05,
+        "env.protocol": "classic", "env.max_episode_frames": 108_000,
     },
     # Mnih et al. 2015, Extended Data Table 1 in its order, then the text
     "nature": {
         "learner.batch_size": 32, "replay.capacity": 1_000_000,
-        "learner.target_period": 10_000 * 4, "replay.gamma": 0.99, "learner.update_period": 4,
-        "optimizer.learning_rate": 0.00025, "optimizer.decay": 0.95,
-        "optimizer.epsilon": 0.01 / 32**2, "exploration.epsilon_start": 1,
-        "exploration.epsilon_end": 0.1, "exploration.epsilon_decay_steps": 1_000_000,
-        "learning_starts": 50_000, "optimizer.name": "rmsprop", "learner.loss": "huber",
-        "learner.target_tau": 1, "replay.n_step": 1, "num_envs": 1, "env.protocol": "classic",
-        "learner.max_gradient_norm": None,
+        "learner.target_period": 10_000 * 4, "learner.update_period": 4,
+        "exploration.epsilon_start": 1, "exploration.epsilon_end": 0.1,
+        "exploration.epsilon_decay_steps": 1_000_000, "learning_starts": 50_000,
+        "learner.target_tau": 1, "env.protocol": "classic",
     },
     # Bellemare et al. 2017, section 5
-    "c51": {
-        "values.kind": "categorical", "values.atoms": 51, "values.v_min": -10, "values.v_max": 10,
-        "optimizer.learning_rate": 2.5e-4, "optimizer.epsilon": 0.01 / 32,
-        "exploration.epsilon_end": 0.01, "evaluation.epsilon": 0.001,
-    },
+    "c51": {"exploration.epsilon_end": 0.01, "evaluation.epsilon": 0.001},
     # Dabney et al. 2017, section 5
-    "qr_dqn": {
-        "values.kind": "quantile", "values.quantiles": 200, "values.kappa": 1,
-        "optimizer.learning_rate": 5e-5, "optimizer.epsilon": 0.01 / 32,
-        "exploration.epsilon_end": 0.01, "evaluation.epsilon": 0.001,
-    },
+    "qr_dqn": {"exploration.epsilon_end": 0.01, "evaluation.epsilon": 0.001},
     # Dabney et al. 2018, section 4
     "iqn": {
-        "values.kind": "implicit_quantile", "values.num_taus": 64, "values.num_policy_taus": 32,
-        "values.num_cosines": 64, "values.kappa": 1, "optimizer.learning_rate": 5e-5,
-        "optimizer.epsilon": 0.01 / 32, "exploration.epsilon_end": 0.01,
-        "evaluation.epsilon": 0.001,
+        "values.num_cosines": 64, "exploration.epsilon_end": 0.01, "evaluation.epsilon": 0.001,
     },
     # Vieillard et al. 2020, appendix B, and the authors' settings for Atari
     "munchausen_iqn": {
-        "values.num_taus": 64, "values.num_policy_taus": 32, "learner.target_policy": "munchausen",
-        "learner.munchausen_alpha": 0.9, "learner.munchausen_temperature": 0.03,
-        "learner.munchausen_clip_min": -1, "learner.target_period": 8000, "learning_starts": 20_000,
-        "optimizer.learning_rate": 5e-5, "optimizer.epsilon": 3.125e-4,
+        "learner.target_period": 8000, "learning_starts": 20_000,
         "exploration.epsilon_end": 0.01, "exploration.epsilon_decay_steps": 250_000,
         "env.protocol": "machado", "evaluation.epsilon": 0.001,
     },
     # Hessel et al. 2018, table 1
     "rainbow": {
-        "learning_starts": 80_000 / 4, "optimizer.learning_rate": 0.0000625,
-        "optimizer.epsilon": 1.5e-4, "exploration.epsilon_end": 0, "network.noisy_sigma": 0.5,
-        "learner.target_period": 32_000 / 4, "replay.alpha": 0.5, "replay.beta_start": 0.4,
-        "replay.beta_end": 1, "replay.n_step": 3, "values.atoms": 51, "values.v_min": -10,
-        "values.v_max": 10, "network.dueling": True, "learner.target_policy": "double",
+        "learning_starts": 80_000 / 4, "exploration.epsilon_end": 0, "network.noisy_sigma": 0.5,
+        "learner.target_period": 32_000 / 4, "replay.beta_start": 0.4, "replay.beta_end": 1,
     },
     # van Hasselt et al. 2019, appendix E, table 2
     "data_efficient_rainbow": {
-        "total_steps": 400_000 / 4, "learning_starts": 1600, "replay.n_step": 20,
+        "total_steps": 400_000 / 4, "learning_starts": 1600, "learner.batch_size": 32,
         "learner.update_period": 1, "learner.target_period": 2000, "network.hidden_units": 256,
-        "network.noisy_sigma": 0.1, "optimizer.learning_rate": 1e-4, "optimizer.epsilon": 1.5e-4,
-        "learner.max_gradient_norm": 10, "learner.batch_size": 32, "replay.alpha": 0.5,
+        "network.noisy_sigma": 0.1,
     },
     # Clark et al. 2024, appendix on hyperparameters
     "btr": {
-        "network.torso": "impala", "network.width": 2, "network.pool": 6,
-        "network.spectral_norm": True, "network.dueling": True, "network.hidden_units": 512,
-        "network.noisy_sigma": 0.5, "values.num_taus": 8, "values.num_cosines": 64,
-        "learner.munchausen_alpha": 0.9, "learner.munchausen_temperature": 0.03,
-        "learner.munchausen_clip_min": -1, "replay.n_step": 3, "replay.gamma": 0.997,
-        "optimizer.learning_rate": 1e-4, "optimizer.epsilon": 0.005 / 256,
-        "learner.batch_size": 256, "learner.max_gradient_norm": 10, "num_envs": 64,
-        "learner.update_period": 64, "learner.target_period": 500 * 64, "replay.capacity": 2**20,
-        "replay.alpha": 0.2, "learning_starts": 200_000, "exploration.epsilon_end": 0.01,
-        "exploration.epsilon_decay_steps": 8_000_000 / 4,
+        "network.width": 2, "network.hidden_units": 512, "network.noisy_sigma": 0.5,
+        "values.num_cosines": 64, "learner.batch_size": 256, "learner.update_period": 64,
+        "learner.target_period": 500 * 64, "replay.capacity": 2**20, "learning_starts": 200_000,
+        "exploration.epsilon_end": 0.01, "exploration.epsilon_decay_steps": 8_000_000 / 4,
         "exploration.epsilon_off_step": 100_000_000 / 4, "env.protocol": "machado",
     },
 }  # fmt: skip
-"""What each paper says of its own, in its units where they differ from ours."""
+"""What each paper says of its own and ``test_factory.py`` does not compute with, in its units where
+they differ from ours."""
 
 
 def test_a_preset_has_its_papers_numbers(subtests: pytest.Subtests) -> None:
