@@ -59,14 +59,8 @@ CARTPOLE = [
     "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6", "--env.reseed-steps=40",
 ]  # fmt: skip
 
-PONG = [
-    "--game=Pong", "--num-envs=2", "--learning-starts=1000", "--threads=1", "--env.threads=1",
-    "--replay.capacity=100", "--network.hidden-units=8", "--evaluation.episodes=1",
-    "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6", "--env.max-episode-frames=40",
-]  # fmt: skip
-
-OLDER, NEWER, LONGER = 100, 200, 240
-"""Steps of the two checkpoints, and where the run is continued to."""
+NEWEST, LONGER = 200, 240
+"""Steps of the checkpoint, and where the run is continued to."""
 
 CPU = torch.device("cpu")
 
@@ -83,7 +77,7 @@ def train(folder: Path, options: list[str], *more: str) -> int:
 def open_run(run: Path, config: Config, steps: int = 0) -> None:
     """Resume a run as ``train`` does, and make so many steps."""
     agent = make_agent(config, CPU)
-    session = Session(config, agent, run, CPU, lambda: session.step >= NEWER + steps)
+    session = Session(config, agent, run, CPU, lambda: session.step >= NEWEST + steps)
     with session:
         loop(session)
 
@@ -113,10 +107,9 @@ def nothing_outside_changes(run: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an honest run with two checkpoints."""
+    """The folder of an honest run with a checkpoint."""
     folder = tmp_path_factory.mktemp("honest")
-    for steps in (OLDER, NEWER):
-        assert train(folder, CARTPOLE, f"--total-steps={steps}") == 0
+    assert train(folder, CARTPOLE, f"--total-steps={NEWEST}") == 0
     return folder / "CartPole-v1/dqn-seed1"
 
 
@@ -133,10 +126,10 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def copy_of(cartpole: Path, folder: Path) -> Path:
-    """A copy with one checkpoint, replacing an earlier copy."""
+    """A copy, replacing an earlier copy."""
     run = folder / "CartPole-v1/dqn-seed1"
     shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(cartpole, run, ignore=shutil.ignore_patterns(f"step_{OLDER:09d}", "events.*"))
+    shutil.copytree(cartpole, run, ignore=shutil.ignore_patterns("events.*"))
     return run
 
 
@@ -193,25 +186,16 @@ def torch_saved(path: Path) -> None:
 FILES: dict[str, Callable[[Path], Any]] = {
     "pickle": pickled,
     "torch.save": torch_saved,
-    "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_bytes(b"<html>404</html>"),
 }
 for _name, _data in {
     "absurd length": with_header(b"{}", 2**62),
-    "length of all bits": with_header(b"{}", 2**64 - 1),
-    "no JSON": with_header(b"{nonsense"),
-    "no UTF-8": with_header(b'{"\xff": 1}'),
     "a list": with_header(b"[]", data=b""),
     "deeply nested": with_header(b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
     "absurd shape": described(a=entry(shape=(2**62,))),
-    "shape that overflows": described(a=entry(shape=(2**62, 2**62))),
-    "negative shape": described(a=entry(shape=(-4,))),
     "nothing of an absurd shape": described(a=entry(shape=(0, 2**62, 2**62), offsets=(0, 0))),
     "overlapping": described(a=entry(), b=entry(offsets=(8, 24))),
-    "backwards": described(a=entry(offsets=(16, 0))),
     "beyond the end": described(a=entry(shape=(2**20,), offsets=(0, 2**22))),
-    "unknown dtype": described(a=entry("F31")),
-    "dtype torch has not": described(a=entry("F4", (8,), (0, 4))),
     "complex": described(a=entry("C64", (8,), (0, 64))),
     "quarter floats": described(a=entry("F8_E8M0", (64,), (0, 64))),
 }.items():
@@ -233,45 +217,19 @@ def test_files(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
             assert not (run.parent.parent / "marker").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "play"])
-def test_a_command_refuses_a_pickle_in_one_line(
-    command: str, run: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = run.parent.parent
-    pickled(newest(run) / "model.safetensors")
-    reseal(newest(run))
-    capfd.readouterr()
-    with nothing_outside_changes(run):
-        if command == "train":
-            assert train(folder, CARTPOLE) == 2
-        else:
-            shown = [f"--png={folder / 'pictures'}"] if command == "play" else []
-            assert main([command, str(run), *shown]) == 2
-    assert re.fullmatch(r"error: [^\n]+safetensors[^\n]+\n", capfd.readouterr().err)
-
-
-@pytest.mark.parametrize("case", ["pickle", "complex", "overlapping"])
-def test_older_checkpoint_is_used(
-    case: str, cartpole: Path, run: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(cartpole / f"step_{OLDER:09d}", run / f"step_{OLDER:09d}")
-    forged = newest(run)
-    FILES[case](forged / "state.safetensors")
-    reseal(forged)
-    capfd.readouterr()
-    assert train(run.parent.parent, CARTPOLE) == 0
-    first, second, *_ = capfd.readouterr().err.splitlines()
-    assert first.startswith(f"Continuing {run} at step {OLDER}")
-    assert second.startswith(f"{forged.name}/")
-    assert second.endswith("continuing from the checkpoint before it.")
-    assert not (run.parent.parent / "marker").exists()
-
-
 # Whole safetensors files of the wrong content.
 
 
+Forge = Callable[[Path, str, Any], None]
+
+
+def in_file(file: str) -> Forge:
+    """Changes an array of a checkpoint's file."""
+    return lambda checkpoint, name, change: alter(checkpoint / file, name, change)
+
+
 def refused_each(
-    forgeries: dict[str, list[Any]], forge: Callable[[Path, str, Any], None], fresh: Fresh,
+    forgeries: dict[str, list[Any]], forge: Forge, fresh: Fresh,
     subtests: pytest.Subtests, *commands: tuple[Any, ...],
 ) -> None:  # fmt: skip
     """Each change to each name, in a copy of its own, is refused by each command."""
@@ -287,17 +245,14 @@ NAN, INF = float("nan"), float("inf")
 ONES = torch.ones
 FIRST = "head.advantage.0.weight"
 MODEL: dict[str, list[Any]] = {
-    FIRST: [last(NAN), ONES(3, 8), ONES(2, 8).to(torch.complex64), ONES(2, 8).long()],
-    "head.advantage.2.bias": [last(INF)],
+    FIRST: [last(NAN), ONES(3, 8), ONES(2, 8).long()],
     "head.advantage.0.bias": [MISSING],
     "more": [ONES(1)],
 }
 
 
 def test_model(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
-    def forge(checkpoint: Path, name: str, change: Any) -> None:
-        alter(checkpoint / "model.safetensors", name, change)
-
+    forge = in_file("model.safetensors")
     refused_each(MODEL, forge, fresh, subtests, (open_run, config), (load_model,))
 
 
@@ -312,54 +267,27 @@ def test_a_network_with_other_layers(run: Path, config: Config) -> None:
     refused(run, "its network has other layers", load_model)
 
 
-ACTIONS = "environment/actions"
 STATE: dict[str, list[Any]] = {
-    f"learner/target/{FIRST}": [last(NAN), last(INF), ONES(1)],
-    f"learner/optimizer/exp_avg/{FIRST}": [last(NAN), ONES(7), ONES(2, 8).int()],
-    f"learner/optimizer/exp_avg_sq/{FIRST}": [last(INF), last(-1.0)],
-    "learner/optimizer/step": [-1.0, ONES(2, 8)],
-    "learner/sums": [ONES(5)],
-    "learner/generator": [ONES(3).byte(), ONES(5056)],
-    ACTIONS: [
-        last(2), 255, lambda t: torch.full(t.shape, -1).to(torch.int8), torch.Tensor.float,
-        lambda t: t.repeat(1, 2), lambda t: t[0].clone(), lambda t: t.repeat(9, 1),
-    ],
-    "environment/age": [last(-1), last(2**62), torch.Tensor.double, ONES(1).long()],
+    f"learner/target/{FIRST}": [last(INF), ONES(1)],
+    f"learner/optimizer/exp_avg/{FIRST}": [last(NAN), ONES(2, 8).int()],
+    f"learner/optimizer/exp_avg_sq/{FIRST}": [last(-1.0)],
+    "learner/generator": [ONES(3).byte()],
+    "environment/actions": [last(2), torch.Tensor.float, lambda t: t[0].clone(), ONES(9, 2).byte()],
+    "environment/age": [last(-1), last(2**62)],
     "environment/count": [-3, 2**63 - 1],
-    "environment/seed": [-1, 2**62, torch.Tensor.double],
-    "environment/timestep/stack": [ONES(2, 1, 5), ONES(2, 1, 4).double(), last(NAN)],
-    "environment/timestep/last": [torch.zeros(2, 2).bool(), torch.zeros(2)],
+    "environment/seed": [-1, 2**62],
+    "environment/timestep/stack": [ONES(2, 1, 5), last(NAN)],
     "environment/timestep/first": [torch.tensor([7, 0]).byte().view(torch.bool)],
-    "environment/timestep/reward": [ONES(1)],
-    "environment/lives": [torch.zeros(2, 2).long(), MISSING],
-    "replay/sampler/mass": [0, 255, last(1), ONES(1).byte(), torch.Tensor.float],
-    "replay/sampler/generator": [torch.zeros(3).byte(), 0, 255, torch.zeros(5056)],
-    "metrics/returns": [torch.zeros(3).double(), NAN],
-    "metrics/lengths": [torch.zeros(2)],
-}  # fmt: skip
+    "environment/lives": [MISSING],
+    "replay/sampler/mass": [0, 255],
+    "replay/sampler/generator": [0, torch.zeros(5056)],
+    "metrics/returns": [NAN],
+}
 
 
 def test_state(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
-    def forge(checkpoint: Path, name: str, change: Any) -> None:
-        alter(checkpoint / "state.safetensors", name, change)
-
-    refused_each(STATE, forge, fresh, subtests, (open_run, config))
-
-
-@pytest.fixture(scope="module")
-def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of an Atari game, with one checkpoint."""
-    folder = tmp_path_factory.mktemp("pong")
-    assert train(folder, PONG, "--total-steps=60") == 0
-    return folder / "Pong/dqn-seed1"
-
-
-@pytest.mark.parametrize("action", [6, 17, 255])
-def test_actions_ale_does_not_know(action: int, pong: Path, tmp_path: Path) -> None:
-    """The emulator would end the process."""
-    run = shutil.copytree(pong, tmp_path / "Pong/dqn-seed1")
-    alter(newest(run) / "state.safetensors", ACTIONS, last(action))
-    refused(run, "cannot be continued (the recorded actions", open_run, config_of(PONG))
+    """What does not fit together; impossible values are each owner's to refuse."""
+    refused_each(STATE, in_file("state.safetensors"), fresh, subtests, (open_run, config))
 
 
 # Pieces of the replay.
@@ -418,48 +346,31 @@ def test_pieces(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None
 
 
 ELSEWHERE = {"sha256": sha256(b"untouched"), "bytes": 9}
-NOT_A_STEP: list[Any] = ["200", -200, 200.0, True, 10**30, 198, MISSING]
-NOT_A_NUMBER: list[Any] = [MISSING, "1", -1, 1.5, True, 201, 10**400, None, [1]]
 ARRAY = {"array": "torch"}
 EDITS: dict[str, list[Any]] = {
-    "files": [
-        *({name: ELSEWHERE} for name in ("../../../outside", "/etc/passwd", "..")),
-        *(["model.safetensors"], {"model.safetensors": "abc"}, {}, MISSING),
-    ],
-    "format": ["1", -1, 0, True, 2.0, MISSING],
-    "step": NOT_A_STEP,
-    "provenance": [MISSING, [], {}],
-    "provenance.game": [3, MISSING],
-    "provenance.versions": [[], {"torch": 2}],
-    "provenance.num_actions": ["2", 0],
+    "files": [{"../../../outside": ELSEWHERE}, ["model.safetensors"], {"a": "b"}, MISSING],
+    "format": ["1", 0, True],
+    "step": ["200", -200, 198, MISSING],
+    "provenance": [MISSING, []],
+    "provenance.game": [3],
+    "provenance.versions": [{"torch": 2}],
+    "provenance.num_actions": [0],
     "provenance.stack_shape": [["1", "4"]],
     "evaluation": [[]],
-    "lengths": [MISSING, "", [["rewards.txt", 1]]],
-    "lengths.rewards": [-1, 1.5, "1", True],
+    "lengths": [""],
+    "lengths.rewards": [-1, True],
     "state": [{}, [], nested(400)],
-    "state.environment.age": [3, {"array": [1]}, ARRAY],
+    "state.environment.age": [3, ARRAY],
     "state.environment.timestep.first": [ARRAY],
     "state.learner.more": [ARRAY, 1],
-    "state.learner.updates": [*NOT_A_NUMBER, ARRAY],
-    "state.learner.summed": NOT_A_NUMBER,
-    "state.learner.optimizer": [{}, {"x": ARRAY}],
-    "state.learner.optimizer.exp_avg": [MISSING],
-    "state.learner.target": [{}],
-    "state.replay": [MISSING],
-    "state.replay.time": [{"array": "numpy"}, "100", 100.0, -1, 0, 99, 10**30],
-    "state.replay.sampler": [MISSING],
+    "state.learner.updates": [MISSING, "1", -1, 1.5, True, 201, 10**400, None, [1], ARRAY],
+    "state.learner.optimizer": [{}],
+    "state.replay.time": [{"array": "numpy"}, 99],
     "state.actor.generator": [MISSING, []],
     "state.actor.generator.bit_generator": ["MT19937"],
     "state.actor.generator.state.state": [-1, 2**200],
-    "state.actor.generator.state.inc": ["1"],
-    "state.actor.generator.uinteger": [2**64, [0]],
-    "state.session": [MISSING],
-    "state.session.evaluated": NOT_A_NUMBER,
-    "state.metrics": [MISSING],
-    "state.metrics.recent": ["abc", ["a"], [float("nan")], None],
-    "state.metrics.since_report": [{}, [[]]],
-    "state.metrics.evaluations": NOT_A_NUMBER,
-    "state.metrics.best": ["32", [32], float("inf")],
+    "state.metrics.recent": ["abc", ["a"], [NAN]],
+    "state.metrics.best": ["32", INF],
 }
 
 
@@ -478,8 +389,9 @@ def test_file_elsewhere(run: Path, config: Config) -> None:
             open_run(run, config)
 
 
-@pytest.mark.parametrize("depth", [300, 900, 100_000])
-@pytest.mark.parametrize("key", ["more", "state", "versions"])
+@pytest.mark.parametrize(
+    "depth, key", [(300, "state"), (900, "versions"), (100_000, "state"), (900, "more")]
+)
 def test_deeply_nested(depth: int, key: str, run: Path, config: Config) -> None:
     """However deep, and though its digest cannot be computed without the depth."""
     file = newest(run) / "meta.json"
@@ -567,23 +479,3 @@ def test_any_header(data: st.DataObject, cartpole: Path, config: Config, tmp_pat
     file.write_bytes(content)
     reseal(newest(run))
     survives(run, config)
-
-
-@pytest.mark.parametrize(
-    "preset, path",
-    [("maze_q_learning", "seen"), ("maze_policy_gradient", "episodes.seen"),
-     ("maze_policy_gradient", "episodes.begin")],
-)  # fmt: skip
-def test_more_rows_read_than_written(
-    preset: str, path: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Two environments write half as many rows as there are steps."""
-    envs = 2 if preset == "maze_q_learning" else 1
-    command = [f"--config=configs/{preset}.yaml", f"--num-envs={envs}", "--learning-starts=4"]
-    command += [f"--checkpoints-dir={tmp_path}", "--evaluate-period=1e6"]
-    assert main([*command, "--total-steps=200"]) == 0
-    (run,) = tmp_path.glob("*/*")
-    rewrite(newest(run), edit(f"state.learner.{path}", 200 if envs == 2 else 201))
-    capfd.readouterr()
-    assert main([*command, "--total-steps=300"]) == 2
-    assert capfd.readouterr().err.count("error:") == 1

@@ -143,6 +143,19 @@ def test_an_episode_whose_last_row_alone_is_left_is_skipped() -> None:
     assert len(episode.action) == 10
 
 
+def test_more_rows_read_than_written_are_refused() -> None:
+    replay = make_replay()
+    replay.add(timestep(0, 0, True, False, False), np.array([0]))
+    learner = ActionTableLearner(ValueTable(states(3)), replay, best_value, 0.9, 0.5)
+    reader = EpisodeReader(replay)
+    assert list(reader.finished()) == []
+    for owner, wrong in ((learner, {"seen": 2}), (reader, {"seen": 2}), (reader, {"begin": 2})):
+        state = owner.state_dict()
+        owner.load_state_dict(state)
+        with pytest.raises(ValueError, match="more rows were read than"):
+            owner.load_state_dict(state | wrong)
+
+
 def test_bin_index_by_hand() -> None:
     limits = np.array([2.0, 1.0])
     values = np.array([[-9, -9], [-2, -1], [-0.1, 0.1], [1.9, 0.9], [9, 9]])
