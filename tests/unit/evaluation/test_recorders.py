@@ -5,6 +5,7 @@ import logging
 import resource
 import sys
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import av
@@ -17,7 +18,7 @@ from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.episode import play_episode, render_evaluation
 from dqn.evaluation.gif import Gif
-from dqn.evaluation.recorders import PngFolder, Recorder, Window
+from dqn.evaluation.recorders import PngFolder, Window
 from dqn.evaluation.video import Video
 from dqn.learning.actor import Actor
 
@@ -30,44 +31,18 @@ make_video = functools.partial(Video, frames_per_second=RATE)
 make_gif = functools.partial(Gif, frames_per_second=RATE)
 
 
-class Kept(Recorder):
-    """Keeps the screens."""
-
-    def __init__(self):
-        self.screens, self.last = [], None
-
-    def add(self, screen):
-        assert self.last is None, "nothing comes after the end"
-        self.screens.append(screen)
-
-    def end(self, screen):
-        self.last = screen
-
-    def close(self): ...
-
-    def discard(self): ...
-
-
-def make_environment(game):
-    return ScreenEnvironment(Config(game=game, env=EnvConfig(max_episode_frames=FRAMES)))
-
-
-@pytest.fixture(params=["Pong", "Breakout"], scope="module")
-def environment(request):
-    return make_environment(request.param)
-
-
 @pytest.fixture(scope="module")
 def breakout():
-    return make_environment("Breakout")
+    return ScreenEnvironment(Config(game="Breakout", env=EnvConfig(max_episode_frames=FRAMES)))
 
 
 def play(environment, *recorders, **options):
-    """The record of a random player's short episode and its screens, the final one apart."""
-    kept, generator = Kept(), np.random.default_rng(0)
+    """The record of a random player's short episode and its screens, the final one last."""
+    generator, screens = np.random.default_rng(0), []
+    kept = SimpleNamespace(add=screens.append, end=screens.append)
     choose = lambda stack: generator.integers(environment.spec.num_actions, size=1)  # noqa: E731
     record = play_episode(environment, choose, 1, "test", [kept, *recorders], **options)
-    return record, kept.screens, kept.last
+    return record, screens
 
 
 def screens_of(count, shape=(210, 160)):
@@ -105,48 +80,33 @@ def largest_file(size):
 # What is written
 
 
-def test_pictures_are_the_screens(environment, tmp_path):
-    with PngFolder(tmp_path / "new" / "pictures") as folder:
-        record, screens, _ = play(environment, folder)
-        assert names(tmp_path / "new") == [".pictures.part"]
+def test_every_screen_is_recorded(breakout, tmp_path):
+    """The pictures and the GIF exactly; the video and the GIF hold the end for a second."""
+    film, animation, folder = (tmp_path / "new" / name for name in ("a.mp4", "a.gif", "pictures"))
+    with PngFolder(folder) as pictures, make_video(film) as video, make_gif(animation) as gif:
+        record, (*screens, last) = play(breakout, pictures, video, gif)
+        assert names(tmp_path / "new") == [".a.gif.part", ".a.mp4.part", ".pictures.part"]
+    assert names(tmp_path / "new") == ["a.gif", "a.mp4", "pictures"]
     assert record.length == len(screens) > 40
-    assert names(tmp_path / "new") == ["pictures"]
-    assert names(tmp_path / "new" / "pictures") == [f"{i:06d}.png" for i in range(len(screens))]
+    assert names(folder) == [f"{i:06d}.png" for i in range(len(screens))]
     for i, screen in enumerate(screens):
-        with Image.open(tmp_path / "new" / "pictures" / f"{i:06d}.png") as picture:
+        with Image.open(folder / f"{i:06d}.png") as picture:
             assert picture.mode == "RGB"
             np.testing.assert_array_equal(np.asarray(picture), screen)
-
-
-def test_video_has_every_screen(environment, tmp_path):
-    with make_video(tmp_path / "game.mp4") as video:
-        record, screens, last = play(environment, video)
-        assert names(tmp_path) == [".game.mp4.part"]
-    assert names(tmp_path) == ["game.mp4"]
-    with av.open(str(tmp_path / "game.mp4")) as file:
+    with av.open(str(film)) as file:
         stream = file.streams.video[0]
         assert stream.codec_context.name == "h264" and stream.pix_fmt == "yuv420p"
         assert stream.average_rate == RATE
-    frames = read(tmp_path / "game.mp4")
-    assert len(frames) == record.length + RATE, "the end, held for a second"
-    for frame, screen in zip(frames, screens + [last] * RATE, strict=True):
+    for frame, screen in zip(read(film), screens + [last] * RATE, strict=True):
         assert frame.shape == (420, 320, 3)
         assert np.abs(frame[::2, ::2].astype(int) - screen).mean() < 2
-
-
-def test_gif_has_every_screen_in_its_own_colors(environment, tmp_path):
-    path = tmp_path / "game.gif"
-    with make_gif(path) as gif:
-        record, screens, last = play(environment, gif)
-    assert names(tmp_path) == ["game.gif"]
-    with Image.open(path) as picture:
-        assert picture.n_frames == record.length + 1 and picture.info["loop"] == 0
-    with av.open(str(path)) as file:
-        seconds = file.duration / av.time_base
-    assert seconds == pytest.approx(len(screens) / RATE + 1, abs=0.1)
-    for frame, screen in zip(read(path), [*screens, last], strict=True):
+    for frame, screen in zip(read(animation), [*screens, last], strict=True):
         np.testing.assert_array_equal(frame, screen.repeat(2, axis=0).repeat(2, axis=1))
-    content = path.read_bytes()
+    with Image.open(animation) as picture:
+        assert picture.info["loop"] == 0
+    with av.open(str(animation)) as file:
+        assert file.duration / av.time_base == pytest.approx(len(screens) / RATE + 1, abs=0.1)
+    content = animation.read_bytes()
     assert len(content) < 40_000 and content.endswith(b";")
 
 
@@ -216,15 +176,10 @@ each_recorder = pytest.mark.parametrize("make", [PngFolder, make_video, make_gif
 
 
 @each_recorder
-def test_an_interrupted_recording_leaves_nothing(tmp_path, make):
+def test_an_interrupted_or_empty_recording_leaves_nothing(tmp_path, make):
     with pytest.raises(KeyboardInterrupt), make(tmp_path / "film") as recorder:  # noqa: PT012
         fill(recorder)
         raise KeyboardInterrupt
-    assert names(tmp_path) == []
-
-
-@each_recorder
-def test_without_screens_there_is_no_recording(tmp_path, make):
     with make(tmp_path / "film"):
         pass
     assert names(tmp_path) == []
@@ -245,17 +200,14 @@ def test_a_recording_replaces_an_older_one_and_what_a_killed_process_left(tmp_pa
         assert names(tmp_path / "film") == ["000000.png"]
 
 
-def test_a_folder_with_other_files_is_not_replaced(tmp_path):
+def test_what_is_no_recording_is_not_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="holds files other than pictures"):
         PngFolder(tmp_path)
+    for make in (make_video, make_gif):
+        with pytest.raises(OSError, match="is a folder"):
+            make(tmp_path)
     assert names(tmp_path) == ["thesis.txt"]
-
-
-@pytest.mark.parametrize("make", [make_video, make_gif])
-def test_a_folder_is_not_replaced_by_a_file(tmp_path, make):
-    with pytest.raises(OSError, match="is a folder"):
-        make(tmp_path)
 
 
 @each_recorder
@@ -264,22 +216,6 @@ def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, make):
     with largest_file(1_000), full, make(tmp_path / "film") as recorder:
         fill(recorder, 20)
     assert names(tmp_path) == []
-
-
-# An episode
-
-
-def test_an_episode_can_be_stopped(breakout):
-    record, screens, last = play(breakout, stop=iter([False] * 5 + [True]).__next__)
-    assert record.length == len(screens) == 5 and last is None and not record.finished
-
-
-def test_an_episode_is_a_whole_game_not_a_life():
-    breakout = ScreenEnvironment(Config(game="Breakout"))
-    record, *_ = play(breakout)
-    assert record.length > 100 and record.return_ == int(record.return_) >= 0
-    again, *_ = play(breakout)
-    assert again == record
 
 
 # During training
@@ -328,7 +264,6 @@ def log_lines(caplog):
     "failure, reason",
     [
         (lambda patch: largest_file(3_000), "too large"),  # enough for a picture, not for a video
-        (lambda patch: patch.setattr("dqn.evaluation.video.VIDEO_ENCODER", "no_x"), "no no_x enc"),
         (lambda patch: hide("av", patch), "no libx264 encoder"),
     ],
 )
@@ -374,15 +309,12 @@ def test_a_stopped_evaluation_leaves_nothing(tmp_path, caplog):
 # The window
 
 
-def test_no_window_without_a_display(monkeypatch):
+def test_no_window_without_a_display_or_pygame(monkeypatch):
     for variable in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ConfigError, match="no display"):
         Window("DQN", RATE)
-
-
-def test_no_window_without_pygame(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pygame", None)
+    hide("pygame", monkeypatch)
     with pytest.raises(ConfigError, match="needs pygame"):
         Window("DQN", RATE)
 
@@ -390,11 +322,11 @@ def test_no_window_without_pygame(monkeypatch):
 def test_the_window_shows_the_screen_and_closing_it_ends_the_episode(breakout, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with Window("DQN", frames_per_second=1000) as window:
-        record, _, last = play(breakout, window, stop=window.closed)
+        record, screens = play(breakout, window, stop=window.closed)
         assert record.length > 40 and not window.closed()
         shown = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
-        np.testing.assert_array_equal(shown[::4, ::4], last)
+        np.testing.assert_array_equal(shown[::4, ::4], screens[-1])
         pygame.event.post(pygame.event.Event(pygame.QUIT))
-        record, *_ = play(breakout, window, stop=window.closed)
+        record, _ = play(breakout, window, stop=window.closed)
         assert record.length == 1 and window.closed()
     assert not pygame.display.get_init()
