@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import pytest
@@ -108,21 +107,6 @@ def test_a_disk_that_was_full_for_a_while_changes_nothing(
     assert_same(run_of(tmp_path), undisturbed)
 
 
-def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(folder: Path) -> None:
-        if folder.exists():
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-
-    monkeypatch.setattr("dqn.storage.checkpoint.remove_folder", refuse)
-    run = train(tmp_path, SHORT, "--checkpoint-minutes=0.005", "--keep-checkpoints=1")
-    said = capfd.readouterr().err
-    assert "could not be deleted (Directory not empty)" in said
-    assert "not saved" not in said
-    assert len(checkpoints(run)) > 1
-
-
 def test_an_unexpected_exception_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,18 +118,6 @@ def test_an_unexpected_exception_is_in_the_log(
     logged = (run_of(tmp_path) / "train.log").read_text()
     assert "RuntimeError: out of memory, say" in logged
     assert "what was saved in" in capfd.readouterr().err
-
-
-def test_a_replay_memory_larger_than_the_free_memory_is_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    free = types.SimpleNamespace(available=100_000)
-    monkeypatch.setattr("dqn.learning.factory.psutil.virtual_memory", lambda: free)
-    train(tmp_path, SHORT, NEVER)
-    assert "will take 0.2 MB" in capfd.readouterr().err
-    monkeypatch.setattr(free, "available", 10**9)
-    train(tmp_path / "again", SHORT, NEVER)
-    assert "The replay memory" not in capfd.readouterr().err
 
 
 def test_a_journal_keeps_what_the_disk_refuses(tmp_path: Path) -> None:
@@ -233,11 +205,10 @@ TURKISH = "tr_TR.UTF-8"
 @pytest.mark.parametrize(
     "place",
     [
-        {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0"},
-        {"TZ": "America/St_Johns", "LANGUAGE": "tr", "LC_ALL": TURKISH, "LANG": TURKISH},
-        {"PYTHONHASHSEED": "4711", "COLUMNS": "20", "NO_COLOR": "1"},
+        {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0", "COLUMNS": "20"},
+        {"TZ": "America/St_Johns", "LC_ALL": TURKISH, "LANG": TURKISH, "PYTHONHASHSEED": "4711"},
     ],
-    ids=["an island", "Turkish", "another hash seed"],
+    ids=["an island", "Turkish"],
 )
 def test_another_locale(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode("Ümlaut".encode())
