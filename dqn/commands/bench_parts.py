@@ -14,7 +14,7 @@ from dqn.commands.bench_table import Figures
 from dqn.commands.bench_timing import Announcer, rate, waiting
 from dqn.config import Config
 from dqn.learning.cuda_graphs import CudaGraphed
-from dqn.learning.factory import Agent, learn, make_agent
+from dqn.learning.factory import Agent, batches_together, make_agent
 from dqn.learning.learner import Learner
 from dqn.seeds import numpy_generator
 
@@ -67,27 +67,30 @@ def measure_parts(
             "target sync": n / config.learner.target_period / syncs,
         }
         figures: Figures = {}
-        batches = itertools.cycle([replay.sample(batch_size) for _ in range(64)])
+        due = max(1, n // period)
+        steps = min(due, batches_together(config))  # that the loop makes at once
+        batches = itertools.cycle([replay.sample(steps * batch_size) for _ in range(8)])
         if isinstance(agent.learn, CudaGraphed):  # the loop's graph; it samples too
-            due = max(1, n // period)
             updates = due * measured("learning", lambda: agent.learn(due))
         else:
-            draws = measured("sampling", lambda: replay.sample(batch_size))
-            updates = measured("learning", lambda: learner.update(next(batches)))
+            draws = steps * measured("sampling", lambda: replay.sample(steps * batch_size))
+            updates = steps * measured("learning", lambda: learner.update(next(batches), steps))
             batch = next(batches)
-            index, priority = batch.index, learner.update(batch)
-            priorities = measured(
+            index, priority = batch.index, learner.update(batch, steps)
+            priorities = steps * measured(
                 "priorities", lambda: replay.update_priorities(index, priority), few
             )
             figures = {"sampled_batches_per_second": draws}
             rates = {"sampling": draws, "learning": updates, "priorities": priorities}
             alone |= {part: n / period / rate for part, rate in rates.items()}
         with FlopCounterMode(display=False) as updating:
-            learner.update(next(batches))
+            learner.update(next(batches), steps)
         with FlopCounterMode(display=False) as choosing, torch.no_grad():
             learner.acting_q_values(torch.from_numpy(timestep.stack).to(device))
-        operations = operations_per_update(config, agent)
-    update_flop = updating.get_total_flops()
+        with OperationCount() as operations:  # type: ignore[no-untyped-call]
+            learn = agent.learn
+            (learn.work if isinstance(learn, CudaGraphed) else learn)(due)
+    update_flop = updating.get_total_flops() / steps
     step_flop = update_flop / period + choosing.get_total_flops() / n
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     left = torch.ones(2048, 2048, dtype=dtype, device=device)
@@ -99,7 +102,8 @@ def measure_parts(
         "acting_steps_per_second": n * acting,
         "replay_write_steps_per_second": n * writes,
         "learner_updates_per_second": updates,
-        "operations_per_update": operations,
+        # of a whole turn; on the CPU NumPy does most of the sampling, which is not counted
+        "operations_per_update": operations.total / due,
         "learner_gflop_per_update": update_flop / 1e9,
         "machine_gflop_per_second": products / 1e9,
         "learner_share_of_machine": update_flop * updates / products,
@@ -107,16 +111,6 @@ def measure_parts(
         "bytes_per_transition": bytes_per_transition(agent),
         "alone": alone,
     }
-
-
-def operations_per_update(config: Config, agent: Agent[Learner]) -> float:
-    """Operations of an update with its sampling and priorities, as many updates at once as the loop
-    makes; a CUDA graph holds the same ones. On the CPU NumPy does most of the sampling, which is
-    not counted."""
-    due = max(1, config.num_envs // config.learner.update_period)
-    with OperationCount() as operations:  # type: ignore[no-untyped-call]
-        learn(agent.replay, agent.learner, config.learner.batch_size, due)
-    return float(operations.total) / due
 
 
 def bytes_per_transition(agent: Agent[Learner]) -> int:

@@ -14,22 +14,22 @@ from dqn.learning.interfaces import QValues
 from dqn.replay.buffer import Replay
 from dqn.types import I64, Array
 
-Work = Callable[[], None]
-"""Reads and writes tensors whose addresses never change."""
+Work = Callable[[int], None]
+"""Does something a number of times; reads and writes tensors whose addresses never change."""
 
 WARM_UPS = 3
 """Eager calls before the first capture; libraries initialize themselves at first use."""
 
 
 class CudaGraphed:
-    """Runs a piece of work a number of times, by one CUDA graph for each such number.
-    ``generators`` are those that the work draws from."""
+    """Runs a piece of work, by one CUDA graph for each number of times. ``generators`` are those
+    that the work draws from."""
 
     def __init__(self, work: Work, generators: Sequence[torch.Generator]) -> None:
-        self._work = work
+        self.work = work
         self._generators = generators
         self._calls = 0
-        self._launch: dict[int, Work] = {}
+        self._launch: dict[int, Callable[[], None]] = {}
 
     def __call__(self, times: int) -> None:
         """Run the work ``times`` times; returns without waiting for the device."""
@@ -37,15 +37,11 @@ class CudaGraphed:
             return
         self._calls += 1
         if self._calls <= WARM_UPS:
-            on_side_stream(lambda: self._eager(times))
+            on_side_stream(lambda: self.work(times))
             return
         if times not in self._launch:
-            self._launch[times] = capture(lambda: self._eager(times), self._generators)
+            self._launch[times] = capture(lambda: self.work(times), self._generators)
         self._launch[times]()
-
-    def _eager(self, times: int) -> None:
-        for _ in range(times):
-            self._work()
 
 
 class CudaGraphedGreedy:
@@ -60,7 +56,7 @@ class CudaGraphedGreedy:
         n, device = replay.num_envs, replay.device
         self._action = torch.zeros(n, dtype=torch.int64, device=device)
         self._on_host = torch.zeros(n, dtype=torch.int64, pin_memory=device.type == "cuda")
-        self._choose = CudaGraphed(self._work, generators)
+        self._choose = CudaGraphed(lambda _: self._work(), generators)
 
     def __call__(self, stack: Array) -> I64:
         """Greedy actions ``[N]`` for the replay's pending time step, whose ``stack`` this must be;
@@ -80,7 +76,7 @@ class CudaGraphedGreedy:
         self._action.copy_(self._q_values(self._replay.current_stacks()).argmax(1))
 
 
-def on_side_stream(work: Work) -> None:
+def on_side_stream(work: Callable[[], None]) -> None:
     """Run ``work`` on a side stream, in order with the current one, as warm-ups must be."""
     side, current = torch.cuda.Stream(), torch.cuda.current_stream()
     side.wait_stream(current)
@@ -89,7 +85,7 @@ def on_side_stream(work: Work) -> None:
     current.wait_stream(side)
 
 
-def capture(work: Work, generators: Sequence[torch.Generator]) -> Work:
+def capture(work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
     """Record the kernels of ``work`` without running them; returns the function that launches them.
     Every launch advances the generators as running ``work`` would."""
     graph = torch.cuda.CUDAGraph()

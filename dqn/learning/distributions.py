@@ -30,7 +30,7 @@ class Categorical(ValueDistribution):
             probability = probability.sum(1, keepdim=True)  # [B, 1, K]
         else:
             values = values + inputs.bonus[..., None]  # [B, A, K]
-        moved = inputs.reward[:, None, None] + inputs.discount[:, None, None] * values
+        moved = torch.addcmul(inputs.reward[:, None, None], inputs.discount[:, None, None], values)
         place = (moved.clamp(self._v_min, self._v_max) - self._v_min) / self._spacing
         atom = torch.arange(self.num_outputs, device=inputs.z.device)
         share = (1 - (place[..., None] - atom).abs()).clamp(min=0)  # [B, 1 or A, K, K]
@@ -45,8 +45,8 @@ class Categorical(ValueDistribution):
         log_probability = at_action(z, action).log_softmax(1)  # [B, K]
         assert log_probability.shape == target.shape, (log_probability.shape, target.shape)
         loss = -(target * log_probability).sum(1)
-        entropy = -torch.special.xlogy(target, target).sum(1)
-        return loss, (loss.detach() - entropy).clamp(min=0)
+        minus_entropy = torch.special.xlogy(target, target).sum(1)
+        return loss, (loss.detach() + minus_entropy).clamp(min=0)
 
     def _atoms(self, like: torch.Tensor) -> torch.Tensor:
         return torch.linspace(self._v_min, self._v_max, self.num_outputs, device=like.device)

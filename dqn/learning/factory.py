@@ -27,6 +27,8 @@ from dqn.types import F32, TimeStep
 
 log = logging.getLogger("dqn")
 
+MAX_BATCHES_TOGETHER = 16  # preprocessed, 16 of 32 transitions of Atari take 116 MB
+
 Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
 
 
@@ -59,23 +61,31 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     replay_device = _replay_device(config, device)
     replay_rng = torch_generator(config.seed, "replay", device=replay_device)
     replay = make_replay(config, spec, replay_rng)
-    batch_size = config.learner.batch_size
-    make_updates: Callable[[int], None] = functools.partial(learn, replay, learner, batch_size)
+    make_updates: Callable[[int], None] = functools.partial(learn, replay, learner, config)
     greedy = make_greedy(learner.acting_q_values, device)
     if _use_cuda_graphs(config, device, replay_device):
-        make_updates = CudaGraphed(functools.partial(make_updates, 1), [learner_rng, replay_rng])
-        replay.wrap_write(lambda write: functools.partial(CudaGraphed(write, []), 1))
+        make_updates = CudaGraphed(make_updates, [learner_rng, replay_rng])
+        replay.wrap_write(lambda write: functools.partial(CudaGraphed(lambda _: write(), []), 1))
         greedy = CudaGraphedGreedy(learner.acting_q_values, replay, [learner_rng])
     actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
     model = QModel(network, values, spec.num_actions, device)
     return Agent(environment, replay, model, learner, actor, make_updates)
 
 
-def learn(replay: Replay, learner: Learner, batch_size: int, updates: int) -> None:
+def learn(replay: Replay, learner: Learner, config: Config, updates: int) -> None:
     """Make the given number of updates, each with a batch whose new priorities are written back."""
-    for _ in range(updates):
-        batch = replay.sample(batch_size)
-        replay.update_priorities(batch.index, learner.update(batch))
+    together = batches_together(config)
+    for begin in range(0, updates, together):
+        steps = min(together, updates - begin)
+        batch = replay.sample(steps * config.learner.batch_size)
+        replay.update_priorities(batch.index, learner.update(batch, steps))
+
+
+def batches_together(config: Config) -> int:
+    """Most batches that are drawn at once, before the updates with them: one if each update changes
+    the priorities, or needs noise of its own for the target network."""
+    alone = config.replay.sampler == "prioritized" or config.network.noisy
+    return 1 if alone else MAX_BATCHES_TOGETHER
 
 
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> QModel:

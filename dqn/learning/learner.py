@@ -6,6 +6,7 @@ ends.
 """
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -83,48 +84,74 @@ class Learner:
         for network in (self.online, self.target):
             network.center_on(states.to(self._device))
 
-    def update(self, batch: Batch) -> torch.Tensor:
-        """One step of gradient descent on a batch; returns its new priorities ``[B]``."""
+    def update(self, batch: Batch, steps: int = 1) -> torch.Tensor:
+        """Take ``steps`` of gradient descent, each on one of as many equal parts of a batch; return
+        the new priorities ``[B]``. What the steps do not change is computed for all at once."""
         batch = Batch(*(part.to(self._device) for part in batch))
+        values, rng, count = self._values, self._generator, len(batch.action)
+        target_taus, taus = values.target_taus(count, rng), values.online_taus(count, rng)
         with torch.no_grad():
             inputs = self.online.preprocess(batch.state)
-            target = self._target(batch, inputs)
-        taus = self._values.online_taus(len(batch.action), self._generator)
-        z = self.online.forward_preprocessed(inputs, self._generator, taus)  # [B, A, K]
-        loss, priority = self._values.loss(z, taus, batch.action, target)
-        mean_loss = (batch.weight * loss).mean()
-        for parameter in self._parameters:
-            parameter.grad = None
-        mean_loss.backward()
-        self.online.move_gradients()
-        norm = self._clip_gradients()
-        self._optimizer.step(self._rate)
-        self.online.refresh()
-        self._updates += 1
-        metrics = torch.stack([mean_loss.detach(), priority.mean(), norm])  # as METRICS
-        self.nonfinite.check(batch, metrics)
-        self.sums += metrics
-        self._summed += 1
-        return priority
+        losses, priorities, norms = [], [], []
+        size = count // steps
+        for step, target in enumerate(self._targets(batch, inputs, target_taus, size)):
+            part = slice(step * size, (step + 1) * size)
+            part_taus = None if taus is None else taus[part]
+            z = self.online.forward_preprocessed(inputs[part], rng, part_taus)  # [B, A, K]
+            loss, priority = values.loss(z, part_taus, batch.action[part], target)
+            mean_loss = (batch.weight[part] * loss).mean()
+            norms.append(self._descend(mean_loss))
+            losses.append(mean_loss.detach())
+            priorities.append(priority)
+        new_priorities = torch.cat(priorities)
+        td_errors = new_priorities.view(steps, -1).mean(1)
+        metrics = (
+            torch.cat([torch.stack(losses), td_errors, torch.stack(norms)]).view(-1, steps).t()
+        )
+        self.nonfinite.check(batch, metrics, self._updates)
+        self.sums += metrics.sum(0)
+        self._updates += steps
+        self._summed += steps
+        return new_priorities
 
-    def _target(self, batch: Batch, inputs: torch.Tensor) -> torch.Tensor:
-        """The bootstrap target of a batch, see ``ValueDistribution.target``; ``inputs`` is the
-        preprocessed ``batch.state``."""
+    @torch.no_grad()
+    def _targets(
+        self, batch: Batch, inputs: torch.Tensor, taus: torch.Tensor | None, size: int
+    ) -> Iterator[torch.Tensor]:
+        """The bootstrap targets, see ``ValueDistribution.target``, of each part of ``size``
+        transitions; ``inputs`` is the preprocessed ``batch.state``. The target network evaluates
+        the whole batch; Double DQN's policy is that of the online network as it then is."""
         values, rng = self._values, self._generator
         next_inputs = self.online.preprocess(batch.next_state)
-        taus = values.target_taus(len(batch.action), rng)
-        next_z = self.target.forward_preprocessed(next_inputs, rng, taus)  # [B, A, K]
-        next_q = values.q(next_z)  # [B, A]
-        reward, bonus = batch.reward, None
+        z = self.target.forward_preprocessed(next_inputs, rng, taus)  # [B, A, K]
+        reward, discount, bonus = batch.reward, batch.discount, None
+        if self._config.target_policy == "double":
+            tensors = (reward, discount, z, next_inputs)
+            for reward, discount, z, next_inputs in zip(
+                *(tensor.split(size) for tensor in tensors), strict=True
+            ):
+                q = values.q(self.online.forward_preprocessed(next_inputs, rng))
+                yield values.target(BootstrapInputs(reward, discount, z, greedy(q), bonus))
+            return
+        next_q = values.q(z)  # [B, A]
         if self._munchausen:
             q = values.q(self.target.forward_preprocessed(inputs, rng))
             reward = reward + self._munchausen.reward(q, batch.action)
             policy, bonus = self._munchausen.policy(next_q)
-        elif self._config.target_policy == "double":
-            policy = greedy(values.q(self.online.forward_preprocessed(next_inputs, rng)))
         else:
             policy = greedy(next_q)
-        return values.target(BootstrapInputs(reward, batch.discount, next_z, policy, bonus))
+        yield from values.target(BootstrapInputs(reward, discount, z, policy, bonus)).split(size)
+
+    def _descend(self, loss: torch.Tensor) -> torch.Tensor:
+        """One step of gradient descent; returns the norm of the gradients before clipping."""
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss.backward()
+        self.online.move_gradients()
+        norm = self._clip_gradients()
+        self._optimizer.step(self._rate)
+        self.online.refresh()
+        return norm
 
     def pop_means(self) -> dict[str, float | None]:
         """Mean of each of METRICS since the last call; waits for the device."""

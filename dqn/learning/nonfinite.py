@@ -4,6 +4,8 @@ import torch
 
 from dqn.types import Batch
 
+NEVER = torch.iinfo(torch.int64).max
+
 
 class NonFiniteGuard:
     """Keeps, on the device, the first batch whose update was not finite."""
@@ -11,20 +13,29 @@ class NonFiniteGuard:
     def __init__(self, device: torch.device) -> None:
         # On the CPU reading the result saves a copy of every batch; on a GPU it would have to wait.
         self._read = device.type == "cpu"
-        self.seen = torch.zeros((), dtype=torch.bool, device=device)
-        """Whether there was such an update."""
-        self.updates_since = torch.zeros((), dtype=torch.int64, device=device)
-        """Updates since, that one included."""
+        self.first = torch.full((), NEVER, device=device)
+        """Number of the first such update, counted from 1; NEVER if there was none."""
         self.batch: Batch | None = None
-        """Its batch, if ``seen``; otherwise undefined."""
+        """Its batch, if there was one; otherwise undefined."""
 
-    def check(self, batch: Batch, metrics: torch.Tensor) -> None:
-        """Keep ``batch`` if it is the first one whose ``metrics`` are not all finite."""
-        first = ~metrics.isfinite().all() & ~self.seen
-        self.seen |= first
-        self.updates_since += self.seen
+    @property
+    def seen(self) -> bool:
+        """Whether there was such an update; waits for the device."""
+        return int(self.first) != NEVER
+
+    def check(self, batch: Batch, metrics: torch.Tensor, updates: torch.Tensor) -> None:
+        """Keep the part of ``batch`` of the first update, if any, whose metrics are not all finite.
+        ``metrics [k, M]`` are those of k updates, each on one of k equal parts; ``updates`` is the
+        number of updates before them."""
+        bad = (metrics * 0).sum(1) != 0  # 0 times infinity is nan
+        numbers = updates + torch.arange(1, len(bad) + 1, device=bad.device)
+        first, step = torch.where(bad, numbers, NEVER).min(0)
+        earlier = first < self.first
+        torch.minimum(first, self.first, out=self.first)
         if self.batch is None:
-            self.batch = Batch(*(part.clone() for part in batch))
-        if not self._read or first:
+            self.batch = Batch(*(part[: len(part) // len(bad)].clone() for part in batch))
+        if not self._read or earlier:
             for kept, part in zip(self.batch, batch, strict=True):
-                torch.where(first, part, kept, out=kept)
+                if len(part) > len(kept):
+                    part = part.unflatten(0, (len(bad), -1)).index_select(0, step[None]).squeeze(0)
+                torch.where(earlier, part, kept, out=kept)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from dqn.networks.layers import SpectralConvolution
+from dqn.networks.spectral import SpectralConvolution
 from dqn.networks.torsos import Activation, BlockConvolution, SpaceToDepth, Torso
 
 

@@ -1,7 +1,6 @@
 """Layers of some variants: normalized, noisy. None draws from a global generator."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,43 +27,10 @@ class LayerNormReLU(nn.Module):
         return F.layer_norm(features, shape, gain, bias)
 
 
-class SpectralConvolution(nn.Conv2d):
-    """Convolution with spectral normalization: the weight is divided by its largest singular value
-    (Miyato et al. 2018, arXiv 1802.05957, algorithm 1), with one power iteration per forward in
-    which gradients are enabled."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        vector = torch.empty(self.out_channels, device=self.weight.device)
-        self.register_buffer("left", vector)  # singular vector, saved with the weights
-        self.left: torch.Tensor
-
-    def reset_power_iteration(self, generator: torch.Generator) -> None:
-        """Approach the left singular vector in 15 iterations from a random one, as torch does.
-        After one the estimate would be a fifth too small, and a target network, which does not
-        iterate, would be another function than the online network it copies."""
-        with torch.no_grad():
-            self.left.normal_(generator=generator)
-            for _ in range(15):
-                self.left.copy_(self._power_iteration(self.weight.flatten(1))[0])
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        matrix = self.weight.flatten(1).float()  # [out, in]
-        with torch.no_grad():
-            left, right = self._power_iteration(matrix)
-        if torch.is_grad_enabled():
-            self.left.copy_(left)
-        largest = left @ (matrix @ right)
-        return F.conv2d(features, self.weight / largest, self.bias, self.stride, self.padding)
-
-    def _power_iteration(self, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        right = F.normalize(matrix.t() @ self.left, dim=0)
-        return F.normalize(matrix @ right, dim=0), right
-
-
 class NoisyLinear(nn.Module):
     """Linear layer with factorised Gaussian noise: Fortunato et al. 2018 (arXiv 1706.10295),
-    equations 9 to 11. New noise is drawn from ``noise`` in every forward; None means no noise."""
+    equations 9 to 11. ``noise`` of the inputs ``[in]`` and outputs ``[out]`` is set by
+    ``set_noise``; None means no noise."""
 
     def __init__(self, inputs: int, outputs: int, sigma: float) -> None:
         super().__init__()
@@ -72,7 +38,7 @@ class NoisyLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs, device="meta"))
         self.weight_sigma = nn.Parameter(torch.empty(outputs, inputs, device="meta"))
         self.bias_sigma = nn.Parameter(torch.empty(outputs, device="meta"))
-        self.noise: torch.Generator | None = None
+        self.noise: tuple[torch.Tensor, torch.Tensor] | None = None
         self._sigma = sigma
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -86,21 +52,23 @@ class NoisyLinear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """``[B, in]`` -> ``[B, out]``, with the same noise for the whole batch."""
-        inputs = inputs.to(self.weight.dtype)
-        output = wide_linear(inputs, self.weight, self.bias)
-        if self.noise is None:
-            return output
-        outputs, count = self.weight.shape
-        in_noise, out_noise = (
-            _signed_root(torch.randn(size, device=inputs.device, generator=self.noise)).to(
-                inputs.dtype
-            )
-            for size in (count, outputs)
-        )
-        # (sigma * outer(out_noise, in_noise)) @ x, without computing the outer product
-        noisy = wide_linear(inputs * in_noise, self.weight_sigma, self.bias_sigma)
-        return output + out_noise * noisy
+        weight: torch.Tensor = self.weight
+        bias: torch.Tensor = self.bias
+        if self.noise is not None:
+            of_inputs, of_outputs = (noise.to(weight.dtype) for noise in self.noise)
+            weight = weight.addcmul(self.weight_sigma, of_outputs[:, None] * of_inputs)
+            bias = bias.addcmul(self.bias_sigma, of_outputs)
+        return wide_linear(inputs.to(weight.dtype), weight, bias)
 
 
-def _signed_root(noise: torch.Tensor) -> torch.Tensor:
-    return noise.sign() * noise.abs().sqrt()
+def set_noise(layers: list[NoisyLinear], generator: torch.Generator | None) -> None:
+    """Give each layer new noise, all of it from one draw; without a generator none."""
+    if generator is None or not layers:
+        for layer in layers:
+            layer.noise = None
+        return
+    sizes = [size for layer in layers for size in layer.weight.shape[::-1]]
+    noise = torch.randn(sum(sizes), device=layers[0].weight.device, generator=generator)
+    parts = noise.abs().sqrt().copysign(noise).split(sizes)
+    for layer, of_inputs, of_outputs in zip(layers, parts[::2], parts[1::2], strict=True):
+        layer.noise = of_inputs, of_outputs

@@ -13,10 +13,11 @@ from torch import nn
 
 from dqn.config import ConfigError, NetworkConfig, ValuesConfig
 from dqn.networks.impala import impala
-from dqn.networks.layers import LayerNormReLU, NoisyLinear, SpectralConvolution
+from dqn.networks.layers import LayerNormReLU, NoisyLinear, set_noise
 from dqn.networks.patch_torsos import data_efficient, patches
 from dqn.networks.precision import Bfloat16Copy
 from dqn.networks.quantile_head import ImplicitQuantileHead
+from dqn.networks.spectral import SpectralConvolution, normalized
 from dqn.networks.torsos import Activation, Linear, Torso, mlp, nature, nips, to_float
 
 MIN_SIDE = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
@@ -77,7 +78,9 @@ class QNetwork(nn.Module):
         self.center: torch.Tensor | None
         self.register_buffer("center", center)  # saved with the weights
         self.head = head
-        self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
+        modules = list(self.modules())
+        self._noisy = [module for module in modules if isinstance(module, NoisyLinear)]
+        self._spectral = [module for module in modules if isinstance(module, SpectralConvolution)]
         self._inputs = torch.float32
         self._bfloat16: Bfloat16Copy[QNetwork] | None = None
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
@@ -104,9 +107,9 @@ class QNetwork(nn.Module):
         policy taus. ``noise`` draws the noise of noisy layers; None switches it off."""
         if self._bfloat16:
             return self._bfloat16.module.forward_preprocessed(inputs, noise, taus)
-        for layer in self._noisy:
-            layer.noise = noise
-        features = self.torso(inputs)  # [B, features]
+        set_noise(self._noisy, noise)
+        with normalized(self._spectral):
+            features = self.torso(inputs)  # [B, features]
         z: torch.Tensor = self.head(features) if taus is None else self.head(features, taus)
         return z
 

@@ -204,7 +204,7 @@ class Session:
                 batch = f"its batch is in {path}"
             except OSError as error:
                 batch = f"its batch could not be written ({error.strerror})"
-        update = learner.updates - max(int(bad.updates_since), 1) + 1
+        update = int(bad.first) if bad.seen else learner.updates
         which = "update" if bad.seen else "an update up to"
         raise RunStopped(
             f"{which} {update:,}, before step {self.step:,}, led to numbers that are not finite; "

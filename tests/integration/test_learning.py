@@ -166,7 +166,7 @@ PRESETS.remove("gpu")  # dqn.yaml with more environments
 
 
 EXPLORES = ExplorationConfig(epsilon_end=0.1, epsilon_decay_steps=1000)
-NOISE_ALONE = ExplorationConfig(epsilon_end=0.0, epsilon_decay_steps=0)
+NOISE_AT_LAST = ExplorationConfig(epsilon_end=0.0, epsilon_decay_steps=1000)
 RATES = {"adam": 2e-3, "rmsprop": 1e-3}
 SMALL_VALUES: dict[str, dict[str, Any]] = {
     "categorical": {"atoms": 21, "v_min": -2, "v_max": 2},
@@ -204,7 +204,7 @@ def catch(preset: str, game: str, folder: Path, seed: int) -> Config:
         learner=dataclasses.replace(
             theirs.learner, batch_size=32, update_period=2, target_period=40
         ),
-        exploration=NOISE_ALONE if theirs.exploration.epsilon_end == 0 else EXPLORES,
+        exploration=NOISE_AT_LAST if theirs.exploration.epsilon_end == 0 else EXPLORES,
     )
 
 

@@ -88,9 +88,9 @@ def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
         seen.agent = make_agent(*arguments)
         update = seen.agent.learner.update
 
-        def keep_error(batch: Batch) -> torch.Tensor:
-            priority: torch.Tensor = update(batch)
-            seen.errors.append(float(priority.mean()))
+        def keep_error(batch: Batch, steps: int) -> torch.Tensor:
+            priority: torch.Tensor = update(batch, steps)
+            seen.errors += priority.view(steps, -1).mean(1).tolist()
             return priority
 
         seen.agent.learner.update = keep_error

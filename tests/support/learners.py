@@ -9,8 +9,8 @@ from dqn.config import LearnerConfig, NetworkConfig, OptimizerConfig, ValuesConf
 from dqn.learning.factory import make_values
 from dqn.learning.learner import Learner
 from dqn.networks import q_network
-from dqn.networks.layers import SpectralConvolution
 from dqn.networks.q_network import QNetwork
+from dqn.networks.spectral import SpectralConvolution
 from dqn.types import Batch
 
 CPU = torch.device("cpu")

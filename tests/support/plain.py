@@ -43,6 +43,8 @@ class PlainNetwork:
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         self.parameters = [p.detach().double().requires_grad_() for p in network.parameters()]
+        named = network.named_parameters()
+        self._noisy_shapes = [p.shape[::-1] for name, p in named if name.endswith("weight_sigma")]
         center = network.state_dict().get("center")
         self._center = 0 if center is None else center.double()
         self._recipe = recipe
@@ -50,6 +52,10 @@ class PlainNetwork:
     def __call__(self, state: Tensor, noise: torch.Generator | None, taus: Any = None) -> Tensor:
         """``z [B, A, K]``; with ``taus [B, K]`` that of IQN (Dabney et al. 2018, equation 4)."""
         recipe, self._left = self._recipe, iter(self.parameters)
+        if noise:  # one draw: of each layer in turn that of its inputs, then that of its outputs
+            sizes = [size for shape in self._noisy_shapes for size in shape]
+            drawn = torch.randn(sum(sizes), generator=noise).double()
+            self._noise = iter((drawn.sign() * drawn.abs().sqrt()).split(sizes))
         scale = 255 if state.dtype == torch.uint8 else 1
         features = recipe.torso(self, state.double() / scale - self._center)
         if taus is None:
@@ -78,8 +84,7 @@ class PlainNetwork:
         """Fortunato et al. 2018, equations 9 to 11."""
         (weight, bias), (weight_sigma, bias_sigma) = self.layer(), self.layer()
         if noise:
-            drawn = [torch.randn(n, generator=noise).double() for n in weight.shape[::-1]]
-            inward, outward = (e.sign() * e.abs().sqrt() for e in drawn)
+            inward, outward = next(self._noise), next(self._noise)
             weight = weight + weight_sigma * torch.outer(outward, inward)
             bias = bias + bias_sigma * outward
         return lambda x: x @ weight.T + bias
@@ -154,14 +159,31 @@ class PlainLearner:
         optimizer = {"adam": Adam, "rmsprop": NatureRMSprop}[recipe.optimizer]
         self.optimizer = optimizer(self.online.parameters, recipe.rate, recipe.epsilon)
 
-    def update(self, batch: Any, rng: torch.Generator) -> tuple[Tensor, list[float]]:
-        """New priorities; the weighted loss, the mean priority and the gradient's norm."""
+    def update(
+        self, batch: Any, rng: torch.Generator, steps: int = 1
+    ) -> tuple[Tensor, list[list[float]]]:
+        """New priorities; of each step, on its part of the batch, the weighted loss, the mean
+        priority and the gradient's norm."""
+        recipe, size, draws = self._recipe, len(batch.action), [None, None]
+        if recipe.kind == "implicit_quantile":
+            draws = [torch.rand(size, recipe.taus, generator=rng) for _ in range(2)]
+        priorities, metrics = [], []
+        for begin in range(0, size, size // steps):
+            part = slice(begin, begin + size // steps)
+            target_taus, taus = (drawn if drawn is None else drawn[part] for drawn in draws)
+            priority, measured = self._step(
+                type(batch)(*(tensor[part] for tensor in batch)), rng, target_taus, taus
+            )
+            priorities.append(priority)
+            metrics.append(measured)
+        return torch.cat(priorities), metrics
+
+    def _step(
+        self, batch: Any, rng: torch.Generator, target_taus: Tensor | None, taus: Tensor | None
+    ) -> tuple[Tensor, list[float]]:
         recipe, size = self._recipe, len(batch.action)
         with torch.no_grad():
-            target = self._target(batch, rng)
-        taus = None
-        if recipe.kind == "implicit_quantile":
-            taus = torch.rand(size, recipe.taus, generator=rng)
+            target = self._target(batch, rng, target_taus)
         noise = rng if recipe.noisy else None
         z = self.online(batch.state, noise, taus)[torch.arange(size), batch.action]  # [B, K]
         loss, priority = self._loss(z, taus, target)
@@ -195,12 +217,12 @@ class PlainLearner:
             return z.softmax(2) @ torch.linspace(recipe.v_min, recipe.v_max, z.shape[2]).double()
         return z[:, :, -recipe.policy_taus :].mean(2)  # -0: all
 
-    def _target(self, batch: Any, rng: torch.Generator) -> Tensor:
+    def _target(self, batch: Any, rng: torch.Generator, taus: Tensor | None) -> Tensor:
         recipe, size = self._recipe, len(batch.action)
-        noise, taus, middles = rng if recipe.noisy else None, None, None
-        if recipe.kind == "implicit_quantile":
+        noise, middles = rng if recipe.noisy else None, None
+        if taus is not None:
             middles = self._middles(size)
-            taus = torch.cat([torch.rand(size, recipe.taus, generator=rng), middles], 1)
+            taus = torch.cat([taus, middles], 1)
         z = self.target(batch.next_state, noise, taus)  # [B, A, K]
         q, reward, bonus = self._q(z), batch.reward.double(), torch.zeros(size, recipe.actions)
         if recipe.policy == "munchausen":  # Vieillard et al. 2020, equation 1

@@ -173,15 +173,15 @@ def test_the_tape_is_as_blind_as_a_graph() -> None:
     """So the tests above notice work done in Python, and work that waits for the device."""
     counted, on_device = [0], torch.zeros(())
 
-    def work() -> None:
-        counted[0] += 1
-        on_device.add_(1)
+    def work(times: int) -> None:
+        counted[0] += times
+        on_device.add_(times)
 
     captured = CudaGraphed(work, [])
     for _ in range(WARM_UPS + 5):
         captured(1)
     assert counted[0] == WARM_UPS + 1 and on_device == WARM_UPS + 5
-    waits = CudaGraphed(lambda: on_device.add_(float(on_device)) and None, [])
+    waits = CudaGraphed(lambda _: on_device.add_(float(on_device)) and None, [])
     for _ in range(WARM_UPS):
         waits(1)
     with pytest.raises(AssertionError, match="waits for the device"):

@@ -149,20 +149,22 @@ def test_two_updates_of_a_preset_equal_plain_ones(
     batches, sample = [], replay.sample
     monkeypatch.setattr(replay, "sample", lambda size: batches.append(sample(size)) or batches[-1])
     agent.learn(2)
-    metrics = []
+    alone = recipe.noisy or alpha is not None  # each batch is drawn after the update before it
+    metrics, size = [], 3 if alone else 6
     for batch in batches:
-        assert batch.state.shape == (3, spec.stack, *spec.frame_shape)
+        assert batch.state.shape == (size, spec.stack, *spec.frame_shape)
         total = reward * sum(gamma**i for i in range(n_step))
-        np.testing.assert_allclose(batch.reward, np.full(3, total), rtol=1e-5)
-        np.testing.assert_allclose(batch.discount, np.full(3, gamma**n_step), rtol=1e-5)
-        priority, measured = plain.update(batch, again)
-        metrics.append(measured)
-    assert len(batches) == learner.updates == 2
+        np.testing.assert_allclose(batch.reward, np.full(size, total), rtol=1e-5)
+        np.testing.assert_allclose(batch.discount, np.full(size, gamma**n_step), rtol=1e-5)
+        priority, measured = plain.update(batch, again, size // 3)
+        metrics += measured
+    assert len(metrics) == learner.updates == 2
     assert list(learner.pop_means().values()) == pytest.approx(np.mean(metrics, 0), rel=1e-3)
     for mine, theirs in zip(learner.online.parameters(), plain.online.parameters, strict=True):
-        np.testing.assert_allclose(mine.detach(), theirs.detach(), rtol=0, atol=0.1 * recipe.rate)
+        error = (mine - theirs).detach().abs() / recipe.rate
+        assert error.max() < 0.2 and error.mean() < 0.01  # Adam divides small gradients by smaller
     masses = replay.state_dict()["sampler"]["mass"].flatten()[batches[-1].index]
-    expected = torch.ones(3) if alpha is None else priority**alpha * 2**20
+    expected = torch.ones(size) if alpha is None else priority**alpha * 2**20
     np.testing.assert_allclose(masses, expected, rtol=1e-3)
     state = torch.as_tensor(last.stack)
     with torch.no_grad():

@@ -9,7 +9,8 @@ from support.learners import generator, make_network
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from dqn.networks.layers import NoisyLinear, SpectralConvolution
+from dqn.networks.layers import NoisyLinear
+from dqn.networks.spectral import SpectralConvolution, normalized
 from dqn.networks.torsos import PixelPermutation
 
 
@@ -24,10 +25,11 @@ def test_spectral_norm_equals_torchs() -> None:
     theirs[0]._v.copy_(layer.left)
     for step in range(4):
         features = torch.randn(2, 3, 5, 6, generator=generator(step))
-        with torch.no_grad():
+        with torch.no_grad(), normalized([layer]):
             before, acting = layer.left.clone(), layer(features)
         assert torch.equal(layer.left, before), "acting renews nothing"
-        ours = layer(features)
+        with normalized([layer]):
+            ours = layer(features)
         torchs = F.conv2d(features, plain.weight.T.view(4, 3, 3, 3), layer.bias, padding=1)
         torch.testing.assert_close(ours, torchs)
         torch.testing.assert_close(ours.detach(), acting)
