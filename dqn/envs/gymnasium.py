@@ -14,7 +14,7 @@ from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from dqn.config import ConfigError
 from dqn.envs.environment import EngineStep, Spec
-from dqn.types import I64
+from dqn.types import I64, Bool
 
 Env = gymnasium.Env[Any, Any]
 
@@ -31,7 +31,7 @@ def spec_of(game: str, env: Env) -> Spec:
     actions, observations = env.action_space, env.observation_space
     if not isinstance(actions, Discrete):
         raise ConfigError(f"{game} has the action space {actions}; a discrete one is needed")
-    if observations.shape is None or observations.dtype is None:
+    if observations.shape is None:
         raise ConfigError(f"{game} has the observation space {observations}; an array is needed")
     shape, dtype = tuple(observations.shape), np.dtype(observations.dtype).name
     dtype = "float32" if dtype == "float64" else dtype
@@ -68,10 +68,10 @@ class GymnasiumEngine:
         self.spec = spec or spec_of(game, envs[0])
         self._envs = envs
         self._first_action = int(envs[0].action_space.start)  # type: ignore[attr-defined]
-        self._ended = np.ones(self.num_envs, bool)
+        self._ended: Bool
 
     def reset(self, seed: I64) -> EngineStep:
-        return self._step(np.zeros(self.num_envs, np.int64), seed)
+        return self._step(np.zeros_like(seed), seed)
 
     def send(self, action: I64, seed: I64) -> None:
         self._sent = action, seed
@@ -88,12 +88,14 @@ class GymnasiumEngine:
         frame = np.empty((n, *self.spec.frame_shape), self.spec.frame_dtype)
         reward, lives = np.zeros(n, np.float32), np.zeros(n, np.int64)
         terminated, truncated = np.zeros(n, bool), np.zeros(n, bool)
-        for i, (env, action, seed) in enumerate(zip(self._envs, actions, seeds, strict=True)):
-            if seed >= 0 or self._ended[i]:
-                frame[i], info = env.reset(seed=int(seed) if seed >= 0 else None)
+        for i, env in enumerate(self._envs):
+            if seeds[i] >= 0:
+                frame[i], info = env.reset(seed=int(seeds[i]))
+            elif self._ended[i]:
+                frame[i], info = env.reset()
             else:
                 frame[i], gained, terminated[i], truncated[i], info = env.step(
-                    int(action) + self._first_action
+                    int(actions[i]) + self._first_action
                 )
                 reward[i] = float(gained)
             if self.spec.atari:

@@ -66,7 +66,6 @@ class Maze(gymnasium.Env[int, int]):
         self.render_mode = render_mode
         self.action_space = gymnasium.spaces.Discrete(len(ACTIONS))  # type: ignore[assignment]
         self.observation_space = gymnasium.spaces.Discrete(CELLS)  # type: ignore[assignment]
-        self._cell = START
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
         super().reset(seed=seed, options=options)
@@ -93,9 +92,9 @@ def walls() -> list[tuple[tuple[int, int], tuple[int, int]]]:
     for cell in range(CELLS):
         row, column = divmod(cell, SIDE)
         corner = (column + 1, row + 1)
-        if column + 1 < SIDE and "right" not in MOVES[cell] and "left" not in MOVES[cell + 1]:
+        if column + 1 < SIDE and "right" not in MOVES[cell]:
             found.append(((column + 1, row), corner))
-        if row + 1 < SIDE and "down" not in MOVES[cell] and "up" not in MOVES[cell + SIDE]:
+        if row + 1 < SIDE and "down" not in MOVES[cell]:
             found.append(((column, row + 1), corner))
     return found
 

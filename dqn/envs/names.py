@@ -73,12 +73,12 @@ def resolve_game(game: str | None) -> str:
             name = _camel(spec.kwargs["game"])
             raise ConfigError(f"{game} is an outdated id of {name}; try --game {name}")
         return game
-    names = [_camel(rom) for rom in roms.get_all_rom_ids()]
+    names = atari_games()
     for name, spec in gymnasium.registry.items():
         if "/" not in name and spec.entry_point != ATARI_ENTRY_POINT:
             names.append(name)
     by_key = {name.lower(): name for name in names}
-    near = [by_key[key] for key in difflib.get_close_matches(_key(game), by_key, n=3, cutoff=0.5)]
+    near = [by_key[key] for key in difflib.get_close_matches(_key(game), by_key)]
     hint = f"did you mean {' or '.join(near)}?" if near else "try --game Breakout"
     raise ConfigError(f"unknown game {game!r}; {hint}")
 

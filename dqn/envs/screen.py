@@ -49,7 +49,7 @@ class ScreenEnvironment(Environment):
             engine = GymnasiumEngine(game, [self._env])
         super().__init__(engine, config.env)
         if not rom:
-            self._env.reset(seed=0)
+            self._env.reset()
             self.screen()  # find a missing graphics library now, not after hours of training
 
     def step(self, action: I64) -> TimeStep:

@@ -47,7 +47,6 @@ COMMAND_LINES = {
     "--game=CartPole-v1 --env.full-action-set": (
         "env.full_action_set is for Atari games only; remove it for CartPole-v1"
     ),
-    "--game=Pong --env.max-episode-steps=9": "use env.max_episode_fr",
     "--game=Pong --replay.capacity=1e15": "GB, more than cpu can give",
 }
 
@@ -56,16 +55,6 @@ def test_command_lines(refused: Refused, subtests: pytest.Subtests) -> None:
     for typed, said in COMMAND_LINES.items():
         with subtests.test(typed):
             assert said in refused(typed.split(" "))
-
-
-def test_a_game_whose_physics_are_missing(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "Box2D", None)
-    for module in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
-        monkeypatch.delitem(sys.modules, module)
-    said = refused(["--game=LunarLander-v3"])
-    assert said == ("LunarLander-v3 needs Box2D; pip install -r requirements-box2d.txt installs it")
 
 
 def test_cuda_without_a_gpu(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,18 @@
 """Gymnasium environments other than Atari: CartPole, unusual spaces, discrete observations."""
 
-from collections.abc import Iterator
+import sys
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Discrete, Sequence
 from support.streams import play, random_actions
 
 from dqn.config import Config, ConfigError
-from dqn.envs import ScreenEnvironment, Spec, make
+from dqn.envs import Environment, ScreenEnvironment, Spec, cartpole_reward, make
+from dqn.envs.gymnasium import GymnasiumEngine, make_one
+from dqn.types import TimeStep
 
 
 def test_cartpole_equals_gymnasium() -> None:
@@ -17,8 +20,8 @@ def test_cartpole_equals_gymnasium() -> None:
     timestep = environment.reset(1, "x")
     env = gymnasium.make("CartPole-v1")
     expected, _ = env.reset(seed=int(environment.state_dict()["seed"][0]))
-    assert timestep.stack.shape == (1, 1, 4) and timestep.stack.dtype == np.float32
-    assert (environment.spec.stack, environment.spec.atari) == (1, False)
+    assert environment.spec == Spec("CartPole-v1", 2, (4,), "float32", stack=1, atari=False)
+    assert timestep.stack.shape == (1, 1, 4)
     ended = False
     for action in random_actions(environment, 300):
         if ended:
@@ -31,37 +34,34 @@ def test_cartpole_equals_gymnasium() -> None:
         assert timestep.first[0] == ended
         ended = terminated or truncated
         assert (timestep.last[0], timestep.terminal[0]) == (ended, terminated)
+        assert [value.dtype.name for value in timestep] == ["float32"] * 2 + ["bool"] * 3
 
 
 class Odd(gymnasium.Env[Any, int]):
-    """Actions that start at 3, float64 observations, and a shape of its own."""
+    """Actions that start at 3, and observations of any kind."""
 
-    observation_space = gymnasium.spaces.Box(-1, 1, (2, 3), np.float64)
-    action_space: Any = gymnasium.spaces.Discrete(2, start=3)
+    action_space: Any = Discrete(2, start=3)
+
+    def __init__(self, space: Any) -> None:
+        self.observation_space = space
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        return self.np_random.random((2, 3)), {}
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        return np.full((2, 3), 0.25), float(action), False, False, {"lives": 3 - action}
+        return self.observation_space.sample(), float(action), False, False, {"lives": 3 - action}
 
 
-class Broken(gymnasium.Env[Any, int]):
-    def __init__(self) -> None:
-        raise ImportError("no module named\nbox")
+def odd(space: Any, patch: pytest.MonkeyPatch) -> Environment:
+    """Two of them."""
+    spec = gymnasium.envs.registration.EnvSpec("Odd-v0", lambda: Odd(space))
+    patch.setitem(gymnasium.registry, "Odd-v0", spec)
+    return make(Config(game="Odd-v0"), 2)
 
 
-@pytest.fixture
-def registered() -> Iterator[None]:
-    gymnasium.register("Odd-v0", Odd)
-    gymnasium.register("Broken-v0", Broken)
-    yield
-    del gymnasium.registry["Odd-v0"], gymnasium.registry["Broken-v0"]
-
-
-def test_actions_may_start_at_another_number(registered: None) -> None:
-    environment = make(Config(game="Odd-v0"), 2)
+def test_actions_may_start_at_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = odd(Box(-1, 1, (2, 3), np.float64), monkeypatch)
     assert environment.reset(1, "x").stack.dtype == np.float32
     first, second = play(environment, [np.array([0, 1]), np.array([1, 0])])
     assert first.reward.tolist() == [3, 4]
@@ -69,19 +69,35 @@ def test_actions_may_start_at_another_number(registered: None) -> None:
     assert environment.spec == Spec("Odd-v0", 2, (2, 3), "float32", 1, False)
 
 
-@pytest.mark.parametrize("kind", [lambda config: make(config, 1), ScreenEnvironment])
-def test_a_missing_library_is_reported_in_one_sentence(kind: Any, registered: None) -> None:
-    with pytest.raises(ConfigError, match="Broken-v0 cannot be created: no module named box"):
-        kind(Config(game="Broken-v0"))
+def test_bytes_stay_bytes_and_lists_of_any_length_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = odd(Box(0, 255, (5,), np.uint8), monkeypatch)
+    assert pixels.reset(1, "x").stack.dtype == pixels.spec.frame_dtype == "uint8"
+    with pytest.raises(ConfigError, match=r"Odd-v0 has the observation space Seq.*an array is"):
+        odd(Sequence(Discrete(2)), monkeypatch)
+
+
+def test_a_missing_library_is_reported_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, module)
+    for library in ("Box2D", "mujoco"):
+        monkeypatch.setitem(sys.modules, library, None)
+    for game, said in {
+        "LunarLander-v3": "needs Box2D; pip install -r requirements-box2d.txt installs it",
+        "Ant-v5": "cannot be created: ",
+    }.items():
+        for kind in (lambda config: make(config, 1), ScreenEnvironment):
+            with pytest.raises(ConfigError, match=f"^{game} {said}") as caught:
+                kind(Config(game=game))
+            assert "\n" not in str(caught.value)
 
 
 def test_discrete_observations_become_one_hot_vectors() -> None:
     environment = make(Config(game="FrozenLake-v1"), 2)
     first = environment.reset(1, "x")
-    spec = environment.spec
-    assert spec.one_hot and spec.frame_shape == (16,) and spec.frame_dtype == "float32"
-    assert first.stack.shape == (2, 1, 16) and first.stack.dtype == np.float32
-    assert first.stack[:, 0].argmax(1).tolist() == [0, 0] and first.stack.sum() == 2
+    assert environment.spec == Spec("FrozenLake-v1", 4, (16,), "float32", 1, False, one_hot=True)
+    assert first.stack.dtype == np.float32 and first.stack.tolist() == [[[1] + [0] * 15]] * 2
     assert play(environment, [np.array([1, 1])])[0].stack.sum() == 2
 
 
@@ -89,6 +105,22 @@ def test_a_tuple_of_discrete_observations_is_concatenated() -> None:
     cards = make(Config(game="Blackjack-v1"), 1)
     assert not cards.spec.one_hot and cards.spec.frame_shape == (32 + 11 + 2,)
     assert cards.reset(1, "x").stack.sum() == 3
+
+
+def test_the_shaped_reward_by_hand() -> None:
+    degrees = np.pi / 180
+    observed = [[0, 9, 0, 9], [2.4, 0, 0, 0], [-1.2, 0, 6 * degrees, 0], [0, 0, -12 * degrees, 0]]
+    no = np.zeros(5, bool)
+    stack, first = np.array([*observed, observed[0]], np.float32)[:, None], np.arange(5) == 4
+    reward = cartpole_reward(TimeStep(stack, np.ones(5, np.float32), first, no, no))
+    np.testing.assert_allclose(reward, [0.7, -0.3, -0.3, -0.3, 0], atol=1e-6)
+    assert reward.dtype == np.float32
+
+
+def test_0_is_a_seed() -> None:
+    engine = GymnasiumEngine("CartPole-v1", [make_one("CartPole-v1", None)])
+    expected, _ = gymnasium.make("CartPole-v1").reset(seed=0)
+    assert engine.reset(np.zeros(1, np.int64)).frame.tolist() == [expected.tolist()]
 
 
 def test_send_and_receive_alternate_and_actions_exist() -> None:

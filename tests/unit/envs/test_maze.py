@@ -2,69 +2,79 @@
 
 import gymnasium
 import numpy as np
-import pytest
+from gymnasium.utils.env_checker import check_env
 from support.streams import play
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import ScreenEnvironment, make
-from dqn.envs.maze import ACTIONS, GOAL, MAX_STEPS, MOVES, START, Maze, allowed, walls
+from dqn.envs.maze import ACTIONS, allowed
 
-BEST = ["right", "right", "down", "left", "down", "right"]
+LEADS = [  # up, right, down, left from each cell but the goal
+    (0, 1, 3, 0), (1, 2, 1, 0), (2, 2, 5, 1),
+    (0, 3, 3, 3), (4, 5, 7, 4), (2, 5, 5, 4),
+    (6, 7, 6, 6), (4, 8, 7, 6),
+]  # fmt: skip
+
+PICTURE = """
+########################
+#ss##sss...#x......##..#
+#sssssss...............#
+#sssssss...oo..........#
+#sssssss..oooo.........#
+#sssssss..oooo.........#
+#sxxxxss...oo..........#
+#sxxxxsx########x......#
+#......#########x......#
+#..##..##..##......##..#
+#......##..............#
+#......##..............#
+#......##..............#
+#......##..............#
+#......##..............#
+#########......x########
+########x......x########
+#..##......#x...ggg##gg#
+#...............ggggggg#
+#...............ggggggg#
+#...............ggggggg#
+#...............ggggggg#
+#...............ggxxxgg#
+########################
+"""
 
 
-def test_exactly_the_moves_of_the_table_are_possible() -> None:
-    maze = Maze()
-    for cell in range(GOAL):
-        for action, (name, change) in enumerate(ACTIONS.items()):
-            maze._cell = cell
-            there = cell + change if name in MOVES[cell] else cell
-            assert maze.step(action) == (there, -1, there == GOAL, False, {})
-
-
-def test_the_walls_drawn_are_those_that_block() -> None:
-    """Every move can be reversed, except from the goal."""
-    for cell, names in enumerate(MOVES):
-        for name in names:
-            back = {"up": "down", "down": "up", "left": "right", "right": "left"}[name]
-            there = cell + ACTIONS[name]
-            assert there == GOAL or back in MOVES[there]
-    assert sorted(walls()) == sorted(
-        [((1, 1), (2, 1)), ((1, 1), (1, 2)), ((0, 2), (1, 2)), ((2, 2), (3, 2))]
-    )
-
-
-def test_the_best_path() -> None:
+def test_a_move_leads_to_the_next_cell_or_into_a_wall_and_costs_1() -> None:
+    check_env(gymnasium.make("Maze-v0", render_mode="rgb_array").unwrapped)
     maze = gymnasium.make("Maze-v0")
-    assert maze.reset(seed=1) == (START, {})
-    steps = [maze.step(list(ACTIONS).index(name)) for name in BEST]
-    assert [cell for cell, *_ in steps] == [1, 2, 5, 4, 7, 8]
-    assert steps[-1] == (GOAL, -1, True, False, {})
+    assert list(ACTIONS) == ["up", "right", "down", "left"]
+    for cell, leads in enumerate(LEADS):
+        assert allowed()[cell].tolist() == [there != cell for there in leads]
+        for action, there in enumerate(leads):
+            assert maze.reset() == (0, {})
+            maze.unwrapped._cell = cell  # type: ignore[attr-defined]
+            assert maze.step(action) == (there, -1, there == 8, False, {})
+    assert allowed()[8].all() and len(allowed()) == 9
 
 
-def test_allowed_actions() -> None:
-    table = allowed()
-    assert table.shape == (9, 4) and table.any(1).all()
-    assert [list(ACTIONS)[action] for action in np.flatnonzero(table[7])] == ["up", "right", "left"]
-
-
-def test_the_picture_shows_the_agent() -> None:
+def test_the_picture_shows_cells_walls_names_and_the_agent() -> None:
+    """A letter is 12x12 pixels; #, x: black, or a little; o: blue; s, g: the start, the goal."""
     environment = ScreenEnvironment(Config(game="Maze-v0"))
     environment.reset(1, "test")
-    before = environment.screen()
-    environment.step(np.array([list(ACTIONS).index("right")]))
-    after = environment.screen()
-    height, width, _ = before.shape
-    assert height % 2 == width % 2 == 0, "video encoders require even sides"
-    changed = np.argwhere((before != after).any(2))
-    assert changed[:, 0].max() < height / 3 and changed[:, 1].max() < 2 * width / 3
-    environment.close()
+    environment.step(np.array([1]))
+    assert environment.decisions_per_second == 4
+    blocks = environment.screen().reshape(24, 12, 24, 12, 3).swapaxes(1, 2).reshape(24, 24, 144, 3)
+    black, blue = (blocks.sum(3) < 200).sum(2), (blocks[..., 2] > blocks[..., 0] + 100.0).sum(2)
+    ground = np.median(blocks[..., 0], 2)
+    seen = np.select(
+        [black > 18, black > 0, blue > 24, ground == 240, ground == 205], list("#xosg"), "."
+    )
+    assert "\n".join(map("".join, seen)) == PICTURE.strip()
 
 
-@pytest.mark.parametrize("limit", [None, 7, 20])
-def test_the_time_limit_truncates_and_can_be_set(limit: int | None) -> None:
-    environment = make(Config(game="Maze-v0", env=EnvConfig(max_episode_steps=limit)), 1)
-    environment.reset(1, "test")
-    stream = play(environment, [np.array([0])] * (limit or MAX_STEPS))
-    assert [t for t, step in enumerate(stream, 1) if step.last[0]] == [limit or MAX_STEPS]
-    assert not stream[-1].terminal[0]
-    environment.close()
+def test_the_time_limit_truncates_and_can_be_set() -> None:
+    for limit, steps in ((None, 1000), (7, 7), (20, 20)):
+        environment = make(Config(game="Maze-v0", env=EnvConfig(max_episode_steps=limit)), 1)
+        environment.reset(1, "test")
+        stream = play(environment, [np.array([0])] * steps)
+        assert [t for t, step in enumerate(stream, 1) if step.last[0]] == [steps]
+        assert not stream[-1].terminal[0]

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from dqn.config import ReplayConfig
-from dqn.envs.shaping import MAX_ANGLE, cartpole_reward
 from dqn.replay.buffer import Replay
 from dqn.tabular.action_table import ActionTableLearner, NextValue, best_value, chosen_value
 from dqn.tabular.policies import EpsilonGreedy, Softmax
@@ -182,12 +181,3 @@ def test_frequencies_of_the_actions(
     action = policy.act(np.zeros((20_000, 1, 1)), epsilon)
     frequencies = np.bincount(action, minlength=4) / len(action)
     np.testing.assert_allclose(frequencies, expected, atol=0.02)
-
-
-def test_shaped_reward_by_hand() -> None:
-    observed = np.array([[0, 0, 0, 0], [2.4, 0, 0, 0], [0, 0, -MAX_ANGLE, 0], [0, 0, 0, 0]])
-    no = np.zeros(4, bool)
-    first = np.array([False, False, False, True])
-    step = TimeStep(observed[:, None].astype(np.float32), np.ones(4, np.float32), first, no, no)
-    np.testing.assert_allclose(cartpole_reward(step), [0.7, -0.3, -0.3, 0], atol=1e-6)
-    np.testing.assert_array_equal(step.reward, 1)
