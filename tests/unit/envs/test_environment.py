@@ -69,6 +69,8 @@ def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(
     assert len(set(seeds)) == len(seeds) == 4
     now = environment.state_dict()
     assert now["seed"].tolist() == [seeds[3], seeds[2]] and now["age"].tolist() == [2, 4]
+    assert {now[name].dtype.name for name in ("lives", "count", "seed", "age")} == {"int64"}
+    assert now["actions"].dtype == np.uint8 and now["actions"].tolist() == [[2, 2]] * 4
 
 
 def test_a_returned_timestep_is_never_written_again() -> None:
