@@ -4,6 +4,7 @@
 chosen; ``ScriptedGym`` is an environment in Gymnasium's registry. What both are asked is kept.
 """
 
+import os
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
@@ -65,6 +66,9 @@ class ScriptedAtari:
         """The actions of each step."""
         self._received = 0
         self._options = options
+        self.asked = {"rom": rom, "num_envs": num_envs} | options
+        self.niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        """That of the thread which makes them."""
         self._script = script or [[]] * num_envs
         self._next = np.zeros(num_envs, np.int64)  # game of each emulator
         self._seeded: dict[int, tuple[int, int]] = {}

@@ -1,6 +1,7 @@
 """Environment, from ``make`` to emulators whose games are written: stacks, flags, reseeding."""
 
 import copy
+import os
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from support.scripted import Game, script_atari
 from support.streams import assert_same_stream, play, random_actions
 
 from dqn.config import Config, EnvConfig
-from dqn.envs import Environment, make
+from dqn.envs import Environment, Spec, make
 
 GAMES = [
     # The worked example of TimeStep's docstring: a life lost at c, the game at e.
@@ -71,6 +72,24 @@ def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(
     assert now["seed"].tolist() == [seeds[3], seeds[2]] and now["age"].tolist() == [2, 4]
     assert {now[name].dtype.name for name in ("lives", "count", "seed", "age")} == {"int64"}
     assert now["actions"].dtype == np.uint8 and now["actions"].tolist() == [[2, 2]] * 4
+
+
+def test_what_is_asked_of_ale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raw rewards, whole games and single frames; the largest number of no-ops is exclusive."""
+    emulators = script_atari(monkeypatch, {})
+    env = EnvConfig("machado", True, 12, max_episode_frames=99, threads=3, niceness=7)
+    environment = make(Config(game="space_invaders", env=env), 5)
+    make_pong(threads=8)
+    made, other = emulators.made
+    assert made.asked == {
+        "rom": "space_invaders", "num_envs": 5, "num_threads": 3, "max_num_frames_per_episode": 99,
+        "repeat_action_probability": 0.25, "full_action_space": True, "img_height": 12,
+        "img_width": 12, "stack_num": 1, "frameskip": 4, "noop_max": 31, "episodic_life": False,
+        "life_loss_info": False, "reward_clipping": False, "use_fire_reset": False,
+    }  # fmt: skip
+    assert (other.asked["repeat_action_probability"], other.asked["num_threads"]) == (0, 2)
+    assert environment.spec == Spec("SpaceInvaders", 3, (12, 12), "uint8", 4, True)
+    assert made.niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 7, 19)
 
 
 def test_a_returned_timestep_is_never_written_again() -> None:
