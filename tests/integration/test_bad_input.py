@@ -6,15 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.runs import TINY
 
 from main import main
-
-TINY = [
-    "--num-envs=2", "--learning-starts=8", "--total-steps=40", "--replay.capacity=100",
-    "--learner.batch-size=4", "--network.mlp-units=[8]", "--evaluation.episodes=2",
-    "--evaluation.held-out-states=2", "--threads=1",
-]  # fmt: skip
-"""A run of a second, on games without a screen."""
 
 Refused = Callable[[list[str]], str]
 ON_POLICY = "--num-envs=1 --exploration.epsilon-start=0 --exploration.epsilon-end=0"

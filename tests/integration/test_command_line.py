@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.runs import TINY
 
 
 def run(command: list[str | Path], cwd: Path, **more: Any) -> "subprocess.CompletedProcess[str]":
@@ -62,12 +63,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv/bin/dqn"
 
 
-TINY = [
-    "--threads=1", "--total-steps=60", "--learning-starts=50", "--evaluation.episodes=1",
-    "--evaluation.held-out-states=2",
-]  # fmt: skip
-
-
 @pytest.mark.slow
 def test_installed_it_does_the_same_from_any_folder(installed: Path, tmp_path: Path) -> None:
     """Presets and the shipped agent included; runs go to the current folder."""
@@ -83,7 +78,7 @@ def test_installed_it_does_the_same_from_any_folder(installed: Path, tmp_path: P
     assert laptop == dqn("--config=configs/laptop.yaml", "--print-config")
     assert "frame_size: 48" in laptop
     dqn("--config=cartpole", *TINY)
-    assert (tmp_path / "checkpoints/CartPole-v1/cartpole-seed1/step_000000060").is_dir()
+    assert (tmp_path / "checkpoints/CartPole-v1/cartpole-seed1/step_000000040").is_dir()
     dqn("play", "checkpoints/pong-laptop", "--png=pong")
     assert any((tmp_path / "pong").iterdir())
     bench = ["bench", "--game=CartPole-v1", "--seconds=0.1", "--threads=1", "--json=speed.json"]

@@ -18,7 +18,7 @@ import pytest
 import safetensors.torch
 from support.faulty_disk import FaultyDisk
 from support.processes import ROOT, command
-from support.runs import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_of, train
+from support.runs import CARTPOLE, NEVER, TINY, assert_same, checkpoints, reports, run_of, train
 
 from dqn.config.yaml_file import load_run_config
 from dqn.report.tensorboard import EventWriter
@@ -39,9 +39,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # A loss that is not finite.
 
 WILD = [
-    "--game=CartPole-v1", "--threads=1", "--num-envs=2", "--learning-starts=200",
-    "--optimizer.learning-rate=1e30", "--report-period=100", "--replay.capacity=1000",
-    "--evaluation.episodes=1", "--evaluation.held-out-states=2", "--network.mlp-units=[8]",
+    *TINY, "--game=CartPole-v1", "--learning-starts=200", "--optimizer.learning-rate=1e30",
+    "--report-period=100", "--replay.capacity=1000",
 ]  # fmt: skip
 
 

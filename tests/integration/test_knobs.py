@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from support.reads import record_reads
-from support.runs import train
+from support.runs import TINY, train
 
 import dqn.envs.atari
 from dqn.config import Config, EnvConfig, ReplayConfig, flatten
@@ -21,11 +21,7 @@ from dqn.learning.factory import make_agent
 from dqn.replay.arrays import PlainFrames
 from dqn.replay.compressed import CompressedFrames
 
-SHORT = [
-    "--total-steps=40", "--num-envs=2", "--learning-starts=20", "--threads=1",
-    "--replay.capacity=100", "--evaluation.episodes=1", "--evaluation.held-out-states=1",
-]  # fmt: skip
-CARTPOLE = [*SHORT, "--game=CartPole-v1"]
+CARTPOLE = [*TINY, "--game=CartPole-v1"]
 RUNS = [
     [*CARTPOLE, "--learner.target-period=20"],
     [*CARTPOLE, "--values.kind=categorical", "--network.noisy", "--replay.sampler=prioritized"],
@@ -35,12 +31,12 @@ RUNS = [
         *CARTPOLE, "--optimizer.learning-rate-end=1e-5", "--optimizer.learning-rate-decay-steps=9",
     ],
     [
-        *SHORT, "--game=Pong", "--network.torso=impala", "--network.hidden-units=8",
+        *TINY, "--game=Pong", "--network.torso=impala", "--network.hidden-units=8",
         "--learner.batch-size=2", "--env.max-episode-frames=40",
     ],
     [*CARTPOLE, "--method=q_learning", "--device=cpu", "--tabular.limits=[2.4,3,.2,2]"],
     [
-        *SHORT, "--game=Maze-v0", "--method=policy_gradient", "--device=cpu", "--num-envs=1",
+        *TINY, "--game=Maze-v0", "--method=policy_gradient", "--device=cpu", "--num-envs=1",
         "--exploration.epsilon-start=0", "--exploration.epsilon-end=0",
     ],
 ]  # fmt: skip

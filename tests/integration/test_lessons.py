@@ -1,7 +1,6 @@
 """The lessons learn what they promise, and stop, resume, play and evaluate as any other run."""
 
 import json
-import re
 from pathlib import Path
 
 import cv2
@@ -10,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image, ImageSequence
-from support.runs import assert_same, checkpoints
+from support.runs import checkpoints
 
 from dqn.envs.maze import allowed
 from dqn.report.curves import read_lines
@@ -118,31 +117,6 @@ def test_a_lesson_resumes_to_the_same_bits(preset: str, tmp_path: Path) -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_a_lesson_that_lost_its_newest_checkpoints_ends_with_the_same_files(tmp_path: Path) -> None:
-    """They are damaged, so it resumes from one before them."""
-    options = ["--evaluate-period=60", "--evaluation.episodes=2"]
-    never, always = "--checkpoint-minutes=1e6", "--checkpoint-minutes=1e-9"
-    whole = trained(tmp_path / "whole", "maze_sarsa", *options, "--total-steps=120", never)
-    parts = tmp_path / "parts"
-    kept = "--keep-checkpoints=20"
-    run = trained(parts, "maze_sarsa", *options, "--total-steps=80", always, kept)
-    for late in checkpoints(run)[-10:]:
-        (late / "meta.json").write_text("{}")
-    trained(parts, "maze_sarsa", *options, "--total-steps=120", never)
-    assert_same(run, whole)
-
-
-def test_a_forged_table_is_not_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Its shape is checked before anything is copied."""
-    run = trained(tmp_path, "maze_sarsa", "--total-steps=40")
-    capfd.readouterr()
-    forged = (run / "config.yaml").read_text().replace("method: sarsa", "method: reinforce")
-    forged = re.sub(r"epsilon_(start|end): .*", r"epsilon_\1: 0", forged)
-    (run / "config.yaml").write_text(forged)
-    assert main(["evaluate", str(run), "--episodes=1"]) == 2
-    assert "does not fit" in capfd.readouterr().err
-
-
 def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dqn.tabular.table.draw_table", draw_table)
     run = trained(tmp_path, "maze_q_learning", "--total-steps=1000", "--evaluate-period=1000")
@@ -156,16 +130,6 @@ def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert film.info["duration"] >= 900, "the arrival is held for a second"
     assert len({frame.tobytes() for frame in shown}) == len(shown), "each move is seen"
     assert 1 + len(BEST_PATH) == len(shown)
-
-
-def test_a_shaped_run_reports_the_score_itself(tmp_path: Path) -> None:
-    """One for each step, whatever is learned from."""
-    run = trained(tmp_path, "cartpole_shaped", "--total-steps=1100")
-    lines = read_lines(run / "evaluations.jsonl")
-    assert lines[-1]["returns"] == lines[-1]["lengths"]
-    reports = [line for line in read_lines(run / "training.jsonl") if line["episodes"]]
-    sums = [line["mean_return"] * line["episodes"] for line in reports]
-    assert sums and all(abs(value - round(value)) < 1e-6 for value in sums), "ones, summed"
 
 
 def test_a_table_learns_another_world_of_named_states(tmp_path: Path) -> None:

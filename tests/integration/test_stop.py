@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 from support.processes import ROOT, Process, start, start_python, wait_for
-from support.runs import CARTPOLE, NEVER, run_of, train
+from support.runs import CARTPOLE, NEVER, TINY, run_of, train
 
 from dqn.run.process import StopSignals
 from main import main
 
 OPTIONS = [
-    *["--threads=1", "--env.threads=1", "--num-envs=2", "--replay.capacity=2000"],
-    *["--evaluation.episodes=1", "--evaluation.held-out-states=2", "--env.max-episode-frames=400"],
-]
+    *TINY, "--total-steps=1e6", "--learning-starts=50_000", "--env.threads=1",
+    "--replay.capacity=2000", "--env.max-episode-frames=400",
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -34,6 +34,12 @@ CARTPOLE = [
 ]  # fmt: skip
 """The same in seconds, with more than two pieces of replay and a wrap."""
 
+TINY = [
+    "--total-steps=40", "--num-envs=2", "--learning-starts=20", "--threads=1",
+    "--replay.capacity=100", "--evaluation.episodes=1", "--evaluation.held-out-states=2",
+]  # fmt: skip
+"""A run of a tenth of a second, on games without a screen."""
+
 NEVER = "--checkpoint-minutes=1e6"
 
 
