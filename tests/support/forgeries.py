@@ -61,9 +61,9 @@ def rewrite(checkpoint: Path, change: Callable[[Meta], Any]) -> None:
     reseal(checkpoint)
 
 
-def with_header(header: bytes, length: int | None = None, data: bytes = bytes(64)) -> bytes:
-    """A safetensors file of that header."""
-    return struct.pack("<Q", len(header) if length is None else length) + header + data
+def with_header(header: bytes, length: int | None = None) -> bytes:
+    """A safetensors file of that header, and 64 bytes of data."""
+    return struct.pack("<Q", len(header) if length is None else length) + header + bytes(64)
 
 
 def described(**entries: Any) -> bytes:

@@ -5,7 +5,6 @@ Most cases are opened as training opens them, by entering a Session; a few go th
 """
 
 import dataclasses
-import itertools
 import json
 import os
 import pickle
@@ -39,8 +38,9 @@ from support.forgeries import (
     rewrite,
     with_header,
 )
+from support.runs import NEVER, TINY, train
 
-from dqn.config import Config, ConfigError
+from dqn.config import Config, ConfigError, NetworkConfig
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.learning.factory import make_agent, make_model
@@ -50,31 +50,20 @@ from dqn.storage.files import sha256
 from dqn.storage.manifest import CorruptCheckpoint, digest_of
 from dqn.storage.saved_run import load_agent
 from dqn.storage.tensors import parse_tensors
-from main import main
 
 CARTPOLE = [
-    "--game=CartPole-v1", "--num-envs=2", "--learning-starts=40", "--threads=1",
-    "--replay.capacity=300", "--learner.batch-size=4", "--learner.update-period=4",
-    "--network.mlp-units=[8]", "--report-period=50", "--evaluation.episodes=2",
-    "--evaluation.held-out-states=2", "--checkpoint-minutes=1e6", "--env.reseed-steps=40",
+    *TINY, "--game=CartPole-v1", "--learning-starts=40", "--replay.capacity=300",
+    "--learner.batch-size=4", "--network.mlp-units=[8]", "--env.reseed-steps=40", NEVER,
 ]  # fmt: skip
 
-NEWEST, LONGER = 200, 240
-"""Steps of the checkpoint, and where the run is continued to."""
+NEWEST, LONGER = 200, "--total-steps=240"
+"""Step of the checkpoint, and where the run is continued to."""
 
+CONFIG = parse(TrainOptions, [*CARTPOLE, LONGER]).settings
 CPU = torch.device("cpu")
 
 
-def config_of(options: list[str]) -> Config:
-    config = parse(TrainOptions, options).settings
-    return dataclasses.replace(config, total_steps=LONGER)
-
-
-def train(folder: Path, options: list[str], *more: str) -> int:
-    return main([*options, f"--checkpoints-dir={folder}", f"--total-steps={LONGER}", *more])
-
-
-def open_run(run: Path, config: Config, steps: int = 0) -> None:
+def open_run(run: Path, config: Config = CONFIG, steps: int = 0) -> None:
     """Resume a run as ``train`` does, and make so many steps."""
     agent = make_agent(config, CPU)
     session = Session(config, agent, run, CPU, lambda: session.step >= NEWEST + steps)
@@ -108,15 +97,7 @@ def nothing_outside_changes(run: Path) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an honest run with a checkpoint."""
-    folder = tmp_path_factory.mktemp("honest")
-    assert train(folder, CARTPOLE, f"--total-steps={NEWEST}") == 0
-    return folder / "CartPole-v1/dqn-seed1"
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    """Its config, but longer."""
-    return config_of(CARTPOLE)
+    return train(tmp_path_factory.mktemp("honest"), CARTPOLE, f"--total-steps={NEWEST}")
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +140,23 @@ def refused(run: Path, expected: str, command: Callable[..., None], *arguments: 
     assert "\n" not in sentence
 
 
+Forge = Callable[[Path, str, Any], Any]
+
+
+def refused_each(
+    forgeries: dict[str, list[Any]], forge: Forge, fresh: Fresh, subtests: pytest.Subtests,
+    *commands: Callable[[Path], None],
+) -> None:  # fmt: skip
+    """Each change to each name, in a copy of its own, is refused by each command."""
+    for name, change in [(name, c) for name, changes in forgeries.items() for c in changes]:
+        with subtests.test(name, change="missing" if change is MISSING else str(change)[:40]):
+            run = fresh()
+            forge(newest(run), name, change)
+            for command in commands:
+                refused(run, "step_000000200", command)
+            assert not (run.parent.parent / "marker").exists(), "code of a pickle has run"
+
+
 # Files that are not what their names say.
 
 
@@ -172,73 +170,35 @@ class Bomb:
         return os.mkdir, (str(self.marker),)
 
 
-def pickled(path: Path) -> None:
-    """A pickle that runs code."""
-    path.write_bytes(pickle.dumps(Bomb(path.parents[3] / "marker")))
+FILES = [
+    b"<html>404</html>",
+    with_header(b"{}", 2**62),
+    with_header(b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
+    described(a=entry(shape=(0, 2**62, 2**62), offsets=(0, 0))),
+    described(a=entry(), b=entry(offsets=(8, 24))),  # overlapping
+    described(a=entry("C64", (8,), (0, 64))),  # complex
+    described(a=entry("F8_E8M0", (64,), (0, 64))),  # quarter floats
+]
 
 
-def torch_saved(path: Path) -> None:
-    """The same as torch writes it."""
-    bomb = Bomb(path.parents[3] / "marker")
-    torch.save({"head.advantage.0.weight": torch.ones(2), "bomb": bomb}, path)
+def test_files(fresh: Fresh, subtests: pytest.Subtests) -> None:
+    def forge(checkpoint: Path, name: str, data: Any) -> None:
+        if data is Bomb:
+            data = pickle.dumps(Bomb(checkpoint.parents[2] / "marker"))
+        (checkpoint / name).write_bytes(data)
+        reseal(checkpoint)
 
-
-FILES: dict[str, Callable[[Path], Any]] = {
-    "pickle": pickled,
-    "torch.save": torch_saved,
-    "text": lambda path: path.write_bytes(b"<html>404</html>"),
-}
-for _name, _data in {
-    "absurd length": with_header(b"{}", 2**62),
-    "a list": with_header(b"[]", data=b""),
-    "deeply nested": with_header(b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
-    "absurd shape": described(a=entry(shape=(2**62,))),
-    "nothing of an absurd shape": described(a=entry(shape=(0, 2**62, 2**62), offsets=(0, 0))),
-    "overlapping": described(a=entry(), b=entry(offsets=(8, 24))),
-    "beyond the end": described(a=entry(shape=(2**20,), offsets=(0, 2**22))),
-    "complex": described(a=entry("C64", (8,), (0, 64))),
-    "quarter floats": described(a=entry("F8_E8M0", (64,), (0, 64))),
-}.items():
-    FILES[_name] = lambda path, data=_data: path.write_bytes(data)  # type: ignore[misc]
-
-
-def test_files(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
-    """Refused, and no code in one has run."""
-    names = "model.safetensors", "state.safetensors"
-    for name, (case, forge) in itertools.product(names, FILES.items()):
-        with subtests.test(f"{name}: {case}"):
-            run = fresh()
-            forge(newest(run) / name)
-            reseal(newest(run))
-            complaint = "" if "nothing" in case or case in ("complex", "a list") else "safetensors"
-            refused(run, complaint, open_run, config)
-            if name == "model.safetensors":
-                refused(run, complaint, load_model)
-            assert not (run.parent.parent / "marker").exists()
+    forgeries: list[Any] = [Bomb, *FILES]
+    refused_each({"state.safetensors": forgeries}, forge, fresh, subtests, open_run)
+    refused_each({"model.safetensors": forgeries}, forge, fresh, subtests, open_run, load_model)
 
 
 # Whole safetensors files of the wrong content.
 
 
-Forge = Callable[[Path, str, Any], None]
-
-
 def in_file(file: str) -> Forge:
     """Changes an array of a checkpoint's file."""
     return lambda checkpoint, name, change: alter(checkpoint / file, name, change)
-
-
-def refused_each(
-    forgeries: dict[str, list[Any]], forge: Forge, fresh: Fresh,
-    subtests: pytest.Subtests, *commands: tuple[Any, ...],
-) -> None:  # fmt: skip
-    """Each change to each name, in a copy of its own, is refused by each command."""
-    for name, change in [(name, c) for name, changes in forgeries.items() for c in changes]:
-        with subtests.test(name, change="missing" if change is MISSING else str(change)[:40]):
-            run = fresh()
-            forge(newest(run), name, change)
-            for command in commands:
-                refused(run, "step_000000200", *command)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -251,18 +211,17 @@ MODEL: dict[str, list[Any]] = {
 }
 
 
-def test_model(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
-    forge = in_file("model.safetensors")
-    refused_each(MODEL, forge, fresh, subtests, (open_run, config), (load_model,))
+def test_model(fresh: Fresh, subtests: pytest.Subtests) -> None:
+    refused_each(MODEL, in_file("model.safetensors"), fresh, subtests, open_run, load_model)
 
 
-def test_a_network_with_other_layers(run: Path, config: Config) -> None:
+def test_a_network_with_other_layers(run: Path) -> None:
     """Valid in itself, as of a version that made them otherwise."""
     file = run / "config.yaml"
     text = file.read_text()
     file.write_text(text.replace("mlp_units:\n  - 8\n", "mlp_units:\n  - 9\n"))
     assert file.read_text() != text
-    wider = config_of([*CARTPOLE, "--network.mlp-units=[9]"])
+    wider = dataclasses.replace(CONFIG, network=NetworkConfig(mlp_units=(9,)))
     refused(run, "the state's learner/online/head.advantage.0", open_run, wider)
     refused(run, "its network has other layers", load_model)
 
@@ -285,9 +244,9 @@ STATE: dict[str, list[Any]] = {
 }
 
 
-def test_state(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
+def test_state(fresh: Fresh, subtests: pytest.Subtests) -> None:
     """What does not fit together; impossible values are each owner's to refuse."""
-    refused_each(STATE, in_file("state.safetensors"), fresh, subtests, (open_run, config))
+    refused_each(STATE, in_file("state.safetensors"), fresh, subtests, open_run)
 
 
 # Pieces of the replay.
@@ -305,22 +264,21 @@ def without_size(data: bytes) -> bytes:
     return compressor.compress(zstandard.ZstdDecompressor().decompress(data))
 
 
-PIECES: dict[str, Callable[[bytes], bytes]] = {
-    "no zstd": lambda _: b"nothing of the kind",
-    "empty": lambda _: b"",
-    "cut": lambda data: data[: len(data) // 2],
-    "no size": without_size,
+PIECES: list[Callable[[bytes], bytes]] = [
+    lambda _: b"nothing of the kind",
+    lambda data: data[: len(data) // 2],
+    without_size,
     # a frame's head: the size takes 8 bytes, and says 2^60
-    "absurd size": lambda data: data[:4] + bytes([0xE0]) + struct.pack("<Q", 2**60) + data[9:],
-    "too large": lambda _: zstandard.ZstdCompressor().compress(bytes(10**8)),
-    "no arrays": lambda _: zstandard.ZstdCompressor().compress(b"hello"),
-    "another shape": compressed("frame", torch.zeros(100, 2, 5)),
-    "another type": compressed("frame", torch.zeros(100, 2, 4).double()),
-    "one too few": compressed("reward", MISSING),
-    "one too many": compressed("more", torch.zeros(1)),
-    "rows too few": compressed("last", torch.zeros(3, 2).bool()),
-    "action out of range": compressed("action", 2),
-}
+    lambda data: data[:4] + bytes([0xE0]) + struct.pack("<Q", 2**60) + data[9:],
+    lambda _: zstandard.ZstdCompressor().compress(bytes(10**8)),
+    lambda _: zstandard.ZstdCompressor().compress(b"hello"),
+    compressed("frame", torch.zeros(100, 2, 5)),
+    compressed("frame", torch.zeros(100, 2, 4).double()),
+    compressed("reward", MISSING),
+    compressed("more", torch.zeros(1)),
+    compressed("last", torch.zeros(3, 2).bool()),
+    compressed("action", 2),
+]
 
 
 def test_what_an_environment_showed_may_be_anything() -> None:
@@ -332,14 +290,13 @@ def test_what_an_environment_showed_may_be_anything() -> None:
         parse_tensors("file", safetensors.torch.save({"torso.0.weight": odd}))
 
 
-def test_pieces(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
-    for case, change in PIECES.items():
-        with subtests.test(case):
-            run = fresh()
-            (piece,) = newest(run).glob("rows_*")
-            piece.write_bytes(change(piece.read_bytes()))
-            reseal(newest(run))
-            refused(run, "step_000000200/rows_", open_run, config)
+def test_pieces(fresh: Fresh, subtests: pytest.Subtests) -> None:
+    def forge(checkpoint: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+        (piece,) = checkpoint.glob(name)
+        piece.write_bytes(change(piece.read_bytes()))
+        reseal(checkpoint)
+
+    refused_each({"rows_*": PIECES}, forge, fresh, subtests, open_run)
 
 
 # meta.json.
@@ -374,25 +331,25 @@ EDITS: dict[str, list[Any]] = {
 }
 
 
-def test_meta(fresh: Fresh, config: Config, subtests: pytest.Subtests) -> None:
+def test_meta(fresh: Fresh, subtests: pytest.Subtests) -> None:
     def forge(checkpoint: Path, name: str, change: Any) -> None:
         rewrite(checkpoint, edit(name, change))
 
-    refused_each(EDITS, forge, fresh, subtests, (open_run, config))
+    refused_each(EDITS, forge, fresh, subtests, open_run)
 
 
-def test_file_elsewhere(run: Path, config: Config) -> None:
+def test_file_elsewhere(run: Path) -> None:
     """A file more than there is is neither read nor written."""
     for name in ("../../../outside", "/etc/passwd", "..", "", ".", "a\0b"):
         rewrite(newest(run), lambda meta, name=name: meta["files"].update({name: ELSEWHERE}))
         with nothing_outside_changes(run):
-            open_run(run, config)
+            open_run(run)
 
 
 @pytest.mark.parametrize(
     "depth, key", [(300, "state"), (900, "versions"), (100_000, "state"), (900, "more")]
 )
-def test_deeply_nested(depth: int, key: str, run: Path, config: Config) -> None:
+def test_deeply_nested(depth: int, key: str, run: Path) -> None:
     """However deep, and though its digest cannot be computed without the depth."""
     file = newest(run) / "meta.json"
     meta = json.loads(file.read_bytes())
@@ -404,12 +361,12 @@ def test_deeply_nested(depth: int, key: str, run: Path, config: Config) -> None:
         text = digest.sub(rf'"sha256": "{sealed}"\1}}', text)
     file.write_text(text)
     if key == "more":
-        survives(run, config)  # what is unknown is ignored
+        survives(run)  # what is unknown is ignored
     else:
-        refused(run, "step_000000200", open_run, config)
+        refused(run, "step_000000200", open_run)
 
 
-def test_of_something_else(fresh: Fresh, config: Config) -> None:
+def test_of_something_else(fresh: Fresh) -> None:
     for key, value, expected in [
         ("provenance.game", "Acrobot-v1", "game is Acrobot-v1, not CartPole-v1"),
         ("provenance.num_actions", 3, "num_actions is 3, not 2"),
@@ -419,7 +376,7 @@ def test_of_something_else(fresh: Fresh, config: Config) -> None:
     ]:
         run = fresh()
         rewrite(newest(run), edit(key, value))
-        refused(run, expected, open_run, config)
+        refused(run, expected, open_run)
 
 
 def test_meta_of_a_model(fresh: Fresh) -> None:
@@ -435,7 +392,7 @@ def test_no_escape_sequence_reaches_the_terminal(
 ) -> None:
     rewrite(newest(run), edit("provenance.versions", {"torch": "\x1b[2J\nerror: x"}))
     capfd.readouterr()
-    assert train(run.parent.parent, CARTPOLE) == 0
+    train(run.parent.parent, CARTPOLE, LONGER)
     said = capfd.readouterr().err
     assert "made with versions torch" in said
     assert "\x1b" not in said
@@ -445,15 +402,15 @@ def test_no_escape_sequence_reaches_the_terminal(
 # Forgeries nobody thought of.
 
 
-def survives(run: Path, config: Config) -> None:
+def survives(run: Path) -> None:
     """It is continued, or refused in one sentence; any other exception fails the test."""
     with nothing_outside_changes(run), suppress(ConfigError):
-        open_run(run, config, steps=8)
+        open_run(run, steps=8)
 
 
 @FEW
 @given(data=st.data())
-def test_any_meta(data: st.DataObject, cartpole: Path, config: Config, tmp_path: Path) -> None:
+def test_any_meta(data: st.DataObject, cartpole: Path, tmp_path: Path) -> None:
     run = copy_of(cartpole, tmp_path)
     meta = json.loads((newest(run) / "meta.json").read_bytes())
     for _ in range(data.draw(st.integers(1, 2))):
@@ -464,12 +421,12 @@ def test_any_meta(data: st.DataObject, cartpole: Path, config: Config, tmp_path:
         place[key] = data.draw(anything)
     meta["sha256"] = digest_of(meta)
     (newest(run) / "meta.json").write_text(json.dumps(meta))
-    survives(run, config)
+    survives(run)
 
 
 @FEW
 @given(data=st.data())
-def test_any_header(data: st.DataObject, cartpole: Path, config: Config, tmp_path: Path) -> None:
+def test_any_header(data: st.DataObject, cartpole: Path, tmp_path: Path) -> None:
     run = copy_of(cartpole, tmp_path)
     file = newest(run) / data.draw(st.sampled_from(["model.safetensors", "state.safetensors"]))
     content = bytearray(file.read_bytes())
@@ -478,4 +435,4 @@ def test_any_header(data: st.DataObject, cartpole: Path, config: Config, tmp_pat
         content[data.draw(st.integers(0, header - 1))] = data.draw(st.integers(0, 255))
     file.write_bytes(content)
     reseal(newest(run))
-    survives(run, config)
+    survives(run)
