@@ -92,20 +92,6 @@ def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -
     assert not any(path.suffix == ".part" for path in run.iterdir())
 
 
-def test_a_disk_that_was_full_for_a_while_changes_nothing(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twenty operations in a row fail."""
-    calls = itertools.count(1)
-    # due at the same steps on any machine
-    monkeypatch.setattr("dqn.run.session.Clock.is_due", lambda _: next(calls) % 20 == 0)
-    with FaultyDisk(tmp_path, "fail", at=59, times=20) as disk:
-        assert main([*SHORT, f"--checkpoints-dir={tmp_path}"]) in (0, 1)
-    assert len(disk.operations) >= 79
-    train(tmp_path, SHORT, NEVER)
-    assert_same(run_of(tmp_path), undisturbed)
-
-
 def test_an_unexpected_exception_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,12 +45,9 @@ class Catch(gymnasium.Env[Any, int]):
     observation_space = Box(0, 1, (rows, columns), np.float32)
     action_space = Discrete(3)
 
-    def __init__(self, shuffled: bool = False, pictures: bool = False) -> None:
-        """``shuffled``: whether a ball counts as caught is drawn by lot; ``pictures``: the board is
-        shown as one of 50x50, of which each torso sees all that is on the board."""
-        self._shuffled, self._pictures = shuffled, pictures
-        if pictures:
-            self.observation_space = Box(0, 255, (50, 50), np.uint8)
+    def __init__(self, shuffled: bool = False) -> None:
+        """``shuffled``: whether a ball counts as caught is drawn by lot."""
+        self._shuffled = shuffled
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Observed:
         super().reset(seed=seed)
@@ -71,9 +68,6 @@ class Catch(gymnasium.Env[Any, int]):
         board = np.zeros((self.rows, self.columns), np.float32)
         board[tuple(self._ball)] = 1
         board[-1, self._paddle] = 1
-        if self._pictures:
-            shown = np.kron(board, np.full((8, 8), 255)).astype(np.uint8)
-            return np.pad(shown, ((0, 2), (0, 10)))
         return board
 
 
@@ -101,7 +95,6 @@ class Chain(gymnasium.Env[Any, int]):
 GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
     "Catch-v0": (Catch, {}),
     "CatchShuffled-v0": (Catch, {"shuffled": True}),
-    "CatchPicture-v0": (Catch, {"pictures": True}),
     "Chain-v0": (Chain, {}),
 }
 
@@ -228,23 +221,6 @@ def test_catch_is_not_learned_from_shuffled_rewards(tmp_path: Path) -> None:
     config = catch("rainbow", "CatchShuffled-v0", tmp_path, seed=1)
     config = dataclasses.replace(config, total_steps=2500, evaluate_period=2500)
     assert scored_anew(learned(config, tmp_path), game="Catch-v0") < 0.3
-
-
-TORSOS = {
-    "nature": NetworkConfig(torso="nature", hidden_units=64),
-    "nips": NetworkConfig(torso="nips", hidden_units=64),
-    "data_efficient": NetworkConfig(torso="data_efficient", hidden_units=64),
-    "patches": NetworkConfig(torso="patches", hidden_units=64, center=True, layer_norm=True),
-    "impala": NetworkConfig(torso="impala", hidden_units=64, pool=3, spectral_norm=True),
-}
-
-
-@pytest.mark.parametrize("torso", slow_except(TORSOS, TORSOS.keys() - {"impala"}))
-def test_every_torso_learns_catch_from_pictures(torso: str, tmp_path: Path) -> None:
-    config = catch("double", "CatchPicture-v0", tmp_path, seed=1)
-    adam = OptimizerConfig(learning_rate=5e-4)
-    config = dataclasses.replace(config, network=TORSOS[torso], optimizer=adam)
-    assert scored_anew(learned(config, tmp_path, enough=0.95)) >= 0.9
 
 
 @pytest.mark.parametrize("num_envs", [1, 8])
