@@ -8,7 +8,7 @@ import pytest
 from support.runs import checkpoints, content, train
 from support.tiers import slow_except
 
-from dqn.config import Config
+from dqn.config import Config, flatten
 from dqn.config.yaml_file import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -76,25 +76,21 @@ def parts(config: Config) -> list[str]:
     ]
 
 
+OTHERS = {
+    "env.protocol": "{}",
+    "env.frame_size": "frames of {0}x{0}",
+    "network.hidden_units": "{} hidden units",
+    "network.pool": "{0}x{0} pooling",
+    "learner.target_period": "target every {:,}",
+    "learner.max_gradient_norm": "gradient norm {:g}",
+    "exploration.epsilon_end": "epsilon to {:g}",
+}
+
+
 def others(config: Config) -> list[str]:
     """What else differs from the defaults and decides scores."""
-    default, network, learner = Config(), config.network, config.learner
-    said = []
-    if config.env.protocol != default.env.protocol:
-        said.append(config.env.protocol)
-    if config.env.frame_size != default.env.frame_size:
-        said.append(f"frames of {config.env.frame_size}x{config.env.frame_size}")
-    if network.hidden_units != default.network.hidden_units:
-        said.append(f"{network.hidden_units} hidden units")
-    if network.pool:
-        said.append(f"{network.pool}x{network.pool} pooling")
-    if learner.target_period != default.learner.target_period:
-        said.append(f"target every {learner.target_period:,}")
-    if learner.max_gradient_norm:
-        said.append(f"gradient norm {learner.max_gradient_norm:g}")
-    if config.exploration.epsilon_end != default.exploration.epsilon_end:
-        said.append(f"epsilon to {config.exploration.epsilon_end:g}")
-    return said
+    values, defaults = flatten(config), flatten(Config)
+    return [text.format(values[n]) for n, text in OTHERS.items() if values[n] != defaults[n]]
 
 
 def table() -> str:

@@ -24,15 +24,15 @@ class Died(BaseException):
 class FaultyDisk:
     """While entered, counts the operations in ``folder`` and makes some of them fail.
 
-    ``mode`` is ``trace`` (none fails), ``fail`` (``times`` operations from ``at`` on raise OSError,
-    a write after half of its bytes; the others succeed) or ``die`` (``at`` and every later one
-    raise Died, so nothing is cleaned up).
+    ``mode`` is ``trace`` (none fails), ``fail`` (the operation ``at`` raises OSError, a write after
+    half of its bytes; the others succeed) or ``die`` (``at`` and every later one raise Died, so
+    nothing is cleaned up).
     """
 
-    def __init__(self, folder: Path, mode: str = "trace", at: int = -1, times: int = 1) -> None:
+    def __init__(self, folder: Path, mode: str = "trace", at: int = -1) -> None:
         self.operations: list[str] = []
         self._folder, self._mode = str(folder.resolve()), mode
-        self._failing = range(at, {"trace": at, "fail": at + times, "die": sys.maxsize}[mode])
+        self._failing = range(at, {"trace": at, "fail": at + 1, "die": sys.maxsize}[mode])
         self._patch = pytest.MonkeyPatch()
         self._open = builtins.open
         self._synced_bytes: dict[int, bytes] = {}

@@ -152,11 +152,6 @@ def test_what_would_have_no_effect_is_refused(subtests: pytest.Subtests) -> None
                 assert f" has no effect unless {other} is " in message
 
 
-def test_no_bounds_where_there_is_no_number() -> None:
-    values = {"keep_checkpoints": "all", "learner.max_gradient_norm": None, "network.mlp_units": ()}
-    assert values.items() <= flatten(with_fields(Config(), values)).items()
-
-
 def test_too_small_for_one_transition_is_refused() -> None:
     for num_envs, n_step, capacity, starts in [(1, 1, 6, 2), (8, 1, 48, 16), (3, 5, 30, 18)]:
         enough = {"replay.capacity": capacity, "learning_starts": starts}
