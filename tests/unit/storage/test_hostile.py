@@ -323,7 +323,7 @@ EDITS: dict[str, list[Any]] = {
     "state.learner.more": [ARRAY, 1],
     "state.learner.updates": [MISSING, "1", -1, 1.5, True, 201, 10**400, None, [1], ARRAY],
     "state.learner.optimizer": [{}],
-    "state.replay.time": [{"array": "numpy"}, 99],
+    "state.replay.time": [{"array": "numpy"}, 0, 99],
     "state.actor.generator": [MISSING, []],
     "state.actor.generator.bit_generator": ["MT19937"],
     "state.actor.generator.state.state": [-1, 2**200],
@@ -378,6 +378,9 @@ def test_of_something_else(fresh: Fresh) -> None:
         run = fresh()
         rewrite(newest(run), edit(key, value))
         refused(run, expected, open_run)
+    run = fresh()
+    newest(run).rename(run / "step_000000300")
+    refused(run, "step_000000300/meta.json belongs to step 200", open_run)
 
 
 def test_meta_of_a_model(fresh: Fresh) -> None:
