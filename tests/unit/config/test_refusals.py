@@ -57,8 +57,8 @@ COMMAND_LINES = {
     "--replay.sampler=prioritized --replay.beta-start=.9 --replay.beta-end=.5": (
         "--replay.beta-start of 0.9 must not be above replay.beta_end of 0.5"
     ),
-    "--values.kind=categorical --values.v-min=3 --values.v-max=2": (
-        "--values.v-min of 3 must be below values.v_max of 2"
+    "--values.kind=categorical --values.v-min=2 --values.v-max=2": (
+        "--values.v-min of 2 must be below values.v_max of 2"
     ),
     "--device=cpu --replay.device=cuda": "--replay.device is cuda, but device is cpu",
     "--device=cpu --cuda-graphs=true": "--cuda-graphs is true, but device or replay.device is cpu",
