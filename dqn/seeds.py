@@ -35,6 +35,6 @@ def environment_seeds(seed: int, owner: str, environments: I64, counts: I64) -> 
 
     ALE takes 32 bits and silently treats a negative seed as "unseeded".
     """
-    instances = zip(environments.tolist(), counts.tolist(), strict=True)
+    instances = np.stack((environments, counts), 1).tolist()
     words = [seed_sequence(seed, owner, *numbers).generate_state(1)[0] for numbers in instances]
     return np.array([word >> 1 for word in words], np.int64)

@@ -26,6 +26,7 @@ from support.scripted import Game, ScriptedAtari, script_atari, script_gym
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dqn.report.metrics
+import dqn.report.progress
 import dqn.run.session
 from dqn.learning import factory
 from dqn.run.session import Session
@@ -107,7 +108,7 @@ def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
         return write(*arguments)
 
     patch.setattr(Checkpoints, "save", save)
-    for module in (dqn.run.session, dqn.report.metrics):
+    for module in (dqn.run.session, dqn.report.metrics, dqn.report.progress):
         patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: ScriptedAtari.seconds))
     patch.setattr(factory, "make_agent", keep_agent)
     patch.setattr(Session, "evaluate", keep_weights)
@@ -122,6 +123,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         emulators = script_atari(patch, {2: [TRAINING, two_games], 3: EVALUATIONS})
         known_network(patch)
         seen = watched(patch)
+        patch.setattr(dqn.report.progress, "LINE_SECONDS", 0)  # a line for each refresh
         run = train(tmp_path_factory.mktemp("oracle"), OPTIONS)
         yield SimpleNamespace(run=run, seen=seen, made=emulators.made, replay=seen.agent.replay)
 
@@ -238,6 +240,7 @@ def test_points_in_tensorboard(played: SimpleNamespace) -> None:
         "speed/updates_per_second": [(8, 2 / 8), (16, 4 / 8), (24, 4 / 8), (32, 4 / 8)],
         # Three emulators play 5, 3 and 2 steps; five played 4 for the held-out states.
         "evaluation/seconds": [(12, 15 + 20), (24, 9), (32, 6)],
+        "learner/learning_rate": [(8, 1e-6), (16, 1e-6), (24, 1e-6), (32, 1e-6)],
         "replay/fill": [(8, 4 / 50), (16, 8 / 50), (24, 12 / 50), (32, 16 / 50)],
     }
     for tag, expected in points.items():
@@ -245,6 +248,10 @@ def test_points_in_tensorboard(played: SimpleNamespace) -> None:
             (step, pytest.approx(value, rel=1e-4)) for step, value in expected
         ], tag
     board = EventAccumulator(str(played.run)).Reload()
+    (config,) = board.Tensors("run/config/text_summary")
+    file = (played.run / "config.yaml").read_text()
+    shown = config.tensor_proto.string_val[0].decode().removeprefix("```yaml\n")
+    assert shown.startswith("game: Pong\n") and file.endswith(shown.removesuffix("\n```"))
     (*_, image) = board.Images("input/stack")
     pixels = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), 0)
     frame = np.pad(np.ones((12, 12)), ((0, 0), (0, 2)))  # and a white line beside it
@@ -252,13 +259,50 @@ def test_points_in_tensorboard(played: SimpleNamespace) -> None:
     assert image.step == 32 and pixels.tolist() == np.hstack(expected).tolist()
 
 
-def test_the_log_names_the_same_numbers(played: SimpleNamespace) -> None:
-    log = (played.run / "train.log").read_text()
-    assert (
-        "step 12: evaluation 1: mean 3.2, median 2.5, min -3.0, max 10.0 over 3 episodes "
-        "(classic, 12x12 pictures, epsilon 0), mean max Q 2.000, "
-    ) in log
-    assert "Best evaluation: mean 3.2, at step 32.\n" in log
+def test_the_log_line_by_line(played: SimpleNamespace) -> None:
+    """With a line for each refresh of the bar: the mean of all finished games, a speed that no
+    pause changes, the time left once the speed of learning is known, the loss last reported."""
+    log = (played.run / "train.log").read_text().replace(str(played.run), "RUN")
+    losses = [f"loss {line['loss']:.4f}" for line in lines(played.run / "training.jsonl")]
+    over = "over 3 episodes (classic, 12x12 pictures, epsilon 0), mean max Q 2.000"
+    end = f"32/32: return 4.7, 1 steps/s, 0 s left, {losses[2]}, epsilon 0.100"
+    assert [line[20:] for line in log.splitlines()] == [
+        "Starting RUN at step 0 of 32, on cpu, threads: 1.",
+        "step 2/32: 1 steps/s, epsilon 1.000",
+        "step 6/32: 1 steps/s, epsilon 0.910",
+        "step 8/32: return 3.5, 1 steps/s, epsilon 0.820",
+        "Learning began at step 4: 1 steps/s, 1 before; 22 s left.",
+        f"step 10/32: return 3.5, 1 steps/s, 22 s left, {losses[0]}, epsilon 0.730",
+        f"step 12/32: return 2.2, 1 steps/s, 20 s left, {losses[0]}, epsilon 0.640",
+        "evaluation: 1 of 3 games, 3 steps, best return -3",
+        "evaluation: 1 of 3 games, 5 steps, best return -3",
+        "evaluation: 2 of 3 games, 7 steps, best return 10",
+        "evaluation: 2 of 3 games, 8 steps, best return 10",
+        "evaluation: 3 of 3 games, 9 steps, best return 10",
+        f"step 12: evaluation 1: mean 3.2, median 2.5, min -3.0, max 10.0 {over}, 35 s",
+        f"step 14/32: return 3.5, 1 steps/s, 18 s left, {losses[0]}, epsilon 0.550",
+        f"step 16/32: return 5.1, 1 steps/s, 16 s left, {losses[0]}, epsilon 0.460",
+        f"step 18/32: return 4.7, 1 steps/s, 14 s left, {losses[1]}, epsilon 0.370",
+        f"step 20/32: return 4.7, 1 steps/s, 12 s left, {losses[1]}, epsilon 0.280",
+        f"step 22/32: return 4.7, 1 steps/s, 10 s left, {losses[1]}, epsilon 0.190",
+        f"step 24/32: return 4.7, 1 steps/s, 8 s left, {losses[1]}, epsilon 0.100",
+        "evaluation: 1 of 3 games, 3 steps, best return 3",
+        "evaluation: 2 of 3 games, 5 steps, best return 3",
+        "evaluation: 3 of 3 games, 6 steps, best return 3",
+        f"step 24: evaluation 2: mean 3.0, median 3.0, min 3.0, max 3.0 {over}, 9 s",
+        *(
+            f"step {step}/32: return 4.7, 1 steps/s, {32 - step} s left, {losses[2]}, epsilon 0.100"
+            for step in (26, 28, 30, 32)
+        ),
+        "evaluation: 2 of 3 games, 3 steps, best return 9.5",
+        "evaluation: 3 of 3 games, 4 steps, best return 9.5",
+        f"step 32: evaluation 3: mean 3.2, median 0.0, min 0.0, max 9.5 {over}, 6 s",
+        "step 32: saved as step_000000032 (50.0 s)",
+        f"step {end}",
+        "Done: 32 steps.",
+        "Best evaluation: mean 3.2, at step 32.",
+        "Watch it: python main.py play RUN --gif game.gif",
+    ]
 
 
 def test_an_evaluation_plays_by_its_own_epsilon(played: SimpleNamespace) -> None:
@@ -306,6 +350,27 @@ def test_the_command_plays_and_prints(
     assert "mean 1.5 (95% interval -4.9 to 7.9)" in capsys.readouterr().out  # .5 by a t of 12.706
 
 
+def test_a_run_is_saved_and_seeded_as_in_the_first_release(played: SimpleNamespace) -> None:
+    """Or older checkpoints are of no use. Both emulators play a game without an end, one since
+    step 18, the other since 20."""
+    training, *_ = emulators(played, 2)
+    assert training.seeds == [1123540691, 735720172]
+    folder = played.run / "step_000000032"
+    manifest = read_manifest(folder)
+    assert set(manifest.state) == {
+        "environment", "replay", "learner", "actor", "metrics", "session"
+    }  # fmt: skip
+    assert manifest.state["session"] == {"evaluated": 32}
+    assert manifest.state["metrics"] == {
+        "returns": {"array": "numpy"}, "lengths": {"array": "numpy"}, "since_report": [],
+        "recent": [3.5, 1, 6, 10, 3], "evaluations": 3, "best": pytest.approx(9.5 / 3),
+    }  # fmt: skip
+    arrays = read_tensors(folder, manifest, "state.safetensors")
+    assert arrays["metrics/returns"].tolist() == [0, 0]
+    assert arrays["metrics/lengths"].tolist() == [7, 6]
+    assert arrays["metrics/lengths"].dtype == torch.int64
+
+
 def test_no_two_games_have_the_same_seed(played: SimpleNamespace) -> None:
     """Those of training, of each evaluation, of the held-out states."""
     training, *_ = emulators(played, 2)
@@ -331,6 +396,22 @@ def test_a_continued_run_keeps_the_same_best(
     assert steps == [32, 12, 12, 32]
     for tag in ("speed/steps_per_second", "speed/updates_per_second"):
         assert scalars(runs[0], tag) == scalars(runs[1], tag) != []
+    texts = EventAccumulator(str(runs[1])).Reload().Tensors("run/config/text_summary")
+    assert [text.step for text in texts] == [0, 12, 24]
+
+
+def test_a_new_run_is_centered_on_its_held_out_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of five emulators after four steps; the screens of emulator i are 100 i + 2 .. 5."""
+    script_atari(monkeypatch, {3: EVALUATIONS})
+    for steps in (4, 8):
+        run = train(tmp_path, OPTIONS, "--network.center=true", f"--total-steps={steps}")
+        folder = run / f"step_{steps:09d}"
+        center = read_tensors(folder, read_manifest(folder), MODEL_FILE)["center"]
+        shown = [[(100 * i + k) % 256 for k in (2, 3, 4, 5)] for i in range(5)]
+        assert center[:, 0, 0].tolist() == pytest.approx((np.mean(shown, 0) / 255).tolist())
+        assert (center == center[:, :1, :1]).all()
 
 
 def test_outside_atari_rewards_are_raw_everywhere(

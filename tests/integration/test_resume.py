@@ -206,19 +206,6 @@ def test_a_damaged_piece_that_both_checkpoints_share(
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_without_its_checkpoints_a_run_is_not_started_anew(
-    copied: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A best model shows that there was a checkpoint."""
-    run = run_of(copied)
-    for checkpoint in checkpoints(run):
-        shutil.rmtree(checkpoint)
-    rewards = (run / "rewards.txt").read_bytes()
-    assert main([*CARTPOLE, f"--checkpoints-dir={copied}"]) == 2
-    assert "a best model and no checkpoint" in capfd.readouterr().err
-    assert (run / "rewards.txt").read_bytes() == rewards != b""
-
-
 def test_a_finished_run_is_recognised_by_its_step_alone(
     cartpole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

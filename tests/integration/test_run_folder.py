@@ -32,7 +32,6 @@ from support.runs import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import dqn.report.progress
 from dqn.config import Config
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
@@ -212,39 +211,6 @@ def test_a_step_is_evaluated_by_its_number(pong: Path, capfd: pytest.CaptureFixt
     assert "step_000000600, step 600: mean" in capfd.readouterr().out
     assert main(["evaluate", str(pong), "--checkpoint=500"]) == 2
     assert "no checkpoint of step 500" in capfd.readouterr().err
-
-
-def test_without_a_terminal_there_are_plain_lines(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("LINE_SECONDS", "SHOW_SECONDS", "RATE_SECONDS"):
-        monkeypatch.setattr(dqn.report.progress, name, 0)
-    run = train(tmp_path, SHORT, NEVER)
-    said = capfd.readouterr().err
-    assert re.search(
-        r"^step \d+/800: .*[\d,]+ steps/s, .* left, loss .*, epsilon [\d.]+$", said, re.MULTILINE
-    ), said
-    first = next(line for line in said.splitlines() if line.startswith("step "))
-    assert " left" not in first, "before it learns it does not know how long it will take"
-    assert "\r" not in said and "\x1b" not in said and "%" not in said
-    logged = (run / "train.log").read_text()
-    assert all(line in logged for line in said.splitlines())
-
-
-def test_the_end_says_what_is_there_and_how_to_watch_it(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Again when the finished run is started again; and a save is said once."""
-    options = [*CARTPOLE, "--total-steps=3200", "--evaluate-period=3200", NEVER]
-    run = train(tmp_path / "my runs", options)
-    first = capfd.readouterr().err
-    assert first.count("saved as") == 1, first
-    assert "over 2 episodes (" in first
-    train(tmp_path / "my runs", options)
-    mean = json.loads((run / "evaluations.jsonl").read_text())["mean"]
-    for said in (first, capfd.readouterr().err):
-        assert f"Best evaluation: mean {mean:.1f}, at step 3,200." in said
-        assert said.endswith(f"Watch it: python main.py play '{run}' --gif game.gif\n"), said
 
 
 def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> None:

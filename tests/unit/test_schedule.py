@@ -128,6 +128,14 @@ def test_streams_are_those_of_the_first_release() -> None:
     assert seed_sequence(1, "actor", 7).generate_state(2).tolist() == [2013365708, 634442016]
 
 
+def test_a_generator_is_on_the_device_it_is_for() -> None:
+    """Where there is no such device, there is an error and no generator elsewhere."""
+    try:
+        assert torch_generator(1, "actor", device="cuda").device.type == "cuda"
+    except RuntimeError:
+        assert not torch.cuda.is_available()
+
+
 def test_global_generators_are_not_touched() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     torch_draws(1, "x")

@@ -1,0 +1,356 @@
+"""What a run says when something goes wrong, or is not new: every line, word by word.
+
+Two environments of written games; an update for every two steps after the fourth, a report each 16.
+"""
+
+import errno
+import io
+import itertools
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from math import inf, nan
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium
+import pytest
+import safetensors.torch
+from gymnasium.envs.registration import EnvSpec
+from support.runs import checkpoints, run_of
+from support.scripted import GYM, Game, ScriptedGym, script_gym
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import dqn.report.progress
+import dqn.run.session
+import dqn.tabular.table
+from dqn.learning import factory
+from dqn.report.metrics import Metrics
+from dqn.run.resume import StoppedEarly
+from dqn.storage.checkpoint import Checkpoints
+from dqn.storage.provenance import as_text, versions
+from dqn.types import Batch
+from main import main
+
+OPTIONS = [
+    "--total-steps=32", "--num-envs=2", "--learning-starts=4", "--device=cpu", "--threads=1",
+    "--report-period=16", "--evaluate-period=100", "--replay.capacity=100",
+    "--network.mlp-units=[4]", "--learner.batch-size=4", "--learner.update-period=2",
+    "--evaluation.episodes=1", "--evaluation.epsilon=0", "--evaluation.held-out-states=1",
+    "--checkpoint-minutes=1e6",
+]  # fmt: skip
+EACH_STEP = "--checkpoint-minutes=1e-9"
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+START = "Starting RUN at step 0 of 32, on cpu, threads: 1."
+Run = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Train with more options; returns the exit status and what was said."""
+    game = script_gym(monkeypatch, *[Game((5, -2, 0.5, 100))] * 20)
+    monkeypatch.setattr(dqn.run.session, "time", SimpleNamespace(monotonic=lambda: 0))
+
+    def train(*more: str, folder: str = "run") -> tuple[int, list[str]]:
+        capfd.readouterr()
+        status = main([f"--game={game}", *OPTIONS, f"--checkpoints-dir={tmp_path / folder}", *more])
+        said = capfd.readouterr().err.replace(str(tmp_path / folder / game / "dqn-seed1"), "RUN")
+        assert not {"\r", "\x1b"} & set(said), "stderr is no terminal"
+        return status, said.splitlines()
+
+    return train
+
+
+def failing(outcomes: Iterator[bool], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on a disk that is full whenever the next outcome is False."""
+
+    def attempt(*arguments: Any) -> Any:
+        if not next(outcomes):
+            raise FULL
+        return function(*arguments)
+
+    return attempt
+
+
+def test_a_save_that_fails_is_tried_once_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second failure in a row ends the run, however many there were before."""
+    outcomes = iter([False, True, False, True, False, False])
+    monkeypatch.setattr(Checkpoints, "save", failing(outcomes, Checkpoints.save))
+    failed = "step {} is not saved (No space left on device); {}; {}.".format
+    again, over = "it is tried once more", "the same command continues from there"
+    assert run(EACH_STEP) == (1, [
+        START,
+        failed(0, "there is no checkpoint yet", again),
+        "step 2: saved as step_000000002 (0.0 s)",
+        failed(4, "step_000000002 is the last checkpoint", again),
+        "step 6: saved as step_000000006 (0.0 s)",
+        failed(8, "step_000000006 is the last checkpoint", again),
+        f"error: {failed(10, 'step_000000006 is the last checkpoint', over)}",
+    ])  # fmt: skip
+
+
+def test_a_best_model_that_is_not_written_is_written_with_the_next_checkpoint(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = failing(iter([False, True]), dqn.run.session.write_model)
+    monkeypatch.setattr(dqn.run.session, "write_model", write)
+    status, said = run()
+    assert status == 0
+    assert said[2:4] == [
+        "The best model is not on disk yet (No space left on device).",
+        "step 32: saved as step_000000032 (0.0 s)",
+    ]
+    assert (run_of(tmp_path / "run") / "best" / "model.safetensors").exists()
+
+
+def harm_the_third_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reward of its batch is infinite."""
+    make_agent = factory.make_agent
+
+    def made(*arguments: Any) -> Any:
+        agent = make_agent(*arguments)
+        update, number = agent.learner.update, itertools.count(1)
+
+        def harmed(batch: Batch) -> Any:
+            return update(batch._replace(reward=batch.reward * (inf if next(number) == 3 else 1)))
+
+        agent.learner.update = harmed
+        return agent
+
+    monkeypatch.setattr(factory, "make_agent", made)
+
+
+NOT_FINITE = (
+    "error: {}, led to numbers that are not finite; {}; a lower learning rate may help, or smaller "
+    "rewards."
+)
+
+
+def test_an_update_that_is_not_finite_ends_the_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything of it is shown, evaluated or saved; the batch is kept."""
+    harm_the_third_update(monkeypatch)
+    kept, none = "its batch is in RUN/not_finite.safetensors", "there is no checkpoint yet"
+    for more, step, safe in (
+        ("--keep=2", 16, none),  # a report
+        ("--evaluate-period=12", 12, none),
+        (EACH_STEP, 10, "step_000000008 is the last checkpoint"),
+    ):
+        status, (*_, last) = run(more, folder=more)
+        where = f"update 3, before step {step}"
+        assert (status, last) == (1, NOT_FINITE.format(where, f"{kept}; {safe}")), more
+        folder = run_of(tmp_path / more)
+        assert not (folder / "evaluations.jsonl").exists()
+        assert not (folder / "training.jsonl").exists()
+        batch = safetensors.torch.load_file(folder / "not_finite.safetensors")
+        assert set(batch) == set(Batch._fields) and not batch["reward"].isfinite().all()
+    full = failing(iter([False]), dqn.run.session.write_batch)
+    monkeypatch.setattr(dqn.run.session, "write_batch", full)
+    lost = "its batch could not be written (No space left on device)"
+    said = NOT_FINITE.format("update 3, before step 16", f"{lost}; {none}")
+    assert run(folder="full") == (1, [START, said])
+
+
+def test_weights_that_are_not_finite_end_the_run_whatever_harmed_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = dqn.run.session.Session.report
+
+    def report(session: dqn.run.session.Session) -> None:
+        next(iter(session.agent.model.state_dict().values())).fill_(nan)
+        sync(session)
+
+    monkeypatch.setattr(dqn.run.session.Session, "report", report)
+    where = "an update up to 6, before step 16"
+    unknown = "its batch is unknown; there is no checkpoint yet"
+    assert run() == (1, [START, NOT_FINITE.format(where, unknown)])
+
+
+def test_a_recorded_episode_is_told_of(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a picture nor a film that cannot be made ends the run."""
+    drawn: list[tuple[Any, ...]] = []
+    draw = failing(iter([True, False]), lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(dqn.run.session, "draw_curves", draw)
+    monkeypatch.setattr(Metrics, "film", failing(iter([False, True]), Metrics.film))
+    for name in ("LINE_SECONDS", "SHOW_SECONDS"):
+        monkeypatch.setattr(dqn.report.progress, name, 0)
+    _, said = run("--render", "--evaluate-period=16", "--env.max-episode-steps=3")
+    of_bars = re.compile(r"step \d+/32|Learning|evaluation: |step \d+: evaluation")
+    game = [
+        "recording eval_00{0}: 0 of 1 game, 1 step, return 5",
+        "recording eval_00{0}: 0 of 1 game, 2 steps, return 3",
+        "recording eval_00{0}: 0 of 1 game, 3 steps, return 3.5",
+    ]
+    assert [line for line in said if not of_bars.match(line)][1:-4] == [
+        *(line.format(1) for line in game),
+        "TensorBoard has no film of step 16: [Errno 28] No space left on device.",
+        "step 16: eval_001 shows an episode of 3 steps with a return of 3.5",
+        "Not all pictures of the run could be drawn: [Errno 28] No space left on device.",
+        *(line.format(2) for line in game),
+        "step 32: eval_002 shows an episode of 3 steps with a return of 3.5",
+    ]
+    folder = run_of(tmp_path / "run")
+    title = f"{GYM}, dqn-seed1, gymnasium, at most 3 steps"
+    assert drawn == [(folder, title, GYM)]
+    board = EventAccumulator(str(folder)).Reload()
+    assert [film.step for film in board.Images("evaluation/film")] == [32]
+
+
+def test_a_recorded_episode_without_rewards_is_cut(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_gym(monkeypatch)
+    _, said = run("--render", "--evaluation.max-steps-without-reward=7")
+    assert "over 1 episode, 1 of them stuck and cut off (gymnasium, stuck games cut" in said[1]
+    assert said[2] == (
+        "step 32: eval_001 shows an episode of 7 steps with a return of 0, cut off there: no "
+        "reward for too long"
+    )
+
+
+CONTINUING = "Continuing RUN at step {} of {}, on cpu, threads: 1."
+RESTORING = "Restoring the emulators by replaying their recorded actions."
+
+
+def test_a_terminal_shows_how_many_steps_are_restored(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of both environments."""
+    run("--total-steps=16")
+    screen = io.StringIO()
+    screen.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", screen)
+    run()
+    assert "| 0/16 [" in screen.getvalue()
+
+
+def damage(checkpoint: Path) -> str:
+    """Empty its model; returns what is said of it."""
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    return f"{checkpoint.name}/model.safetensors does not match its digest"
+
+
+def test_damaged_checkpoints_are_named_and_set_aside(run: Run, tmp_path: Path) -> None:
+    for steps in (16, 20, 24):
+        status, said = run("--keep=all", f"--total-steps={steps}")
+    assert (status, said[:2]) == (0, [CONTINUING.format(20, 24), RESTORING])
+    folder = run_of(tmp_path / "run")
+    _, old, newest = checkpoints(folder)
+    bad = [damage(newest), damage(old)]
+    status, said = run("--keep=all")
+    assert (status, said[:6]) == (0, [
+        CONTINUING.format(16, 32),
+        *(f"{reason}: continuing from the checkpoint before it." for reason in bad),
+        RESTORING,
+        "RUN/step_000000024 is kept as step_000000024.damaged.",
+        "RUN/step_000000020 is kept as step_000000020.damaged.",
+    ])  # fmt: skip
+    bad = [damage(newest) for newest in reversed(checkpoints(folder))]
+    whole = f"no checkpoint in RUN is whole ({'; '.join(bad)}); --fresh moves the run aside"
+    assert run("--total-steps=50") == (2, [f"error: {whole} and starts anew"])
+    for checkpoint in checkpoints(folder):
+        shutil.rmtree(checkpoint)
+    rewards = (folder / "rewards.txt").read_text()
+    lost = "RUN has a best model and no checkpoint to continue from; --fresh moves it aside"
+    assert run() == (2, [f"error: {lost} and starts anew"])
+    assert (folder / "rewards.txt").read_text() == rewards != ""
+
+
+def test_a_checkpoint_that_cannot_be_continued(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulator of another version, say; or a signal comes while they are restored."""
+
+    def refuse(*_: object) -> None:
+        raise errors.pop()
+
+    errors = [StoppedEarly(), ValueError("another screen")]
+    run("--total-steps=16")
+    monkeypatch.setattr(Checkpoints, "restore", refuse)
+    monkeypatch.setattr("dqn.run.resume.versions", lambda: {"torch": "3.0"})
+    why = f"(another screen); it was saved with {as_text(versions())}, this is torch 3.0"
+    said = f"error: RUN/step_000000016 cannot be continued {why}; --fresh moves the run aside and"
+    assert run() == (2, [CONTINUING.format(16, 32), f"{said} starts anew"])
+    stopped = "Stopped while restoring the run; nothing was changed."
+    assert run() == (0, [CONTINUING.format(16, 32), stopped])
+
+
+def test_a_checkpoint_of_another_game_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(gymnasium.registry, "Other-v0", EnvSpec("Other-v0", ScriptedGym))
+    run("--total-steps=2")
+    run("--total-steps=4", "--game=Other-v0", folder="other")
+    folder = run_of(tmp_path / "run")
+    shutil.copytree(run_of(tmp_path / "other") / "step_000000004", folder / "step_000000004")
+    said = f"error: RUN/step_000000004 belongs to another game: game is Other-v0, not {GYM}"
+    assert run() == (2, [said])
+
+
+def test_a_signal_during_an_evaluation_ends_it_at_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made when the run goes on."""
+    evaluate = dqn.run.session.evaluate
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return evaluate(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dqn.run.session, "evaluate", interrupted)
+        status, said = run("--evaluate-period=16")
+    assert (status, said) == (128 + signal.SIGTERM, [
+        START,
+        "step 16: saved as step_000000016 (0.0 s)",
+        "Stopped by SIGTERM; the same command continues.",
+    ])  # fmt: skip
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _, said = run("--evaluate-period=16")
+    assert [line.partition(":")[0] for line in said[2:4]] == ["step 16", "step 32"]
+
+
+def test_text_of_a_run_that_left_no_checkpoint_is_not_kept(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / GYM / "dqn-seed1"
+    folder.mkdir(parents=True)
+    (folder / "rewards.txt").write_text("  1        2 7.0\n")
+    run()
+    assert (folder / "rewards.txt").read_text() == "  1       32 103.5\n"
+
+
+def test_a_table_that_has_converged_ends_the_run_and_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """There is no q of held-out states to tell."""
+    drawn: list[Path] = []
+    monkeypatch.setattr(dqn.tabular.table, "draw_table", lambda folder, *_: drawn.append(folder))
+    preset = Path(__file__).parents[2] / "configs" / "maze_policy_gradient.yaml"
+    options = [f"--config={preset}", "--tabular.policy-change=2", f"--checkpoints-dir={tmp_path}"]
+    assert main(options) == 0
+    first = capfd.readouterr().err
+    assert re.search(r"^step 91: evaluation 1: mean .*, epsilon 0\), \d+ s$", first, re.MULTILINE)
+    run = tmp_path / "Maze-v0" / "maze_policy_gradient-seed1"
+    assert drawn == [run]
+    assert main(options) == 0
+    again = f"{run} is finished at step 91; its learner has converged."
+    assert capfd.readouterr().err.startswith(f"{again}\nBest evaluation: mean ")
+
+
+def test_a_finished_run_says_what_extends_it_and_how_to_watch_it(run: Run) -> None:
+    _, first = run("--total-steps=16", folder="my runs")
+    watch = "Watch it: python main.py play 'RUN' --gif game.gif"
+    end = ["Best evaluation: mean 103.5, at step 16.", watch]
+    longer = "RUN is finished at step 16; a larger --total-steps extends it."
+    assert first[-2:] == end
+    assert run("--total-steps=16", folder="my runs") == (0, [longer, *end])
+
+
+def test_a_run_too_short_to_learn_says_so(run: Run) -> None:
+    said = "Nothing will be learned: total_steps is not above learning_starts."
+    for steps, too_short in ((2, True), (4, True), (6, False)):
+        assert (said in run(f"--total-steps={steps}", folder=str(steps))[1]) == too_short, steps
