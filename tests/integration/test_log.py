@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium
 import pytest
 import safetensors.torch
+import torch
 from gymnasium.envs.registration import EnvSpec
 from support.runs import checkpoints, run_of
 from support.scripted import GYM, Game, ScriptedGym, script_gym
@@ -45,6 +46,7 @@ OPTIONS = [
 EACH_STEP = "--checkpoint-minutes=1e-9"
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+AGAIN = "it is tried once more"
 START = "Starting RUN at step 0 of 32, on cpu, threads: 1."
 Run = Callable[..., tuple[int, list[str]]]
 
@@ -81,30 +83,41 @@ def test_a_save_that_fails_is_tried_once_more(run: Run, monkeypatch: pytest.Monk
     outcomes = iter([False, True, False, True, False, False])
     monkeypatch.setattr(Checkpoints, "save", failing(outcomes, Checkpoints.save))
     failed = "step {} is not saved (No space left on device); {}; {}.".format
-    again, over = "it is tried once more", "the same command continues from there"
+    over = "the same command continues from there"
     assert run(EACH_STEP) == (1, [
         START,
-        failed(0, "there is no checkpoint yet", again),
+        failed(0, "there is no checkpoint yet", AGAIN),
         "step 2: saved as step_000000002 (0.0 s)",
-        failed(4, "step_000000002 is the last checkpoint", again),
+        failed(4, "step_000000002 is the last checkpoint", AGAIN),
         "step 6: saved as step_000000006 (0.0 s)",
-        failed(8, "step_000000006 is the last checkpoint", again),
+        failed(8, "step_000000006 is the last checkpoint", AGAIN),
         f"error: {failed(10, 'step_000000006 is the last checkpoint', over)}",
     ])  # fmt: skip
 
 
-def test_a_best_model_that_is_not_written_is_written_with_the_next_checkpoint(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_best_model_that_is_not_written_is_written_later_as_it_was(
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = failing(iter([False, True]), dqn.run.session.write_model)
-    monkeypatch.setattr(dqn.run.session, "write_model", write)
-    status, said = run()
+    """Evaluated at step 16, and written with the checkpoint of step 18, an update later."""
+    given: list[dict[str, torch.Tensor]] = []
+    write = failing(iter([False, False, True, True]), dqn.run.session.write_model)
+
+    def watched(folder: Path, weights: dict[str, torch.Tensor], *about: Any) -> None:
+        given.append({name: value.clone() for name, value in weights.items()})
+        write(folder, weights, *about)
+
+    monkeypatch.setattr(dqn.run.session, "write_model", watched)
+    status, said = run(EACH_STEP, "--evaluate-period=16")
     assert status == 0
-    assert said[2:4] == [
-        "The best model is not on disk yet (No space left on device).",
-        "step 32: saved as step_000000032 (0.0 s)",
+    full = "(No space left on device)"
+    assert said[10:13] == [
+        f"The best model is not on disk yet {full}.",
+        f"step 16 is not saved {full}; step_000000014 is the last checkpoint; {AGAIN}.",
+        "step 18: saved as step_000000018 (0.0 s)",
     ]
-    assert (run_of(tmp_path / "run") / "best" / "model.safetensors").exists()
+    evaluated, _, written, last = (list(weights.values()) for weights in given)
+    assert all(map(torch.equal, evaluated, written))
+    assert not all(map(torch.equal, evaluated, last))
 
 
 def harm_the_third_update(monkeypatch: pytest.MonkeyPatch) -> None:
