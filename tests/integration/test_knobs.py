@@ -1,11 +1,6 @@
 """No dead setting: a run reads each of them. What each does is the tests' of its room; here stand
 those of threads and devices, which leave every number as it is."""
 
-import contextlib
-import os
-import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -74,28 +69,6 @@ def test_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.get_num_threads() == threads
         dqn.envs.make(Config(game="Pong", env=EnvConfig(threads=threads)), 4).close()
     assert asked == [2, 1]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness is the whole process's")
-def test_niceness_of_the_emulators() -> None:
-    """Theirs alone: what the learner's threads would wait for."""
-    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    for niceness in (0, 7):
-        before = set(niceness_of_threads())
-        environment = dqn.envs.make(Config(game="Pong", env=EnvConfig(niceness=niceness)), 2)
-        time.sleep(0.5)  # the thread that made them is gone for Python before it is for the system
-        theirs = [nice for thread, nice in niceness_of_threads().items() if thread not in before]
-        assert sorted(theirs)[-2:] == [min(mine + niceness, 19)] * 2
-        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
-        environment.close()
-
-
-def niceness_of_threads() -> dict[int, int]:
-    found = {}
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-            found[int(task.name)] = os.getpriority(os.PRIO_PROCESS, int(task.name))
-    return found
 
 
 def test_auto_is_the_gpu_if_there_is_one_and_cpu_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

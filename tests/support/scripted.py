@@ -79,6 +79,7 @@ class ScriptedAtari:
         self.made.append(self)
 
     def reset(self, seed: I64, options: dict[str, Bool]) -> tuple[Array, dict[str, Array]]:
+        assert options["reset_mask"].dtype == bool
         chosen, words = np.flatnonzero(options["reset_mask"]).tolist(), seed.tolist()
         self.resets.append((len(self.actions), chosen, words))
         for i, word in zip(chosen, words, strict=True):

@@ -66,12 +66,9 @@ GAMES = [
     ("breakout", {}, 500, "classic", (5, 1, 0)),
     ("breakout", {"full_action_set": True}, 400, "machado", (1, 0, 0)),
     ("ms_pacman", {}, 600, "machado", (3, 1, 0)),
-    # 200 frames are 50 steps; a limit of 201, 202 or 203 falls inside the frame skip
+    # 200 frames are 50 steps; a limit of 202 falls inside the frame skip
     ("breakout", {"max_episode_frames": 200}, 200, "classic", (1, 0, 3)),
-    ("pong", {"max_episode_frames": 201}, 200, "classic", (0, 0, 3)),
     ("space_invaders", {"max_episode_frames": 202}, 200, "machado", (0, 0, 3)),
-    ("seaquest", {"max_episode_frames": 203}, 200, "classic", (0, 0, 3)),
-    ("breakout", {"frame_size": 48}, 150, "classic", (2, 0, 0)),
     ("breakout", {"frame_size": 99}, 150, "classic", (2, 0, 0)),
 ]
 
@@ -110,49 +107,27 @@ def test_an_episode_starts_with_up_to_30_no_ops() -> None:
     assert drawn == set(range(31))
 
 
-@pytest.mark.parametrize("limit", [100, 101, 102, 103])
-def test_the_time_limit_counts_frames_after_the_no_ops(limit: int) -> None:
+def test_the_time_limit_counts_frames_after_the_no_ops() -> None:
     """The limit is in emulator frames, whole frame skips or not, plus the no-ops (at most 30).
 
     The frame on which an episode ends is never read. If it is the first, second or third of the
     frame skip, nothing new is read at all; if it is the fourth, the third is combined with the
     previous observation. Gymnasium's preprocessing does the same.
     """
-    environment = make(Config(game="pong", env=EnvConfig(max_episode_frames=limit, threads=1)), 2)
-    steps = -(-limit // 4)
-    stream = play_from_reset(environment, 2 * steps + 1)
-    ends = [t for t, timestep in enumerate(stream) if timestep.last.any()]
-    assert ends == [steps, 2 * steps + 1]  # one more: the step that starts an episode
-    for end in ends:
-        timestep = stream[end]
-        assert timestep.last.all() and not timestep.terminal.any()
-        if limit % 4:
-            np.testing.assert_array_equal(timestep.stack[:, 3], timestep.stack[:, 2])
-
-
-def test_the_default_time_limit_is_half_an_hour() -> None:
-    assert EnvConfig().max_episode_frames == 60 * 60 * 30
-
-
-@pytest.mark.parametrize("reseed_steps", [1, 10_000])
-def test_the_action_after_an_end_is_ignored(reseed_steps: int) -> None:
-    env = EnvConfig(max_episode_frames=120, reseed_steps=reseed_steps, protocol="machado")
-    streams = []
-    for other in (0, 3):
-        environment = make(Config(game="breakout", env=env), 1)
-        stream = [environment.reset(1, "x")]
-        for action in random_actions(environment, 70):
-            stream += play(environment, [np.full(1, other) if stream[-1].last[0] else action])
-        environment.close()
-        streams.append(stream)
-    assert sum(timestep.last[0] for timestep in streams[0]) >= 2
-    assert_same_stream(*streams)
+    for limit, steps in ((100, 25), (101, 26), (102, 26), (103, 26)):
+        env = EnvConfig(max_episode_frames=limit, threads=1)
+        stream = play_from_reset(make(Config(game="pong", env=env), 2), 2 * steps + 1)
+        ends = [t for t, timestep in enumerate(stream) if timestep.last.any()]
+        assert ends == [steps, 2 * steps + 1]  # one more: the step that starts an episode
+        for timestep in (stream[end] for end in ends):
+            assert timestep.last.all() and not timestep.terminal.any()
+            if limit % 4:
+                np.testing.assert_array_equal(timestep.stack[:, 3], timestep.stack[:, 2])
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     streams = []
-    for threads in (1, 2, 4):
+    for threads in (1, 4):
         env = EnvConfig("machado", max_episode_frames=202, reseed_steps=60, threads=threads)
         streams.append(play_from_reset(make(Config(game="seaquest", env=env), 3), 130))
-    assert_same_stream(streams[0], streams[1])
-    assert_same_stream(streams[0], streams[2])
+    assert_same_stream(*streams)

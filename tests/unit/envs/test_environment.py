@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def test_flags_stacks_and_rewards_of_written_games(
     script_atari(monkeypatch, {2: [GAMES]})
     environment = make_pong(protocol=protocol)
     stream = [environment.reset(1, "x"), *play(environment, [np.zeros(2, np.int64)] * 7)]
+    assert all(step.reward.dtype == np.float32 for step in stream)
     stacks = np.array([step.stack[:, :, 0, 0] for step in stream]).transpose(1, 0, 2)
     assert stacks.tolist() == [
         [[0, 0, 0, 1], [0, 0, 1, 2], [0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5],
@@ -74,6 +76,15 @@ def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(
     assert now["actions"].dtype == np.uint8 and now["actions"].tolist() == [[2, 2]] * 4
 
 
+def test_emulator_seeds_belong_to_seed_and_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulators = script_atari(monkeypatch, {})
+    for seed, owner in ((1, "x"), (2, "x"), (1, "y"), (1, "x")):
+        make_pong().reset(seed, owner)
+    first, *others, again = (made.seeds for made in emulators.made)
+    assert first == again
+    assert len({seed for seeds in (first, *others) for seed in seeds}) == 6
+
+
 def test_what_is_asked_of_ale(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raw rewards, whole games and single frames; the largest number of no-ops is exclusive."""
     emulators = script_atari(monkeypatch, {})
@@ -88,8 +99,10 @@ def test_what_is_asked_of_ale(monkeypatch: pytest.MonkeyPatch) -> None:
         "life_loss_info": False, "reward_clipping": False, "use_fire_reset": False,
     }  # fmt: skip
     assert (other.asked["repeat_action_probability"], other.asked["num_threads"]) == (0, 2)
+    assert other.asked["max_num_frames_per_episode"] == 60 * 60 * 30  # half an hour
     assert environment.spec == Spec("SpaceInvaders", 3, (12, 12), "uint8", 4, True)
-    assert made.niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 7, 19)
+    if sys.platform == "linux":  # a thread's, elsewhere the whole process's
+        assert made.niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 7, 19)
 
 
 def test_a_returned_timestep_is_never_written_again() -> None:

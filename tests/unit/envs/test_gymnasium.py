@@ -7,10 +7,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, Sequence
+from support.scripted import script_atari
 from support.streams import play, random_actions
 
-from dqn.config import Config, ConfigError
+from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs import Environment, ScreenEnvironment, Spec, cartpole_reward, make
+from dqn.envs.atari import AtariEngine
 from dqn.envs.gymnasium import GymnasiumEngine, make_one
 from dqn.types import TimeStep
 
@@ -60,13 +62,21 @@ def odd(space: Any, patch: pytest.MonkeyPatch) -> Environment:
     return make(Config(game="Odd-v0"), 2)
 
 
-def test_actions_may_start_at_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_may_start_at_another_number_and_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = odd(Box(-1, 1, (2, 3), np.float64), monkeypatch)
     assert environment.reset(1, "x").stack.dtype == np.float32
     first, second = play(environment, [np.array([0, 1]), np.array([1, 0])])
     assert first.reward.tolist() == [3, 4]
     assert not (first.terminal | second.terminal).any(), "lives count on Atari only"
     assert environment.spec == Spec("Odd-v0", 2, (2, 3), "float32", 1, False)
+    for many, kept_as in ((256, "uint8"), (257, "uint16")):
+        monkeypatch.setattr(Odd, "action_space", Discrete(many))
+        environment = odd(Box(-1, 1), monkeypatch)
+        environment.reset(1, "x")
+        (step,) = play(environment, [np.full(2, many - 1)])
+        assert step.reward.tolist() == [many - 1] * 2
+        actions = environment.state_dict()["actions"]
+        assert (actions.tolist(), actions.dtype) == ([[many - 1] * 2], kept_as)
 
 
 def test_bytes_stay_bytes_and_lists_of_any_length_are_refused(
@@ -117,7 +127,11 @@ def test_the_shaped_reward_by_hand() -> None:
     assert reward.dtype == np.float32
 
 
-def test_0_is_a_seed() -> None:
+def test_0_is_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulators = script_atari(monkeypatch, {})
+    AtariEngine("pong", 2, EnvConfig()).send(np.ones(2, np.int64), np.array([0, -1]))
+    (made,) = emulators.made
+    assert made.resets == [(0, [0], [0])] and made.actions == [[0, 1]]
     engine = GymnasiumEngine("CartPole-v1", [make_one("CartPole-v1", None)])
     expected, _ = gymnasium.make("CartPole-v1").reset(seed=0)
     assert engine.reset(np.zeros(1, np.int64)).frame.tolist() == [expected.tolist()]
@@ -126,11 +140,11 @@ def test_0_is_a_seed() -> None:
 def test_send_and_receive_alternate_and_actions_exist() -> None:
     environment = make(Config(game="CartPole-v1"), 1)
     environment.reset(1, "x")
-    with pytest.raises(AssertionError, match="without send"):
+    with pytest.raises(AssertionError, match=r"^receive without send$"):
         environment.receive()
     for action in (-1, 2):
         with pytest.raises(AssertionError):
             environment.send(np.array([action]))
     environment.send(np.zeros(1, np.int64))
-    with pytest.raises(AssertionError, match="twice"):
+    with pytest.raises(AssertionError, match=r"^send twice without receive$"):
         environment.send(np.zeros(1, np.int64))

@@ -1,7 +1,6 @@
 """The state of an environment: restored bit for bit, bounded, and refused if it is not true."""
 
 import copy
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,10 +67,9 @@ def test_atari_is_restored_bit_for_bit(
     check_restoring(Config(game=game, env=env), num_envs, steps, 60, chosen)
 
 
-@pytest.mark.parametrize("num_envs", [1, 6])
-def test_cartpole_is_restored_bit_for_bit(num_envs: int) -> None:
+def test_cartpole_is_restored_bit_for_bit() -> None:
     config = Config(game="CartPole-v1", env=EnvConfig(reseed_steps=60))
-    check_restoring(config, num_envs, 400, 300, range(7))
+    check_restoring(config, 6, 400, 300, range(7))
 
 
 def test_later_steps_do_not_change_a_state() -> None:
@@ -90,48 +88,18 @@ def test_later_steps_do_not_change_a_state() -> None:
         np.testing.assert_array_equal(state[name], value, err_msg=name)
 
 
-def test_saving_changes_nothing() -> None:
-    config = Config(game="breakout", env=EnvConfig(max_episode_frames=160, reseed_steps=50))
-    environment = make(config, 2)
-    stream = [environment.reset(1, "x")]
-    for action in random_actions(environment, 150):
-        stream += play(environment, [action])
-        environment.state_dict()
-    environment.close()
-    assert_same_stream(stream, play_from_reset(make(config, 2), 150))
-
-
-def test_neighbouring_seeds_and_other_owners_give_other_games() -> None:
-    # Only with sticky actions do all games differ: in classic there are just 31 openings.
-    config = Config(game="breakout", env=EnvConfig("machado", threads=2))
-    tape = np.random.default_rng(0).integers(0, 4, 60)  # the same actions in all of them
-    games = []
-    for seed, owner in ((1, "train"), (2, "train"), (1, "evaluate")):
-        environment = make(config, 4)
-        environment.reset(seed, owner)
-        seeds = environment.state_dict()["seed"].tolist()
-        stream = play(environment, [np.full(4, action) for action in tape])
-        environment.close()
-        for i in range(4):
-            frames = np.stack([timestep.stack[i, -1] for timestep in stream])
-            games.append((seeds[i], frames.tobytes()))
-    assert len({seed for seed, _ in games}) == 12
-    for (_, mine), (_, theirs) in itertools.combinations(games, 2):
-        assert mine != theirs
-
-
 def test_the_recorded_actions_stay_bounded() -> None:
     environment = make(Config(game="CartPole-v1", env=EnvConfig(reseed_steps=50)), 4)
     environment.reset(1, "x")
     longest = 0
-    for action in random_actions(environment, 3000):
+    for action in random_actions(environment, 1000):
         play(environment, [action])
         state = environment.state_dict()
         longest = max(longest, len(state["actions"]))
         assert len(state["actions"]) == state["age"].max()
         assert state["actions"].dtype == np.uint8
     assert 50 <= longest < 50 + 130  # random play never keeps the pole up for longer
-    assert state["count"].min() > 10
+    assert state["count"].min() > 5
 
 
 def test_a_state_that_does_not_lead_back_is_refused() -> None:
