@@ -107,8 +107,8 @@ class PlainFrames:
 
     def save(self, slots: torch.Tensor) -> torch.Tensor:
         """Frames of the time slots ``[L]``: ``[L, N, *frame]``, on the CPU."""
-        return self._ring[slots.to(self._ring.device)].cpu()
+        return self._ring[slots].cpu()
 
     def load(self, slots: torch.Tensor, frame: torch.Tensor) -> None:
         """Restore what ``save`` returned."""
-        self._ring[slots.to(self._ring.device)] = frame.to(self._ring.device)
+        self._ring[slots] = frame.to(self._ring.device)

@@ -184,8 +184,7 @@ class Replay:
         assert self.pending is None, "the newest row has no action yet"
         assert max(0, self.time - self.length) <= begin <= end <= self.time, (begin, end, self.time)
         slots = torch.arange(begin, end) % self.length
-        where = slots.to(self.device)
-        rings = {name: ring[where].cpu() for name, ring in self._rings.items()}
+        rings = {name: ring[slots].cpu() for name, ring in self._rings.items()}
         return {"frame": self._frames.save(slots)} | rings
 
     def load_rows(self, begin: int, rows: dict[str, torch.Tensor]) -> None:
@@ -193,7 +192,7 @@ class Replay:
         slots = torch.arange(begin, begin + len(rows["frame"])) % self.length
         self._frames.load(slots, rows["frame"])
         for name, ring in self._rings.items():
-            ring[slots.to(self.device)] = rows[name].to(self.device)
+            ring[slots] = rows[name].to(self.device)
         for flags, name in zip(self._starts.flags, FLAGS, strict=True):
             flags[slots.numpy()] = rows[name].numpy()
 

@@ -18,8 +18,7 @@ class CompressedFrames:
         length, self._num_envs, *self._frame = shape
         self._dtype = dtype
         self._packed: list[bytes] = [b""] * (length * self._num_envs + 1)
-        # no checksums: this is memory, not a disk
-        self._pack = zstandard.ZstdCompressor(level=1, write_checksum=False).compress
+        self._pack = zstandard.ZstdCompressor(level=1).compress
         self._unpack = zstandard.ZstdDecompressor().decompress
         self._packed[-1] = self._pack(torch.zeros(self._frame, dtype=dtype).numpy().data)
 

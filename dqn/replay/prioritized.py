@@ -34,14 +34,14 @@ class PrioritizedSampler(Sampler):
 
     def draw(self, batch_size: int) -> tuple[AnyArray, torch.Tensor]:
         uniform = self._uniform(batch_size)
-        strata = torch.arange(batch_size, dtype=torch.float64, device=uniform.device)
+        strata = torch.arange(batch_size, device=uniform.device)
         index = self._masses.find((strata + uniform) / batch_size)
         mass = self._masses.flat[torch.as_tensor(index)].double()
         return index, (mass.min() / mass).pow(self._beta).float()
 
     def update_priorities(self, index: torch.Tensor, priority: torch.Tensor) -> None:
         mass = priority.to(self._new_mass.device, torch.float64).pow(self._config.alpha)
-        mass = (mass * self.UNIT).round().nan_to_num(1).clamp(1, self.MAX_MASS).int()
+        mass = (mass * self.UNIT).round().nan_to_num().clamp(1, self.MAX_MASS).int()
         torch.maximum(self._new_mass, mass.amax(), out=self._new_mass)
         self._masses.replace(index, mass)
 

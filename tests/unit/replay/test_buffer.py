@@ -218,6 +218,8 @@ def test_a_state_that_cannot_be_is_refused() -> None:
 
 def test_rows_that_are_not_held_are_refused() -> None:
     replay = filled(Shape(20, 1, 1, 4), 50)
+    for begin, end in ((30, 50), (30, 30), (50, 50)):
+        assert len(replay.rows(begin, end)["frame"]) == end - begin
     for begin, end in ((29, 50), (30, 51), (-1, 3)):
         with pytest.raises(AssertionError):
             replay.rows(begin, end)
@@ -300,6 +302,8 @@ def test_the_smallest_memory_always_has_a_valid_start(n_step: int) -> None:
     for t in range(80):
         add(replay, tape, t)
         assert t == 0 or drawable(replay)
+    with pytest.raises(AssertionError):
+        make_replay(shape._replace(length=n_step + 4))
 
 
 MEMORY = """
