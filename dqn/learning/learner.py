@@ -9,7 +9,6 @@ import copy
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 from dqn.config import LearnerConfig, OptimizerConfig
 from dqn.learning.nonfinite import NonFiniteGuard
@@ -199,7 +198,9 @@ class Learner:
     def _clip_gradients(self) -> torch.Tensor:
         """Clip the gradients as configured; returns their total norm before clipping."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if self._config.max_gradient_norm is not None:
-            nn.utils.clip_grads_with_norm_(self._parameters, self._config.max_gradient_norm, norm)
+        norms = torch._foreach_norm(gradients)  # noqa: SLF001
+        norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        limit = self._config.max_gradient_norm
+        if limit is not None:
+            torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1))
         return norm
