@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import pty
+import resource
 import shlex
 import shutil
 import subprocess
@@ -36,33 +37,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # A disk that is full.
 
 
-def test_a_disk_that_was_full_for_a_while_changes_nothing(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twenty operations in a row fail."""
-    calls = itertools.count(1)
-    # due at the same steps on any machine
-    monkeypatch.setattr("dqn.run.session.Clock.is_due", lambda _: next(calls) % 20 == 0)
-    with FaultyDisk(tmp_path, "fail", at=59, times=20) as disk:
-        assert main([*SHORT, f"--checkpoints-dir={tmp_path}"]) in (0, 1)
-    assert len(disk.operations) >= 79
-    train(tmp_path, SHORT, NEVER)
-    assert_same(run_of(tmp_path), undisturbed)
-
-
-def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(folder: Path) -> None:
-        if folder.exists():
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-
-    monkeypatch.setattr("dqn.storage.checkpoint.remove_folder", refuse)
-    run = train(tmp_path, SHORT, "--checkpoint-minutes=0.005", "--keep-checkpoints=1")
-    said = capfd.readouterr().err
-    assert "could not be deleted (Directory not empty)" in said
-    assert "not saved" not in said
-    assert len(checkpoints(run)) > 1
+def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -> None:
+    """Replay pieces do not fit; the first failure is logged, the second ends the run."""
+    train(tmp_path, [*SHORT, "--total-steps=240", "--evaluate-period=10_000"], NEVER)
+    run = run_of(tmp_path)
+    ended = subprocess.run(
+        command(tmp_path, SHORT, "--checkpoint-minutes=1e-9", "--evaluate-period=10_000"),
+        # The kernel refuses to let a file grow beyond that, like a full disk.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000)),
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    said = ended.stderr.splitlines()
+    assert ended.returncode == 1, said
+    assert "is not saved (File too large)" in said[-2], said
+    assert said[-1].startswith("error: step "), said
+    assert f"{checkpoints(run)[-1].name} is the last checkpoint" in said[-1], said
+    assert not any(path.suffix == ".part" for path in run.iterdir())
 
 
 def test_an_unexpected_exception_is_in_the_log(

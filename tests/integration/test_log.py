@@ -128,8 +128,9 @@ def harm_the_third_update(monkeypatch: pytest.MonkeyPatch) -> None:
         agent = make_agent(*arguments)
         update, number = agent.learner.update, itertools.count(1)
 
-        def harmed(batch: Batch) -> Any:
-            return update(batch._replace(reward=batch.reward * (inf if next(number) == 3 else 1)))
+        def harmed(batch: Batch, steps: int) -> Any:
+            factor = inf if next(number) == 3 else 1
+            return update(batch._replace(reward=batch.reward * factor), steps)
 
         agent.learner.update = harmed
         return agent
@@ -238,8 +239,9 @@ def test_a_terminal_shows_how_many_steps_are_restored(
     """Of both environments."""
     run("--total-steps=16")
     screen = io.StringIO()
-    screen.isatty = lambda: True  # type: ignore[method-assign]
+    screen.isatty, screen.fileno = lambda: True, lambda: 2  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
     run()
     assert "| 0/16 [" in screen.getvalue()
 

@@ -41,7 +41,7 @@ class Tape:
             learner=SimpleNamespace(update=self._update, sync_target=lambda: say("sync")),
             actor=SimpleNamespace(act=self._act),
         )
-        self.agent.learn = functools.partial(learn, self.agent.replay, self.agent.learner, 7)
+        self.agent.learn = functools.partial(learn, self.agent.replay, self.agent.learner, config)
 
     def before_step(self):
         self.calls.append(f"go on? {self.step}")
@@ -60,10 +60,10 @@ class Tape:
         self.calls.append(f"sample {batch_size}")
         return SimpleNamespace(index="index")
 
-    def _update(self, batch):
+    def _update(self, batch, steps):
         rate = learning_rate(self.config, self.step)
         assert self.agent.learner.learning_rate == rate, "the rate is the step's"
-        self.calls.append("update")
+        self.calls += ["update"] * steps
         return "priority"
 
     def _priorities(self, index, priority):
@@ -104,14 +104,13 @@ def test_the_loop_of_one_environment_call_by_call():
 
 def test_the_loop_of_eight_environments_call_by_call():
     calls = tape_of(num_envs=8, learning_starts=16, total_steps=24, report_period=5)
-    learn = ["sample 7", "update", "priorities"]
     assert calls == [
         *["go on? 0", "add time step 0", "act on 0 at 1000", "send 0", "add action 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
         *["go on? 8", "add time step 1", "act on 1 at 1000", "send 1", "add action 1"],
         *["receive 2", "sync", "count 2 at 16", "report 16"],
         *["go on? 16", "add time step 2", "act on 2 at 1000", "send 2", "add action 2"],
-        *[*learn, *learn],
+        *["sample 14", "update", "update", "priorities"],
         *["receive 3", "sync", "sync", "count 3 at 24", "report 24", "go on? 24"],
     ]
 
