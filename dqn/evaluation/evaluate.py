@@ -43,7 +43,7 @@ class Evaluation:
     """Raw score of each episode."""
     lengths: list[int]
     """Steps of each episode."""
-    cut: int = 0
+    cut: int
     """Number of episodes that were stuck and cut off."""
 
     @property

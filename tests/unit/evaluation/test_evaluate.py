@@ -19,7 +19,7 @@ from dqn.types import I64, Array
 GAMES = [
     [ENDLESS],
     [Game((0, 0, 5, 0, 0, -1, 0, 0, 0, 9))],  # a lost point is a reward too
-    [Game((0, 0)), Game((100, 100))],
+    [Game((0, 2)), Game((100, 100))],
     [Game((0, 0, 0))],  # over when it would be cut
 ]
 
@@ -46,11 +46,11 @@ def test_a_game_without_reward_for_so_many_steps_is_cut_and_keeps_its_return(
     assert result.as_json() == {
         "game": "Pong", "step": 700, "epsilon": 0.25,
         "protocol": "classic, 12x12 pictures, stuck games cut after 3 steps without reward",
-        "returns": [0, 4, 0, 0], "lengths": [3, 9, 2, 3], "cut": 2, "mean": 1, "median": 0,
-        "human_normalised": pytest.approx((1 + 20.7) / (14.6 + 20.7)),
+        "returns": [0, 4, 2, 0], "lengths": [3, 9, 2, 3], "cut": 2, "mean": 1.5, "median": 1,
+        "human_normalised": pytest.approx((1.5 + 20.7) / (14.6 + 20.7)),
     }  # fmt: skip
     assert told == [
-        (0, 4, None), (1, 8, 0), (3, 11, 0), *[(3, steps, 0) for steps in range(12, 17)], (4, 17, 4)
+        (0, 4, None), (1, 8, 2), (3, 11, 2), *[(3, steps, 2) for steps in range(12, 17)], (4, 17, 4)
     ]  # fmt: skip
     # Screens of 1, 101, 201 and 301 (45 in a byte), then one more each; 0 for those not played.
     (made,) = emulators.made
@@ -61,7 +61,7 @@ def test_without_a_limit_no_game_is_cut(monkeypatch: pytest.MonkeyPatch) -> None
     games = [[Game((0,) * 40, timeout=True)], *GAMES[1:]]
     script_atari(monkeypatch, {4: [games]})
     result = evaluated(None)
-    assert result and (result.returns, result.lengths) == ([0, 13, 0, 0], [40, 10, 2, 3])
+    assert result and (result.returns, result.lengths) == ([0, 13, 2, 0], [40, 10, 2, 3])
     assert (result.protocol, result.cut) == ("classic, 12x12 pictures", 0)
 
 

@@ -1,5 +1,6 @@
 """Whole networks against plain ones written from their papers (``support/plain.py``)."""
 
+import re
 from typing import Any
 
 import pytest
@@ -94,7 +95,7 @@ def assert_same_outputs_and_gradients(
 def test_a_network_computes_on_the_device_of_its_input() -> None:
     """torch refuses to mix devices, and "meta" is one that every machine has."""
     for shape, values, settings, _ in NETWORKS.values():
-        network = make_network(shape, values, **settings).to("meta")
+        network = make_network(shape, values, **settings).place(torch.device("meta"), "float32")
         inputs = network.preprocess(torch.zeros(3, *shape, dtype=torch.uint8, device="meta"))
         for taus in [None, torch.zeros(3, 5, device="meta")] if values is IQN else [None]:
             assert network.forward_preprocessed(inputs, generator(), taus).device.type == "meta"
@@ -162,7 +163,7 @@ def test_torsos_take_frames_from_their_least_size_on_and_refuse_others() -> None
     for torso, least in MIN_SIDE.items():
         network = make_network((4, least, least), torso=torso, hidden_units=8)
         assert network(torch.zeros(2, 4, least, least, dtype=torch.uint8)).isfinite().all()
-        for shape in ((1, 4), (4, 84, least - 1), (4, 84, 84, 3)):
-            refusal = rf"network\.torso {torso} needs frames of {least}x"
-            with pytest.raises(ConfigError, match=refusal):
+        for shape in ((1, 4), (4, 84, least - 1), (4, least - 1, 84), (4, 84, 84, 3)):
+            needs = f"network.torso {torso} needs frames of {least}x{least} or more"
+            with pytest.raises(ConfigError, match=re.escape(f"{needs}, not {list(shape[1:])}")):
                 make_network(shape, torso=torso)
