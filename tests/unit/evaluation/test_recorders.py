@@ -14,7 +14,7 @@ import pygame
 import pytest
 from PIL import Image
 
-from dqn.config import Config, ConfigError, EnvConfig
+from dqn.config import Config, ConfigError, EnvConfig, EvaluationConfig
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.episode import play_episode, render_evaluation
 from dqn.evaluation.gif import Gif
@@ -221,9 +221,10 @@ def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, make):
 # During training
 
 
-def render(folder, step=1_000, game="Breakout", **options):
+def render(folder, step=1_000, game="Breakout", seed=1, **options):
     """What training does after an evaluation, with a policy that always takes the first action."""
-    config = Config(game=game, env=EnvConfig(max_episode_frames=FRAMES))
+    env, settings = EnvConfig(max_episode_frames=FRAMES), EvaluationConfig(epsilon=0)
+    config = Config(game=game, seed=seed, env=env, evaluation=settings)
 
     def make_policy(generator):
         return Actor(lambda stack: np.zeros(len(stack), np.int64), 4, generator)
@@ -231,14 +232,15 @@ def render(folder, step=1_000, game="Breakout", **options):
     return render_evaluation(make_policy, config, step, folder, 1, **options)
 
 
-def test_evaluation_pictures_depend_on_the_step_alone(tmp_path):
-    def pictures(name, step):
-        render(tmp_path / name, step)
+def test_evaluation_pictures_depend_on_seed_and_step_alone(tmp_path):
+    def pictures(name, step, seed=1):
+        render(tmp_path / name, step, seed=seed)
         return [path.read_bytes() for path in sorted((tmp_path / name / "eval_001").iterdir())]
 
     first = pictures("a", 1_000)
     assert pictures("b", 1_000) == first
     assert pictures("c", 2_000) != first
+    assert pictures("d", 1_000, seed=2) != first
 
 
 def test_a_game_that_cannot_be_drawn_is_one_warning(tmp_path, caplog, monkeypatch):

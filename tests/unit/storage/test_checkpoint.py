@@ -90,6 +90,7 @@ def test_saving_a_step_again_changes_its_manifest_alone(tmp_path: Path) -> None:
     checkpoints, replay, _ = begin(tmp_path, 1)
     folder = save(checkpoints, replay, 12, length=100)
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    assert {"meta.json", "model.safetensors", "state.safetensors"} < before.keys()
     assert save(checkpoints, replay, 12, length=200) == folder
     after = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert read_manifest(folder).lengths == {"train.log": 200}
