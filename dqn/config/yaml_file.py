@@ -40,9 +40,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "!number", re.compile(f"^(?:{NUMBER.pattern})$"), list("-+0123456789")
-)
+# Before YAML's own numbers, which are a float with an exponent, and no number from -.5 on.
+_NUMBERS = re.compile(rf"^(?:{NUMBER.pattern}|[-+]\.\d[\d_]*)$")
+_Loader.yaml_implicit_resolvers = {
+    **_Loader.yaml_implicit_resolvers,
+    **{
+        first: [("!number", _NUMBERS), *_Loader.yaml_implicit_resolvers.get(first, [])]
+        for first in "-+0123456789"
+    },
+}
 _Loader.add_constructor("!number", lambda _, node: number(str(node.value)))
 
 

@@ -124,7 +124,8 @@ def test_each_option_takes_a_value_and_dashes_and_underscores_mean_the_same() ->
 
 
 NUMBERS: dict[str, list[tuple[str, Any]]] = {
-    "total_steps": [("2_000_000", 2_000_000), ("2E+6", 2_000_000), ("2.5e6", 2_500_000)],
+    "total_steps": [("2_000_000", 2_000_000), ("2E+6", 2_000_000), ("2.5E+6", 2_500_000)],
+    "exploration.epsilon_end": [("+.05", 0.05)],
     "keep_checkpoints": [("1e1", 10)],
     "optimizer.learning_rate": [(text, 1e-4) for text in ("1e-4", "1.0e-4", ".0001", "0.000_1")],
 }

@@ -44,7 +44,7 @@ COMMAND_LINES = {
     # numbers out of range
     "--total-steps=1e400": "--total-steps must be a whole number above 0, not inf",
     "--seed -1": "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not -1",
-    "--replay.gamma -.5": "--replay.gamma must be a number from 0 to 1, not -.5",
+    "--replay.gamma -.5": "--replay.gamma must be a number from 0 to 1, not -0.5",
     "--num-envs=0": "--num-envs must be a whole number from 1 to 4,096, not 0",
     "--env.max-episode-frames=1e12": "must be a whole number from 4 to 2,147,483,647, not 1_000_",
     "--optimizer.learning-rate=1e300": "rate of 1e+300 is too large; 3.40282e+38 is the most",
