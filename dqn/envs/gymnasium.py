@@ -53,8 +53,7 @@ def make_one(game: str, max_episode_steps: int | None, render_mode: str | None =
     except (gymnasium.error.Error, ImportError) as error:  # Box2D, MuJoCo, jax, ... is missing
         if "box2d" in str(gymnasium.registry[game].entry_point).lower():
             raise ConfigError(f"{game} needs Box2D; {INSTALL_BOX2D} installs it") from error
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{game} cannot be created: {reason}") from error
+        raise ConfigError(f"{game} cannot be created: {error}") from error
     if not isinstance(env.observation_space, Box) and env.observation_space.is_np_flattenable:
         return DtypeObservation(FlattenObservation(env), np.float32)
     return env

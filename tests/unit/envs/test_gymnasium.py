@@ -88,19 +88,23 @@ def test_bytes_stay_bytes_and_lists_of_any_length_are_refused(
         odd(Sequence(Discrete(2)), monkeypatch)
 
 
+def broken() -> None:
+    raise ImportError("no module named\nbox")
+
+
 def test_a_missing_library_is_reported_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
         monkeypatch.delitem(sys.modules, module)
-    for library in ("Box2D", "mujoco"):
-        monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    spec = gymnasium.envs.registration.EnvSpec("Broken-v0", broken)
+    monkeypatch.setitem(gymnasium.registry, "Broken-v0", spec)
     for game, said in {
         "LunarLander-v3": "needs Box2D; pip install -r requirements-box2d.txt installs it",
-        "Ant-v5": "cannot be created: ",
+        "Broken-v0": "cannot be created: no module named box",
     }.items():
         for kind in (lambda config: make(config, 1), ScreenEnvironment):
-            with pytest.raises(ConfigError, match=f"^{game} {said}") as caught:
+            with pytest.raises(ConfigError, match=f"^{game} {said}$"):
                 kind(Config(game=game))
-            assert "\n" not in str(caught.value)
 
 
 def test_discrete_observations_become_one_hot_vectors() -> None:
