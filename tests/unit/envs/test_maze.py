@@ -73,8 +73,9 @@ def test_the_picture_shows_cells_walls_names_and_the_agent() -> None:
 
 def test_the_time_limit_truncates_and_can_be_set() -> None:
     for limit, steps in ((None, 1000), (7, 7), (20, 20)):
-        environment = make(Config(game="Maze-v0", env=EnvConfig(max_episode_steps=limit)), 1)
-        environment.reset(1, "test")
-        stream = play(environment, [np.array([0])] * steps)
-        assert [t for t, step in enumerate(stream, 1) if step.last[0]] == [steps]
-        assert not stream[-1].terminal[0]
+        config = Config(game="Maze-v0", env=EnvConfig(max_episode_steps=limit))
+        for environment in (make(config, 1), ScreenEnvironment(config)):
+            environment.reset(1, "test")
+            stream = play(environment, [np.array([0])] * steps)
+            assert [t for t, step in enumerate(stream, 1) if step.last[0]] == [steps]
+            assert not stream[-1].terminal[0]
