@@ -150,5 +150,7 @@ def test_send_and_receive_alternate_and_actions_exist() -> None:
         with pytest.raises(AssertionError):
             environment.send(np.array([action]))
     environment.send(np.zeros(1, np.int64))
+    with pytest.raises(AssertionError, match=r"^state_dict between send and receive$"):
+        environment.state_dict()
     with pytest.raises(AssertionError, match=r"^send twice without receive$"):
         environment.send(np.zeros(1, np.int64))

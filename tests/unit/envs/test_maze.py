@@ -7,7 +7,7 @@ from support.streams import play
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import ScreenEnvironment, make
-from dqn.envs.maze import ACTIONS, allowed
+from dqn.envs.maze import ACTIONS, allowed, walls
 
 LEADS = [  # up, right, down, left from each cell but the goal
     (0, 1, 3, 0), (1, 2, 1, 0), (2, 2, 5, 1),
@@ -54,6 +54,8 @@ def test_a_move_leads_to_the_next_cell_or_into_a_wall_and_costs_1() -> None:
             maze.unwrapped._cell = cell  # type: ignore[attr-defined]
             assert maze.step(action) == (there, -1, there == 8, False, {})
     assert allowed()[8].all() and len(allowed()) == 9
+    between = {((1, 1), (2, 1)), ((1, 1), (1, 2)), ((0, 2), (1, 2)), ((2, 2), (3, 2))}
+    assert set(walls()) == between
 
 
 def test_the_picture_shows_cells_walls_names_and_the_agent() -> None:
