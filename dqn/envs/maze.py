@@ -68,7 +68,7 @@ class Maze(gymnasium.Env[int, int]):
         self.observation_space = gymnasium.spaces.Discrete(CELLS)  # type: ignore[assignment]
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
-        super().reset(seed=seed)
+        super().reset(seed=seed, options=options)
         self._cell = START
         return self._cell, {}
 

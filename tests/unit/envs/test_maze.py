@@ -44,7 +44,9 @@ PICTURE = """
 
 
 def test_a_move_leads_to_the_next_cell_or_into_a_wall_and_costs_1() -> None:
-    check_env(gymnasium.make("Maze-v0", render_mode="rgb_array").unwrapped)
+    rendered = gymnasium.make("Maze-v0", render_mode="rgb_array").unwrapped
+    assert rendered.render_mode == "rgb_array"  # as Gymnasium's own recorders ask
+    check_env(rendered)
     maze = gymnasium.make("Maze-v0")
     assert list(ACTIONS) == ["up", "right", "down", "left"]
     for cell, leads in enumerate(LEADS):
