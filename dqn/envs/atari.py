@@ -51,7 +51,7 @@ class AtariEngine:
         self.num_envs = num_envs
         # The learner's threads synchronize after every operation, so they all wait for a core that
         # an emulator occupies. The C++ threads inherit the niceness of the thread creating them.
-        with ThreadPoolExecutor(initializer=_be_nice, initargs=(config.niceness,)) as nice:
+        with ThreadPoolExecutor(1, initializer=_be_nice, initargs=(config.niceness,)) as nice:
             making = nice.submit(
                 AtariVectorEnv,
                 rom,
@@ -93,6 +93,7 @@ class AtariEngine:
         self._env.close()
 
     def _reset(self, seed: I64, mask: Bool) -> EngineStep:
+        assert (seed >= 0).all() and (seed < 2**31).all(), seed  # ALE would silently not seed
         frame, info = self._env.reset(seed=seed, options={"reset_mask": mask})
         reward, lives = np.zeros(self.num_envs, np.float32), info["lives"].astype(np.int64)
         ended = np.zeros(self.num_envs, bool)
