@@ -21,7 +21,7 @@ import pytest
 import safetensors.torch
 import torch
 from gymnasium.envs.registration import EnvSpec
-from support.runs import checkpoints, run_of
+from support.runs import checkpoints, lines, run_of, scalars
 from support.scripted import GYM, Game, ScriptedGym, script_gym
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -95,6 +95,20 @@ def test_a_save_that_fails_is_tried_once_more(run: Run, monkeypatch: pytest.Monk
     ])  # fmt: skip
 
 
+def test_a_last_save_that_fails_is_tried_once_more(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is the one before the first evaluation."""
+    outcomes = iter([True, False, True])
+    monkeypatch.setattr(Checkpoints, "save", failing(outcomes, Checkpoints.save))
+    status, said = run()
+    full, safe = "(No space left on device)", "step_000000032 is the last checkpoint"
+    assert (status, said[2:4]) == (0, [
+        f"step 32 is not saved {full}; {safe}; {AGAIN}.",
+        "step 32: saved as step_000000032 (0.0 s)",
+    ])  # fmt: skip
+
+
 def test_a_best_model_that_is_not_written_is_written_later_as_it_was(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,16 +164,17 @@ def test_an_update_that_is_not_finite_ends_the_run(
     """Before anything of it is shown, evaluated or saved; the batch is kept."""
     harm_the_third_update(monkeypatch)
     kept, none = "its batch is in RUN/not_finite.safetensors", "there is no checkpoint yet"
-    for more, step, safe in (
-        ("--keep=2", 16, none),  # a report
-        ("--evaluate-period=12", 12, none),
-        (EACH_STEP, 10, "step_000000008 is the last checkpoint"),
+    for more, step, safe, evaluated in (
+        ("--keep=2", 16, none, []),  # a report
+        ("--evaluate-period=4", 12, "step_000000004 is the last checkpoint", [4, 8]),
+        (EACH_STEP, 10, "step_000000008 is the last checkpoint", []),
     ):
         status, (*_, last) = run(more, folder=more)
         where = f"update 3, before step {step}"
         assert (status, last) == (1, NOT_FINITE.format(where, f"{kept}; {safe}")), more
         folder = run_of(tmp_path / more)
-        assert not (folder / "evaluations.jsonl").exists()
+        scores = lines(folder / "evaluations.jsonl") if evaluated else []
+        assert [line["step"] for line in scores] == evaluated
         assert not (folder / "training.jsonl").exists()
         batch = safetensors.torch.load_file(folder / "not_finite.safetensors")
         assert set(batch) == set(Batch._fields) and not batch["reward"].isfinite().all()
@@ -259,7 +274,10 @@ def test_damaged_checkpoints_are_named_and_set_aside(run: Run, tmp_path: Path) -
     folder = run_of(tmp_path / "run")
     _, old, newest = checkpoints(folder)
     bad = [damage(newest), damage(old)]
+    half_written = folder / ".step_000000028.part"
+    half_written.mkdir()
     status, said = run("--keep=all")
+    assert not half_written.exists()
     assert (status, said[:6]) == (0, [
         CONTINUING.format(16, 32),
         *(f"{reason}: continuing from the checkpoint before it." for reason in bad),
@@ -328,13 +346,27 @@ def test_a_signal_during_an_evaluation_ends_it_at_once(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _, said = run("--evaluate-period=16")
     assert [line.partition(":")[0] for line in said[2:4]] == ["step 16", "step 32"]
+    assert [step for step, _ in scalars(run_of(tmp_path / "run"), "evaluation/mean")] == [16, 32]
+
+
+def test_observations_that_are_no_pictures_are_not_shown_as_such(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, shape in (("uint8", (2,)), ("float32", (2, 2))):
+        space = gymnasium.spaces.Box(0, 200, shape, kind)
+        monkeypatch.setattr(ScriptedGym, "observation_space", space)
+        monkeypatch.setattr(ScriptedGym, "_screen", lambda _, space=space: space.low.copy())
+        assert run(folder=kind)[0] == 0, kind
+        assert EventAccumulator(str(run_of(tmp_path / kind))).Reload().Tags()["images"] == []
 
 
 def test_text_of_a_run_that_left_no_checkpoint_is_not_kept(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run" / GYM / "dqn-seed1"
     folder.mkdir(parents=True)
     (folder / "rewards.txt").write_text("  1        2 7.0\n")
+    (folder / ".step_000000002.part").mkdir()
     run()
+    assert not (folder / ".step_000000002.part").exists()
     assert (folder / "rewards.txt").read_text() == "  1       32 103.5\n"
 
 
@@ -354,6 +386,19 @@ def test_a_table_that_has_converged_ends_the_run_and_is_drawn(
     assert main(options) == 0
     again = f"{run} is finished at step 91; its learner has converged."
     assert capfd.readouterr().err.startswith(f"{again}\nBest evaluation: mean ")
+
+
+def test_a_checkpoint_of_other_versions_is_continued_with_a_warning(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("--total-steps=16")
+    ours = versions()
+    monkeypatch.setattr("dqn.storage.provenance.versions", lambda: {"torch": "3.0"})
+    _, said = run()
+    assert said[1] == (
+        f"This checkpoint was made with versions {as_text(ours)}, now torch 3.0: the run "
+        "continues, but not bit for bit."
+    )
 
 
 def test_a_finished_run_says_what_extends_it_and_how_to_watch_it(run: Run) -> None:
