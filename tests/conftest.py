@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -51,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_waiting() -> Iterator[None]:
+def _no_waiting():
     """For this process only, not for those that tests start."""
     with pytest.MonkeyPatch.context() as patch:
         # Half a second for each curves.png or table.png; tests of the pictures put it back.
@@ -66,14 +65,14 @@ def _no_waiting() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread():
     """Undo what training sets: torch's number of threads, and its rounding of tiny numbers."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(False)
 
 
 @pytest.fixture(autouse=True)
-def _default_signals() -> None:
+def _default_signals():
     """Undo ignored signals, which child processes would inherit: a shell's background job ignores
     Ctrl-C, nohup SIGHUP, and a training that was stopped in this process all of them."""
     for number, handler in SIGNALS.items():
@@ -81,7 +80,7 @@ def _default_signals() -> None:
 
 
 @pytest.fixture
-def root() -> Path:
+def root():
     """The repository's folder."""
     return ROOT
 
@@ -99,9 +98,7 @@ INTERNALS = ("Traceback", "<class", "typing.", "Errno", "NoneType", "Given", "py
 
 
 @pytest.fixture
-def refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[list[str]], str]:
+def refused(tmp_path, capfd, monkeypatch):
     """The one line that wrong arguments lead to, in a folder of which they change nothing."""
     monkeypatch.chdir(tmp_path)
 

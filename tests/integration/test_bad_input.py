@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from support.runs import TINY
 
 from main import main
 
-Refused = Callable[[list[str]], str]
 ON_POLICY = "--num-envs=1 --exploration.epsilon-start=0 --exploration.epsilon-end=0"
 TABLE = "--game=CartPole-v1 --device=cpu"
 LIMITS = "--tabular.limits=[1,1,1,1]"
@@ -44,13 +42,13 @@ COMMAND_LINES = {
 }
 
 
-def test_command_lines(refused: Refused, subtests: pytest.Subtests) -> None:
+def test_command_lines(refused, subtests):
     for typed, said in COMMAND_LINES.items():
         with subtests.test(typed):
             assert said in refused(typed.split(" "))
 
 
-def test_cuda_without_a_gpu(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_gpu(refused, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for option in ("device", "replay.device"):
         said = refused(["--game=CartPole-v1", f"--{option}=cuda"])
@@ -58,7 +56,7 @@ def test_cuda_without_a_gpu(refused: Refused, monkeypatch: pytest.MonkeyPatch) -
         assert said.endswith(f"use --{option} cpu or auto")
 
 
-def test_folder_that_not_even_root_can_write(refused: Refused) -> None:
+def test_folder_that_not_even_root_can_write(refused):
     Path("file").write_text("mine")
     for place in ("file", "file/below", "/proc/here", "/dev/null"):
         said = refused(["--game=CartPole-v1", f"--checkpoints-dir={place}"])
@@ -67,7 +65,7 @@ def test_folder_that_not_even_root_can_write(refused: Refused) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory):
     """A folder with a finished run each of CartPole and Acrobot: checkpoints 40, 60."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for game in ("CartPole-v1", "Acrobot-v1"):
@@ -78,7 +76,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def checkpoints(trained: Path, tmp_path: Path) -> None:
+def checkpoints(trained, tmp_path):
     """A copy of ``trained`` to spoil, in checkpoints/."""
     shutil.copytree(trained, tmp_path / "checkpoints")
 
@@ -90,13 +88,13 @@ COMPARE = ["compare", CARTPOLE]
 CONFIG = f"{CARTPOLE}/config.yaml"
 
 
-def test_another_config_names_the_differing_fields(checkpoints: None, refused: Refused) -> None:
+def test_another_config_names_the_differing_fields(checkpoints, refused):
     said = refused([*TRAIN, "--replay.gamma=.5", "--learner.loss=mse"])
     assert "CartPole-v1/dqn-seed1 belongs to another config" in said
     assert "(replay.gamma is 0.5, was 0.99; learner.loss is mse, was huber)" in said
 
 
-def test_a_run_of_an_earlier_version(checkpoints: None, refused: Refused) -> None:
+def test_a_run_of_an_earlier_version(checkpoints, refused):
     """Its config.yaml has former names of settings."""
     file = Path(CONFIG)
     file.write_text(file.read_text().replace("keep_checkpoints:", "keep:"))
@@ -106,12 +104,12 @@ def test_a_run_of_an_earlier_version(checkpoints: None, refused: Refused) -> Non
         assert said.endswith("use that version, or train a new run")
 
 
-def test_a_run_without_a_config_is_not_started_anew(checkpoints: None, refused: Refused) -> None:
+def test_a_run_without_a_config_is_not_started_anew(checkpoints, refused):
     Path(CONFIG).unlink()
     assert "has checkpoints but no config.yaml" in refused(TRAIN)
 
 
-def test_a_named_checkpoint_that_cannot_be_read(checkpoints: None, refused: Refused) -> None:
+def test_a_named_checkpoint_that_cannot_be_read(checkpoints, refused):
     model = Path(CARTPOLE, "step_000000040/model.safetensors")
     model.write_bytes(model.read_bytes()[:-1])
     said = refused([*EVALUATE, "--checkpoint=40"])
@@ -136,7 +134,7 @@ READERS = {
 }
 
 
-def test_reading_a_run(checkpoints: None, refused: Refused, subtests: pytest.Subtests) -> None:
+def test_reading_a_run(checkpoints, refused, subtests):
     Path("checkpoints/file").write_text("")
     Path("checkpoints/empty").mkdir()
     shutil.copy(f"{CARTPOLE}/config.yaml", "checkpoints/empty")
@@ -145,7 +143,7 @@ def test_reading_a_run(checkpoints: None, refused: Refused, subtests: pytest.Sub
             assert said in refused(["evaluate", *typed.split()])
 
 
-def test_a_wrong_run_is_named_before_a_missing_option(refused: Refused) -> None:
+def test_a_wrong_run_is_named_before_a_missing_option(refused):
     assert "there is no folder nowhere" in refused(["play", "nowhere"])
 
 
@@ -160,12 +158,7 @@ WRITERS = {
 }
 
 
-def test_where_a_reader_writes(
-    checkpoints: None,
-    refused: Refused,
-    monkeypatch: pytest.MonkeyPatch,
-    subtests: pytest.Subtests,
-) -> None:
+def test_where_a_reader_writes(checkpoints, refused, monkeypatch, subtests):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     for typed, said in WRITERS.items():
@@ -173,5 +166,5 @@ def test_where_a_reader_writes(
             assert said in refused([*typed.split(), CARTPOLE])
 
 
-def test_fresh_with_a_mistake_moves_nothing(checkpoints: None, refused: Refused) -> None:
+def test_fresh_with_a_mistake_moves_nothing(checkpoints, refused):
     assert "more than cpu can give" in refused([*TRAIN, "--fresh", "--replay.capacity=1e18"])

@@ -8,7 +8,6 @@ import json
 import logging
 import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -57,7 +56,7 @@ class Measured(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+def measured(tmp_path_factory):
     """One whole measurement. Every update also sorts 300,000 numbers, and only bench itself
     collects garbage."""
     file = tmp_path_factory.mktemp("bench") / "speed.json"
@@ -92,7 +91,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return Measured(json.loads(file.read_text()), out.getvalue(), err.getvalue(), alive)
 
 
-def test_figures(measured: Measured) -> None:
+def test_figures(measured):
     for name in (
         "emulator_steps_per_second", "acting_steps_per_second", "replay_write_steps_per_second",
         "sampled_batches_per_second", "learner_updates_per_second", "training_steps_per_second",
@@ -108,7 +107,7 @@ def test_figures(measured: Measured) -> None:
     assert max(map(len, measured.out.splitlines())) < 80
 
 
-def test_the_parts_add_up_to_an_iteration(measured: Measured) -> None:
+def test_the_parts_add_up_to_an_iteration(measured):
     parts = measured.figures["iteration"]
     assert list(parts) == PARTS
     assert sum(part["share"] for part in parts.values()) == pytest.approx(1)
@@ -147,7 +146,7 @@ def slowed(owner: type, name: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(owner, name, slow)
 
 
-def test_a_slow_part_is_found(subtests: pytest.Subtests) -> None:
+def test_a_slow_part_is_found(subtests):
     config = config_of("--learner.update-period=8", "--learner.target-period=8")
     for part, (owner, name) in SLOW.items():
         with subtests.test(part), pytest.MonkeyPatch.context() as patch:
@@ -158,22 +157,22 @@ def test_a_slow_part_is_found(subtests: pytest.Subtests) -> None:
             assert times[part] >= 0.05
 
 
-def test_acting_is_measured_without_the_write(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acting_is_measured_without_the_write(monkeypatch):
     slowed(Replay, "add_timestep", monkeypatch)
     config = config_of("--replay.capacity=80")
     alone = measure_parts(config, CPU, 0.1, lambda _: None)["alone"]
     assert alone["acting"] < 0.05 <= alone["replay write"]
 
 
-def test_operations_are_counted_and_views_are_not(measured: Measured) -> None:
+def test_operations_are_counted_and_views_are_not(measured):
     ones = torch.ones(4, 4)
-    with OperationCount() as counted:  # type: ignore[no-untyped-call]
+    with OperationCount() as counted:
         (ones.T @ ones).view(16)[3:].add_(1)
     assert counted.total == 2, "a product and a sum"
     assert measured.figures["operations_per_update"] > 30
 
 
-def test_the_profile_names_the_heaviest_operation(measured: Measured) -> None:
+def test_the_profile_names_the_heaviest_operation(measured):
     heaviest, *others = measured.figures["profile"]
     assert heaviest["operation"] == "aten::sort"
     assert heaviest["calls_per_update"] == 1
@@ -185,11 +184,11 @@ def test_the_profile_names_the_heaviest_operation(measured: Measured) -> None:
     assert "\naten::sort  " in measured.out
 
 
-def test_two_replay_memories_never_exist_at_once(measured: Measured) -> None:
+def test_two_replay_memories_never_exist_at_once(measured):
     assert measured.alive == [0, 0, 0, 0]
 
 
-def test_each_part_is_announced(measured: Measured) -> None:
+def test_each_part_is_announced(measured):
     lines = measured.err.splitlines()
     assert len(lines) == 12
     assert all(line.startswith("measuring ") for line in lines), lines
@@ -197,9 +196,7 @@ def test_each_part_is_announced(measured: Measured) -> None:
     assert "measuring acting" in lines
 
 
-def test_a_terminal_has_one_line_for_all(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_terminal_has_one_line_for_all(monkeypatch, capsys):
     for module in (bench_timing, process):
         monkeypatch.setattr(module, "in_terminal", lambda: True)
     with bench_timing.Announcer() as announce:
@@ -230,7 +227,7 @@ class Event:
         return end.at - self.at
 
 
-def test_parts_inside_a_cuda_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_inside_a_cuda_graph(monkeypatch):
     """Python sees them once, when they are captured; each launch records their events again."""
     config = config_of()
     agent = factory.make_agent(config, CPU)
@@ -259,20 +256,20 @@ def test_parts_inside_a_cuda_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopwatch.seconds["acting"] == 0
 
 
-def test_a_part_inside_a_graph_has_no_time_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_inside_a_graph_has_no_time_alone(capsys):
     part = {"alone_seconds": None, "seconds": 0.001, "share": 1.0}
     print_iteration({"iteration": {"sampling": part}, "num_envs": 64}, updates=16)
     assert capsys.readouterr().out.splitlines()[2].split() == ["sampling", "-", "1.000", "100.0%"]
 
 
 @pytest.fixture
-def two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_sizes(monkeypatch):
     monkeypatch.setattr(bench_emulator, "ENVIRONMENTS", (1, 2))
     monkeypatch.setattr(bench_emulator, "cores", lambda: 2)
 
 
 @pytest.mark.usefixtures("two_sizes")
-def test_emulators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_emulators(tmp_path, capsys):
     file = tmp_path / "emulators.json"
     assert main(["bench", "--emulator", "--game=pong", "--seconds=.1", f"--json={file}"]) == 0
     rows = json.loads(file.read_text())["emulators"]
@@ -310,9 +307,7 @@ def make_gymnasium(game, **settings):
 
 
 @pytest.mark.usefixtures("two_sizes")
-def test_envpool_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_envpool_beside_it(tmp_path, monkeypatch, capsys):
     """It is not among the test requirements: a stand-in sees what it would be asked."""
     (tmp_path / "envpool.py").write_text(ENVPOOL)
     (tmp_path / "envpool-9.8.7.dist-info").mkdir()
@@ -329,7 +324,7 @@ def test_envpool_beside_it(
     assert [line.split()[:3] for line in lines] == [
         ["SpaceInvaders", program, threads] for threads in "12" for program in ("ALE", "EnvPool")
     ]
-    import envpool  # type: ignore[import-untyped]
+    import envpool
 
     asked = [SimpleNamespace(**pool) for pool in envpool.made]
     assert [(pool.num_threads, pool.num_envs) for pool in asked] == [(1, 1), (1, 2), (1, 1), (2, 2)]
@@ -353,9 +348,7 @@ REFUSED = {
 }
 
 
-def test_combinations_are_refused(
-    refused: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
-) -> None:
+def test_combinations_are_refused(refused, monkeypatch, subtests):
     """Before anything is measured; a file of earlier figures is left as it is."""
     monkeypatch.setattr(dqn.commands.peers.importlib.util, "find_spec", lambda _: None)
     Path("speed.json").write_text("earlier")
@@ -376,7 +369,7 @@ def test_combinations_are_refused(
         ("NVIDIA", "acting_steps", "acting at 10 steps/s, of which it reaches 80%; more env"),
     ],
 )
-def test_the_end_names_the_limit(device: str, slow: str, said: str) -> None:
+def test_the_end_names_the_limit(device, slow, said):
     parts = ("emulator_steps", "acting_steps", "learner_updates")
     rates = dict.fromkeys(parts, 1000.0) | {slow: 10.0}
     figures = {f"{part}_per_second": rate for part, rate in rates.items()} | {"device": device}

@@ -18,9 +18,7 @@ def run(command: list[str | Path], cwd: Path, **more: Any) -> "subprocess.Comple
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-def test_a_reader_that_leaves_is_no_failure_and_a_full_disk_is_one(
-    unbuffered: str, root: Path, tmp_path: Path
-) -> None:
+def test_a_reader_that_leaves_is_no_failure_and_a_full_disk_is_one(unbuffered, root, tmp_path):
     """As head -1 leaves."""
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     reader, writer = os.pipe()
@@ -38,7 +36,7 @@ def test_a_reader_that_leaves_is_no_failure_and_a_full_disk_is_one(
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(tmp_path_factory):
     """``dqn`` in a virtual environment: the wheel, beside the packages of this one."""
     folder = tmp_path_factory.mktemp("installed")
     source = folder / "source"
@@ -64,7 +62,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_installed_it_does_the_same_from_any_folder(installed: Path, tmp_path: Path) -> None:
+def test_installed_it_does_the_same_from_any_folder(installed, tmp_path):
     """Presets and the shipped agent included; runs go to the current folder."""
 
     def dqn(*arguments: str) -> str:

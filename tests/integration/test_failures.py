@@ -29,7 +29,7 @@ SHORT = [*CARTPOLE, "--total-steps=1600", "--evaluate-period=800"]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tmp_path_factory):
     """A short run without faults."""
     return train(tmp_path_factory.mktemp("undisturbed"), SHORT, NEVER)
 
@@ -37,7 +37,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # A disk that is full.
 
 
-def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -> None:
+def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path):
     """Replay pieces do not fit; the first failure is logged, the second ends the run."""
     train(tmp_path, [*SHORT, "--total-steps=240", "--evaluate-period=10_000"], NEVER)
     run = run_of(tmp_path)
@@ -55,9 +55,7 @@ def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path: Path) -
     assert not any(path.suffix == ".part" for path in run.iterdir())
 
 
-def test_an_unexpected_exception_is_in_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unexpected_exception_is_in_the_log(tmp_path, monkeypatch, capfd):
     def broken(*_: object) -> None:
         raise RuntimeError("out of memory, say")
 
@@ -68,7 +66,7 @@ def test_an_unexpected_exception_is_in_the_log(
     assert "what was saved in" in capfd.readouterr().err
 
 
-def test_a_journal_keeps_what_the_disk_refuses(tmp_path: Path) -> None:
+def test_a_journal_keeps_what_the_disk_refuses(tmp_path):
     """And writes it later, each record whole and in order."""
     journal = Journal(tmp_path / "lines")
     journal.append(b"one\n")
@@ -96,14 +94,12 @@ def ended(folder: Path, process: "subprocess.Popen[bytes]", undisturbed: Path) -
     assert_same(run_of(folder), undisturbed)
 
 
-def test_no_stderr_at_all(undisturbed: Path, tmp_path: Path) -> None:
+def test_no_stderr_at_all(undisturbed, tmp_path):
     shell = " ".join(map(shlex.quote, command(tmp_path, SHORT, NEVER))) + " 2>&-"
     ended(tmp_path, subprocess.Popen(shell, shell=True), undisturbed)
 
 
-def test_the_line_at_which_the_terminal_closes_is_in_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_line_at_which_the_terminal_closes_is_in_the_log(tmp_path, monkeypatch):
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
@@ -119,7 +115,7 @@ def test_the_line_at_which_the_terminal_closes_is_in_the_log(
     assert [line[20:] for line in text.splitlines()] == ["first", "second"]
 
 
-def test_a_closed_pipe(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe(undisturbed, tmp_path):
     process = subprocess.Popen(command(tmp_path, SHORT), stderr=subprocess.PIPE, env=BUFFERED)
     assert process.stderr and process.stderr.readline().startswith(b"Starting")
     process.stderr.close()
@@ -133,7 +129,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_a_closed_terminal(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_closed_terminal(undisturbed, tmp_path):
     """As under nohup, where the hang-up itself is ignored."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -158,7 +154,7 @@ TURKISH = "tr_TR.UTF-8"
     ],
     ids=["an island", "Turkish"],
 )
-def test_another_locale(place: dict[str, str], undisturbed: Path, tmp_path: Path) -> None:
+def test_another_locale(place, undisturbed, tmp_path):
     folder = tmp_path / os.fsdecode("Ümlaut".encode())
     options = command(folder, SHORT)
     environment = os.environ | place
@@ -169,7 +165,7 @@ def test_another_locale(place: dict[str, str], undisturbed: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_folder_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_whose_name_is_no_text(tmp_path, monkeypatch):
     """A name from before UTF-8: train, resume and compare; what is shown has an escape. (In
     processes of their own: pytest's workers cannot hand such a name on.)"""
     monkeypatch.chdir(tmp_path)
@@ -189,9 +185,7 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.Monk
     assert (folder / "compared.png").stat().st_size > 0
 
 
-def test_a_clock_that_runs_backwards(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clock_that_runs_backwards(undisturbed, tmp_path, monkeypatch):
     seconds = itertools.count(2_000_000_000, -3600)
     monkeypatch.setattr(time, "time", lambda: float(next(seconds)))
     for steps in (800, 1600):
@@ -202,7 +196,7 @@ def test_a_clock_that_runs_backwards(
     assert len(names) == 2, "a file a process, in order of their names though the clock went back"
 
 
-def test_an_event_file_comes_after_every_older_one(tmp_path: Path) -> None:
+def test_an_event_file_comes_after_every_older_one(tmp_path):
     """Even within one second: TensorBoard reads them in the order of their names."""
     names = []
     for step in (0, 100, 200):
@@ -212,9 +206,7 @@ def test_an_event_file_comes_after_every_older_one(tmp_path: Path) -> None:
     assert names == sorted(names)
 
 
-def test_where_a_file_could_be_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_a_file_could_be_written_is_named(tmp_path, monkeypatch):
     """In a container only checkpoints/ may be."""
     monkeypatch.chdir(tmp_path)
     denied = PermissionError(errno.EACCES, "Permission denied")

@@ -4,7 +4,6 @@ next start ends with the files of an undisturbed run."""
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,14 @@ MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(scope="module")
-def folders() -> Iterator[Path]:
+def folders():
     """A folder for all of them."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         yield Path(folder)
 
 
 @pytest.fixture
-def tmp_path(folders: Path) -> Path:
+def tmp_path(folders):
     """A folder for each test."""
     return Path(tempfile.mkdtemp(dir=folders))
 
@@ -67,14 +66,14 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _saved_at_known_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def _saved_at_known_steps(monkeypatch):
     """Checkpoints are due at SAVED_AT, not after some minutes."""
     enter = Session.__enter__
 
     def noted(session: Session) -> Session:
         enter(session)
         due = set(SAVED_AT) - {session.step}
-        session._clock.is_due = lambda: session.step in due  # type: ignore[method-assign]
+        session._clock.is_due = lambda: session.step in due
         return session
 
     quicken(monkeypatch)
@@ -90,7 +89,7 @@ def train(folder: Path, steps: int = 90) -> int:
 
 
 @pytest.fixture(scope="module")
-def begun(folders: Path) -> Path:
+def begun(folders):
     """A run that was stopped at step 50, with its checkpoint there."""
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
@@ -101,7 +100,7 @@ def begun(folders: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(begun: Path, folders: Path) -> Path:
+def undisturbed(begun, folders):
     """The same run without a fault, and without a checkpoint on the way."""
     folder = shutil.copytree(begun, folders / "undisturbed")
     with pytest.MonkeyPatch.context() as patch:
@@ -118,7 +117,7 @@ def traced(begun: Path, folder: Path) -> list[str]:
     return disk.operations
 
 
-def test_the_operations_are_found(begun: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_the_operations_are_found(begun, undisturbed, tmp_path):
     """Each kind of operation, for each checkpoint; and counting them changes nothing."""
     operations = traced(begun, tmp_path / "run")
     assert_same(run_of(tmp_path / "run"), undisturbed)
@@ -136,9 +135,7 @@ PARTS = 8
 
 @pytest.mark.parametrize("part", slow_except(range(PARTS), [0]))
 @pytest.mark.parametrize("mode", ["fail", "die"])
-def test_every_operation_in_turn(
-    mode: str, part: int, begun: Path, undisturbed: Path, tmp_path: Path
-) -> None:
+def test_every_operation_in_turn(mode, part, begun, undisturbed, tmp_path):
     """``die``: resumed from what the process left, and from what a power cut leaves of it."""
     operations = traced(begun, tmp_path / "traced")
     assert operations

@@ -2,7 +2,6 @@
 
 import dataclasses
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ ON_GPU = [*BREAKOUT, "--num-envs=8", "--device=cuda", "--deterministic=true"]
 
 
 @pytest.fixture
-def _deterministic_mode_restored() -> Iterator[None]:
+def _deterministic_mode_restored():
     """The runs of these tests switch deterministic operations on for the whole process."""
     before = torch.are_deterministic_algorithms_enabled()
     yield
@@ -32,7 +31,7 @@ def _deterministic_mode_restored() -> Iterator[None]:
 
 
 @pytest.fixture
-def _without_tf32() -> None:
+def _without_tf32():
     """TF32 rounds factors to 10 bits (1e-3), and a graph may choose other kernels than eager calls
     do; without it both round to 24 bits (6e-8)."""
     use_precision("float32")
@@ -41,7 +40,7 @@ def _without_tf32() -> None:
 @pytest.mark.gpu
 @pytest.mark.usefixtures("_deterministic_mode_restored")
 @pytest.mark.parametrize("replay", ["cuda", "cpu"])
-def test_the_same_bits_twice_and_across_a_resume(replay: str, tmp_path: Path) -> None:
+def test_the_same_bits_twice_and_across_a_resume(replay, tmp_path):
     options = [*ON_GPU, f"--replay.device={replay}"]
     once = train(tmp_path / "once", options, NEVER)
     again = tmp_path / "again"
@@ -62,7 +61,7 @@ def stack_of(agent: Agent[Learner]) -> np.ndarray:
 @pytest.mark.gpu
 @pytest.mark.usefixtures("_without_tf32")
 @pytest.mark.parametrize("preset", ["dqn", "nature", "rainbow", "munchausen_iqn", "btr"])
-def test_captured_graphs_learn_the_same(preset: str) -> None:
+def test_captured_graphs_learn_the_same(preset):
     """From the same rows the q-values agree to 1e-6 after one update and to 1e-3 after a hundred,
     which amplify rounding."""
     options = [
@@ -110,9 +109,7 @@ def test_captured_graphs_learn_the_same(preset: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_deterministic_operations_are_asked_for(
-    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deterministic_operations_are_asked_for(wanted, tmp_path, monkeypatch):
     """The knob is read; that it helps is the test above."""
     asked = []
     monkeypatch.setattr(

@@ -29,7 +29,7 @@ def without_indentation(text: str) -> str:
 SOURCES = [without_indentation(path.read_text("utf-8")) for path in (ROOT / "dqn").rglob("*.py")]
 
 
-def test_code_is_the_programs_own_or_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_is_the_programs_own_or_runs(capsys):
     for block in BLOCKS:
         if block.startswith("from dqn"):
             exec(block, {})
@@ -39,16 +39,14 @@ def test_code_is_the_programs_own_or_runs(capsys: pytest.CaptureFixture[str]) ->
             assert any(lines in source for source in SOURCES), f"no file has these lines: {block}"
 
 
-def test_every_file_it_names_is_there() -> None:
+def test_every_file_it_names_is_there():
     names = set(re.findall(r"`((?:dqn|docs|configs)/[\w/.]+)`", TEXT))
     names |= {f"docs/{link}" for link in re.findall(r"\]\(([\w/.]+)\)", TEXT)}
     assert len(names) > 20
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
 
-def test_every_training_command_is_one(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_training_command_is_one(capfd, monkeypatch):
     monkeypatch.chdir(ROOT)
     for command in TRAININGS:
         assert main([*command, "--print-config"]) == 0, command
@@ -56,9 +54,7 @@ def test_every_training_command_is_one(
 
 
 @pytest.mark.parametrize("command", PLAYS, ids=" ".join)
-def test_what_is_played_was_trained_by_the_command_before(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_played_was_trained_by_the_command_before(command, tmp_path, monkeypatch):
     """In fewer steps."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "configs", "configs")

@@ -1,10 +1,8 @@
 """No dead setting: a run reads each of them. What each does is the tests' of its room; here stand
 those of threads and devices, which leave every number as it is."""
 
-from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from support.reads import record_reads
 from support.runs import TINY, train
@@ -38,14 +36,14 @@ RUNS = [
 """Between them they use all there is to set."""
 
 
-def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_is_read(tmp_path, monkeypatch):
     read = record_reads(monkeypatch)
     for number, options in enumerate(RUNS):
         train(tmp_path / str(number), options)
     assert sorted(set(flatten(Config())) - read) == []
 
 
-def test_storage() -> None:
+def test_storage():
     """Equal bits, so another class is all there is to see; on the CPU only."""
     for storage, kind in (("plain", PlainFrames), ("compressed", CompressedFrames)):
         config = Config(game="CartPole-v1", replay=ReplayConfig(capacity=100, storage=storage))
@@ -54,11 +52,11 @@ def test_storage() -> None:
         assert isinstance(agent.replay._frames, kind)
 
 
-def test_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads(tmp_path, monkeypatch):
     """The learner's, and the emulators'."""
     asked = []
 
-    class Noted(dqn.envs.atari.AtariVectorEnv):  # type: ignore[misc]
+    class Noted(dqn.envs.atari.AtariVectorEnv):
         def __init__(self, *arguments: Any, **keywords: Any) -> None:
             asked.append(keywords["num_threads"])
             super().__init__(*arguments, **keywords)
@@ -71,7 +69,7 @@ def test_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [2, 1]
 
 
-def test_auto_is_the_gpu_if_there_is_one_and_cpu_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_gpu_if_there_is_one_and_cpu_the_cpu(monkeypatch):
     for available, auto in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr("torch.cuda.is_available", lambda available=available: available)
         assert resolve_device("auto").type == auto

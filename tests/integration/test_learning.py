@@ -1,7 +1,6 @@
 """Small games are learned, by the very pieces that train on Atari, in seconds."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.fixture(autouse=True)
-def _registered() -> Iterator[None]:
+def _registered():
     for name, (entry_point, arguments) in GAMES.items():
         gymnasium.register(name, entry_point, kwargs=arguments)
     yield
@@ -209,14 +208,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_learns_catch(preset: str, seed: int, tmp_path: Path) -> None:
+def test_every_preset_learns_catch(preset, seed, tmp_path):
     """At least .9 of what a perfect player scores, without exploring, over 40 fresh episodes by the
     network it ends with: the first that an evaluation found so good."""
     session = learned(catch(preset, "Catch-v0", tmp_path, seed), tmp_path, enough=0.95)
     assert scored_anew(session) >= 0.9
 
 
-def test_catch_is_not_learned_from_shuffled_rewards(tmp_path: Path) -> None:
+def test_catch_is_not_learned_from_shuffled_rewards(tmp_path):
     """So it is the rewards that teach it, and not a flaw in the game or in its evaluation."""
     config = catch("rainbow", "CatchShuffled-v0", tmp_path, seed=1)
     config = dataclasses.replace(config, total_steps=2500, evaluate_period=2500)
@@ -224,7 +223,7 @@ def test_catch_is_not_learned_from_shuffled_rewards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_envs", [1, 8])
-def test_the_values_of_a_chain_are_known(num_envs: int, tmp_path: Path) -> None:
+def test_the_values_of_a_chain_are_known(num_envs, tmp_path):
     """q of each place and action, as the best player has it, from one that goes at random."""
     gamma = 0.8
     config = small(

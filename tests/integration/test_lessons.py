@@ -53,16 +53,14 @@ def table_of(run: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("preset", ["maze_q_learning", "maze_sarsa"])
-def test_a_table_finds_the_path(preset: str, tmp_path: Path) -> None:
+def test_a_table_finds_the_path(preset, tmp_path):
     run = trained(tmp_path, preset, "--total-steps=2000", "--evaluate-period=1000")
     assert read_lines(run / "evaluations.jsonl")[-1]["mean"] == -6
     q = np.where(allowed(), table_of(run).numpy(), -np.inf)
     assert {cell: int(q[cell].argmax()) for cell in BEST_PATH} == BEST_PATH
 
 
-def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(tmp_path, capfd):
     run = trained(tmp_path, "maze_policy_gradient", "--evaluate-period=1e6")
     policy = load_agent(make_model, str(run), "latest", torch.device("cpu")).model
     assert isinstance(policy, PolicyTable)
@@ -75,7 +73,7 @@ def test_the_policy_gradient_comes_within_a_fiftieth_and_stops(
     assert converged in capfd.readouterr().err
 
 
-def test_a_table_holds_the_pole(tmp_path: Path) -> None:
+def test_a_table_holds_the_pole(tmp_path):
     """In a sixth of the preset's time; its rate and epsilon fall two and a half times as fast."""
     run = trained(
         tmp_path, "cartpole_q_table", "--total-steps=50_000", "--evaluate-period=10_000",
@@ -89,20 +87,20 @@ def test_a_table_holds_the_pole(tmp_path: Path) -> None:
     "preset, seed, steps",
     [("cartpole", 3, 7_500), ("cartpole_shaped", 1, 7_500), ("cartpole_reinforce", 2, 50_000)],
 )
-def test_a_network_holds_the_pole(preset: str, seed: int, steps: int, tmp_path: Path) -> None:
+def test_a_network_holds_the_pole(preset, seed, steps, tmp_path):
     """By the presets as they are, each with a quick seed (docs/results/classic.md)."""
     options = [f"--seed={seed}", f"--total-steps={steps}", f"--evaluate-period={steps}"]
     run = trained(tmp_path, preset, *options, "--evaluation.episodes=5")
     assert scored(run, tmp_path) >= 475
 
 
-def test_a_random_player_scores_as_one(tmp_path: Path) -> None:
+def test_a_random_player_scores_as_one(tmp_path):
     run = trained(tmp_path, "cartpole_random", "--total-steps=500", "--evaluate-period=500")
     assert 15 < scored(run, tmp_path) < 30
 
 
 @pytest.mark.parametrize("preset", LESSONS)
-def test_a_lesson_resumes_to_the_same_bits(preset: str, tmp_path: Path) -> None:
+def test_a_lesson_resumes_to_the_same_bits(preset, tmp_path):
     if preset == "lunarlander":
         pytest.importorskip("Box2D")
     steps = LESSONS[preset]
@@ -117,7 +115,7 @@ def test_a_lesson_resumes_to_the_same_bits(preset: str, tmp_path: Path) -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr("dqn.tabular.table.draw_table", draw_table)
     run = trained(tmp_path, "maze_q_learning", "--total-steps=1000", "--evaluate-period=1000")
     table = cv2.imread(str(run / "table.png"))
@@ -132,7 +130,7 @@ def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 + len(BEST_PATH) == len(shown)
 
 
-def test_a_table_learns_another_world_of_named_states(tmp_path: Path) -> None:
+def test_a_table_learns_another_world_of_named_states(tmp_path):
     """CliffWalking: 13 moves along the edge are the fewest; a fall costs 100."""
     run = trained(
         tmp_path, "maze_q_learning", "--game=CliffWalking-v1", "--env.max-episode-steps=200",

@@ -48,11 +48,10 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 AGAIN = "it is tried once more"
 START = "Starting RUN at step 0 of 32, on cpu, threads: 1."
-Run = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path, monkeypatch, capfd):
     """Train with more options; returns the exit status and what was said."""
     game = script_gym(monkeypatch, *[Game((5, -2, 0.5, 100))] * 20)
     monkeypatch.setattr(dqn.run.session, "time", SimpleNamespace(monotonic=lambda: 0))
@@ -78,7 +77,7 @@ def failing(outcomes: Iterator[bool], function: Callable[..., Any]) -> Callable[
     return attempt
 
 
-def test_a_save_that_fails_is_tried_once_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_is_tried_once_more(run, monkeypatch):
     """The second failure in a row ends the run, however many there were before."""
     outcomes = iter([False, True, False, True, False, False])
     monkeypatch.setattr(Checkpoints, "save", failing(outcomes, Checkpoints.save))
@@ -95,9 +94,7 @@ def test_a_save_that_fails_is_tried_once_more(run: Run, monkeypatch: pytest.Monk
     ])  # fmt: skip
 
 
-def test_a_last_save_that_fails_is_tried_once_more(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_last_save_that_fails_is_tried_once_more(run, monkeypatch):
     """The first is the one before the first evaluation."""
     outcomes = iter([True, False, True])
     monkeypatch.setattr(Checkpoints, "save", failing(outcomes, Checkpoints.save))
@@ -109,9 +106,7 @@ def test_a_last_save_that_fails_is_tried_once_more(
     ])  # fmt: skip
 
 
-def test_a_best_model_that_is_not_written_is_written_later_as_it_was(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_best_model_that_is_not_written_is_written_later_as_it_was(run, monkeypatch):
     """Evaluated at step 16, and written with the checkpoint of step 18, an update later."""
     given: list[dict[str, torch.Tensor]] = []
     write = failing(iter([False, False, True, True]), dqn.run.session.write_model)
@@ -158,9 +153,7 @@ NOT_FINITE = (
 )
 
 
-def test_an_update_that_is_not_finite_ends_the_run(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_update_that_is_not_finite_ends_the_run(run, tmp_path, monkeypatch):
     """Before anything of it is shown, evaluated or saved; the batch is kept."""
     harm_the_third_update(monkeypatch)
     kept, none = "its batch is in RUN/not_finite.safetensors", "there is no checkpoint yet"
@@ -185,9 +178,7 @@ def test_an_update_that_is_not_finite_ends_the_run(
     assert run(folder="full") == (1, [START, said])
 
 
-def test_weights_that_are_not_finite_end_the_run_whatever_harmed_them(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_are_not_finite_end_the_run_whatever_harmed_them(run, monkeypatch):
     sync = dqn.run.session.Session.report
 
     def report(session: dqn.run.session.Session) -> None:
@@ -200,9 +191,7 @@ def test_weights_that_are_not_finite_end_the_run_whatever_harmed_them(
     assert run() == (1, [START, NOT_FINITE.format(where, unknown)])
 
 
-def test_a_recorded_episode_is_told_of(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recorded_episode_is_told_of(run, tmp_path, monkeypatch):
     """Neither a picture nor a film that cannot be made ends the run."""
     drawn: list[tuple[Any, ...]] = []
     draw = failing(iter([True, False]), lambda *arguments: drawn.append(arguments))
@@ -232,9 +221,7 @@ def test_a_recorded_episode_is_told_of(
     assert [film.step for film in board.Images("evaluation/film")] == [32]
 
 
-def test_a_recorded_episode_without_rewards_is_cut(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recorded_episode_without_rewards_is_cut(run, monkeypatch):
     script_gym(monkeypatch)
     _, said = run("--render", "--evaluation.max-steps-without-reward=7")
     assert "over 1 episode, 1 of them stuck and cut off (gymnasium, stuck games cut" in said[1]
@@ -248,13 +235,11 @@ CONTINUING = "Continuing RUN at step {} of {}, on cpu, threads: 1."
 RESTORING = "Restoring the emulators by replaying their recorded actions."
 
 
-def test_a_terminal_shows_how_many_steps_are_restored(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_shows_how_many_steps_are_restored(run, monkeypatch):
     """Of both environments."""
     run("--total-steps=16")
     screen = io.StringIO()
-    screen.isatty, screen.fileno = lambda: True, lambda: 2  # type: ignore[method-assign]
+    screen.isatty, screen.fileno = lambda: True, lambda: 2
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
     run()
@@ -267,7 +252,7 @@ def damage(checkpoint: Path) -> str:
     return f"{checkpoint.name}/model.safetensors does not match its digest"
 
 
-def test_damaged_checkpoints_are_named_and_set_aside(run: Run, tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_named_and_set_aside(run, tmp_path):
     for steps in (16, 20, 24):
         status, said = run("--keep=all", f"--total-steps={steps}")
     assert (status, said[:2]) == (0, [CONTINUING.format(20, 24), RESTORING])
@@ -296,7 +281,7 @@ def test_damaged_checkpoints_are_named_and_set_aside(run: Run, tmp_path: Path) -
     assert (folder / "rewards.txt").read_text() == rewards != ""
 
 
-def test_a_checkpoint_that_cannot_be_continued(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_cannot_be_continued(run, monkeypatch):
     """An emulator of another version, say; or a signal comes while they are restored."""
 
     def refuse(*_: object) -> None:
@@ -313,9 +298,7 @@ def test_a_checkpoint_that_cannot_be_continued(run: Run, monkeypatch: pytest.Mon
     assert run() == (0, [CONTINUING.format(16, 32), stopped])
 
 
-def test_a_checkpoint_of_another_game_is_refused(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_another_game_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setitem(gymnasium.registry, "Other-v0", EnvSpec("Other-v0", ScriptedGym))
     run("--total-steps=2")
     run("--total-steps=4", "--game=Other-v0", folder="other")
@@ -325,9 +308,7 @@ def test_a_checkpoint_of_another_game_is_refused(
     assert run() == (2, [said])
 
 
-def test_a_signal_during_an_evaluation_ends_it_at_once(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_during_an_evaluation_ends_it_at_once(run, tmp_path, monkeypatch):
     """It is made when the run goes on."""
     evaluate = dqn.run.session.evaluate
 
@@ -349,9 +330,7 @@ def test_a_signal_during_an_evaluation_ends_it_at_once(
     assert [step for step, _ in scalars(run_of(tmp_path / "run"), "evaluation/mean")] == [16, 32]
 
 
-def test_observations_that_are_no_pictures_are_not_shown_as_such(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_observations_that_are_no_pictures_are_not_shown_as_such(run, tmp_path, monkeypatch):
     for kind, shape in (("uint8", (2,)), ("float32", (2, 2))):
         space = gymnasium.spaces.Box(0, 200, shape, kind)
         monkeypatch.setattr(ScriptedGym, "observation_space", space)
@@ -360,7 +339,7 @@ def test_observations_that_are_no_pictures_are_not_shown_as_such(
         assert EventAccumulator(str(run_of(tmp_path / kind))).Reload().Tags()["images"] == []
 
 
-def test_text_of_a_run_that_left_no_checkpoint_is_not_kept(run: Run, tmp_path: Path) -> None:
+def test_text_of_a_run_that_left_no_checkpoint_is_not_kept(run, tmp_path):
     folder = tmp_path / "run" / GYM / "dqn-seed1"
     folder.mkdir(parents=True)
     (folder / "rewards.txt").write_text("  1        2 7.0\n")
@@ -370,9 +349,7 @@ def test_text_of_a_run_that_left_no_checkpoint_is_not_kept(run: Run, tmp_path: P
     assert (folder / "rewards.txt").read_text() == "  1       32 103.5\n"
 
 
-def test_a_table_that_has_converged_ends_the_run_and_is_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_that_has_converged_ends_the_run_and_is_drawn(tmp_path, monkeypatch, capfd):
     """There is no q of held-out states to tell."""
     drawn: list[Path] = []
     monkeypatch.setattr(dqn.tabular.table, "draw_table", lambda folder, *_: drawn.append(folder))
@@ -388,9 +365,7 @@ def test_a_table_that_has_converged_ends_the_run_and_is_drawn(
     assert capfd.readouterr().err.startswith(f"{again}\nBest evaluation: mean ")
 
 
-def test_a_checkpoint_of_other_versions_is_continued_with_a_warning(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_other_versions_is_continued_with_a_warning(run, monkeypatch):
     run("--total-steps=16")
     ours = versions()
     monkeypatch.setattr("dqn.storage.provenance.versions", lambda: {"torch": "3.0"})
@@ -401,7 +376,7 @@ def test_a_checkpoint_of_other_versions_is_continued_with_a_warning(
     )
 
 
-def test_a_finished_run_says_what_extends_it_and_how_to_watch_it(run: Run) -> None:
+def test_a_finished_run_says_what_extends_it_and_how_to_watch_it(run):
     _, first = run("--total-steps=16", folder="my runs")
     watch = "Watch it: python main.py play 'RUN' --gif game.gif"
     end = ["Best evaluation: mean 103.5, at step 16.", watch]
@@ -410,7 +385,7 @@ def test_a_finished_run_says_what_extends_it_and_how_to_watch_it(run: Run) -> No
     assert run("--total-steps=16", folder="my runs") == (0, [longer, *end])
 
 
-def test_a_run_too_short_to_learn_says_so(run: Run) -> None:
+def test_a_run_too_short_to_learn_says_so(run):
     said = "Nothing will be learned: total_steps is not above learning_starts."
     for steps, too_short in ((2, True), (4, True), (6, False)):
         assert (said in run(f"--total-steps={steps}", folder=str(steps))[1]) == too_short, steps

@@ -11,7 +11,6 @@ The games with 1 and 3 are cut by a time limit, at 12 and 18.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -116,7 +115,7 @@ def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def played(tmp_path_factory):
     """The run, what was seen of it, and the emulators it made."""
     with pytest.MonkeyPatch.context() as patch:
         two_games = [[Game((1,))], [Game((2,))]]
@@ -134,7 +133,7 @@ def rows(played: SimpleNamespace, name: str) -> list[list[float]]:
     return held.T.tolist()
 
 
-def test_training_learns_from_clipped_rewards(played: SimpleNamespace) -> None:
+def test_training_learns_from_clipped_rewards(played):
     """Cut at -1 and 1, so .5 stays what it is."""
     assert rows(played, "reward") == [
         [0, 1, 0, -1, 0.5, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0],
@@ -142,7 +141,7 @@ def test_training_learns_from_clipped_rewards(played: SimpleNamespace) -> None:
     ]
 
 
-def test_training_takes_a_lost_life_for_terminal_and_a_timeout_not(played: SimpleNamespace) -> None:
+def test_training_takes_a_lost_life_for_terminal_and_a_timeout_not(played):
     assert rows(played, "terminal") == [
         [0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -157,7 +156,7 @@ def test_training_takes_a_lost_life_for_terminal_and_a_timeout_not(played: Simpl
     ]
 
 
-def test_a_timeout_is_bootstrapped_and_a_lost_life_is_not(played: SimpleNamespace) -> None:
+def test_a_timeout_is_bootstrapped_and_a_lost_life_is_not(played):
     """From emulator 0's screens to the 5, the lost life, the end, the time-out, the end."""
     batch = draw(played.replay, [2 * row for row in (0, 1, 3, 5, 7)])
     assert batch.reward.tolist() == [1, 0, 0.5, 1, 1]
@@ -168,7 +167,7 @@ def test_a_timeout_is_bootstrapped_and_a_lost_life_is_not(played: SimpleNamespac
     assert batch.next_state[:, -1, 0, 0].tolist() == [2, 3, 5, 7, 9]
 
 
-def test_every_screen_is_stored_with_the_action_taken_on_it(played: SimpleNamespace) -> None:
+def test_every_screen_is_stored_with_the_action_taken_on_it(played):
     screens = played.replay.rows(0, 16)["frame"][:, :, 0, 0].T.tolist()
     assert screens == [list(range(1, 17)), list(range(101, 117))]
     training, *_ = emulators(played, 2)
@@ -180,7 +179,7 @@ def emulators(played: SimpleNamespace, count: int) -> list[ScriptedAtari]:
     return [made for made in played.made if made.num_envs == count]
 
 
-def test_reports_are_of_the_whole_games_since_the_last_one_and_raw(played: SimpleNamespace) -> None:
+def test_reports_are_of_the_whole_games_since_the_last_one_and_raw(played):
     reports = lines(played.run / "training.jsonl")
     assert [
         (line["step"], line["epsilon"], line["episodes"], line["mean_return"]) for line in reports
@@ -192,7 +191,7 @@ def test_reports_are_of_the_whole_games_since_the_last_one_and_raw(played: Simpl
     ]
 
 
-def test_reports_are_of_the_updates_since_the_last_one(played: SimpleNamespace) -> None:
+def test_reports_are_of_the_updates_since_the_last_one(played):
     """One for every two steps after the fourth."""
     told = [line["td_error"] for line in lines(played.run / "training.jsonl")]
     errors = played.seen.errors
@@ -201,7 +200,7 @@ def test_reports_are_of_the_updates_since_the_last_one(played: SimpleNamespace) 
     assert told == [pytest.approx(sum(part) / len(part), rel=1e-5) for part in updates]
 
 
-def test_the_record_of_each_evaluation(played: SimpleNamespace) -> None:
+def test_the_record_of_each_evaluation(played):
     def line(step: int, returns: list[float], lengths: list[int], median: float) -> dict[str, Any]:
         mean = pytest.approx(sum(returns) / 3)
         normalised = pytest.approx((sum(returns) / 3 + 20.7) / (14.6 + 20.7))  # Pong's
@@ -223,7 +222,7 @@ def test_the_record_of_each_evaluation(played: SimpleNamespace) -> None:
     )  # fmt: skip
 
 
-def test_points_in_tensorboard(played: SimpleNamespace) -> None:
+def test_points_in_tensorboard(played):
     points = {
         "episode/return": [(7, 3.5), (11, 1), (14, 6), (15, 10), (18, 3)],
         "episode/steps": [(7, 4), (11, 1), (14, 7), (15, 1), (18, 1)],
@@ -259,7 +258,7 @@ def test_points_in_tensorboard(played: SimpleNamespace) -> None:
     assert image.step == 32 and pixels.tolist() == np.hstack(expected).tolist()
 
 
-def test_the_log_line_by_line(played: SimpleNamespace) -> None:
+def test_the_log_line_by_line(played):
     """With a line for each refresh of the bar: the mean of all finished games, a speed that no
     pause changes, the time left once the speed of learning is known, the loss last reported."""
     log = (played.run / "train.log").read_text().replace(str(played.run), "RUN")
@@ -305,7 +304,7 @@ def test_the_log_line_by_line(played: SimpleNamespace) -> None:
     ]
 
 
-def test_an_evaluation_plays_by_its_own_epsilon(played: SimpleNamespace) -> None:
+def test_an_evaluation_plays_by_its_own_epsilon(played):
     """Greedily while training still explores; where the game is over nothing is chosen."""
     first, *_ = emulators(played, 3)
     assert first.actions == [[1, 1, 1], [1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 0, 1]]
@@ -313,13 +312,11 @@ def test_an_evaluation_plays_by_its_own_epsilon(played: SimpleNamespace) -> None
     assert {action for pair in training.actions for action in pair} == {0, 1, 2}
 
 
-def test_the_best_network_has_the_greatest_mean_and_is_the_latest_of_equals(
-    played: SimpleNamespace,
-) -> None:
+def test_the_best_network_has_the_greatest_mean_and_is_the_latest_of_equals(played):
     assert played.seen.best == [12, 12, 32]
 
 
-def test_the_best_network_is_the_online_one_that_was_evaluated(played: SimpleNamespace) -> None:
+def test_the_best_network_is_the_online_one_that_was_evaluated(played):
     best = played.run / "best"
     kept = read_tensors(best, read_manifest(best), MODEL_FILE)
     online, target = played.seen.online[32], played.seen.agent.learner.target.state_dict()
@@ -329,9 +326,7 @@ def test_the_best_network_is_the_online_one_that_was_evaluated(played: SimpleNam
     assert read_manifest(best).evaluation["returns"] == [9.5, 0, 0]
 
 
-def test_the_command_plays_and_prints(
-    played: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_plays_and_prints(played, tmp_path, capsys):
     """Games of its own, even with the seed of the run, and others with another seed."""
     evaluate, file = ["evaluate", str(played.run), "--checkpoint=best"], tmp_path / "scores.json"
     for seed in (1, 2):
@@ -350,7 +345,7 @@ def test_the_command_plays_and_prints(
     assert "mean 1.5 (95% interval -4.9 to 7.9)" in capsys.readouterr().out  # .5 by a t of 12.706
 
 
-def test_a_run_is_saved_and_seeded_as_in_the_first_release(played: SimpleNamespace) -> None:
+def test_a_run_is_saved_and_seeded_as_in_the_first_release(played):
     """Or older checkpoints are of no use. Both emulators play a game without an end, one since
     step 18, the other since 20."""
     training, *_ = emulators(played, 2)
@@ -371,7 +366,7 @@ def test_a_run_is_saved_and_seeded_as_in_the_first_release(played: SimpleNamespa
     assert arrays["metrics/lengths"].dtype == torch.int64
 
 
-def test_no_two_games_have_the_same_seed(played: SimpleNamespace) -> None:
+def test_no_two_games_have_the_same_seed(played):
     """Those of training, of each evaluation, of the held-out states."""
     training, *_ = emulators(played, 2)
     (held_out,) = emulators(played, 5)
@@ -380,9 +375,7 @@ def test_no_two_games_have_the_same_seed(played: SimpleNamespace) -> None:
     assert len({seed for part in seeds for seed in part}) == 16
 
 
-def test_a_continued_run_keeps_the_same_best(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_continued_run_keeps_the_same_best(tmp_path, monkeypatch):
     """The mean to beat, or to equal, is part of the checkpoint; speeds are of each part alone."""
     runs, steps = [], []
     watched(monkeypatch)
@@ -400,9 +393,7 @@ def test_a_continued_run_keeps_the_same_best(
     assert [text.step for text in texts] == [0, 12, 24]
 
 
-def test_a_new_run_is_centered_on_its_held_out_states(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_run_is_centered_on_its_held_out_states(tmp_path, monkeypatch):
     """Those of five emulators after four steps; the screens of emulator i are 100 i + 2 .. 5."""
     script_atari(monkeypatch, {3: EVALUATIONS})
     for steps in (4, 8):
@@ -414,9 +405,7 @@ def test_a_new_run_is_centered_on_its_held_out_states(
         assert (center == center[:, :1, :1]).all()
 
 
-def test_outside_atari_rewards_are_raw_everywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_atari_rewards_are_raw_everywhere(tmp_path, monkeypatch):
     """A time limit of three steps cuts each game of four; the lives it tells of do not count."""
     game = script_gym(monkeypatch, *[Game((5, -2, 0.5, 100), lives=(3, 2, 1, 0))] * 20)
     seen = watched(monkeypatch)

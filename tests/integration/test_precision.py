@@ -1,9 +1,5 @@
 """``precision`` of whole runs: part of their identity and of their scores' label."""
 
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
 import torch
 from support.runs import CARTPOLE, NEVER, train
 
@@ -18,7 +14,7 @@ HALF = "--precision=bfloat16"
 SHORT = [*CARTPOLE, "--total-steps=800", "--evaluate-period=400"]
 
 
-def test_a_run_keeps_its_precision(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_keeps_its_precision(tmp_path, capfd):
     run = train(tmp_path, SHORT, NEVER, HALF)
     longer = [*SHORT, NEVER, f"--checkpoints-dir={tmp_path}", "--total-steps=1200"]
     assert main([*longer, "--precision=float32"]) == 2
@@ -29,7 +25,7 @@ def test_a_run_keeps_its_precision(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert load_run_config(run).precision == "float32"
 
 
-def test_a_run_from_before_there_was_a_choice_is_of_float32(tmp_path: Path) -> None:
+def test_a_run_from_before_there_was_a_choice_is_of_float32(tmp_path):
     run = train(tmp_path, SHORT, NEVER)
     text = (run / "config.yaml").read_text()
     assert "precision: float32\n" in text
@@ -37,9 +33,7 @@ def test_a_run_from_before_there_was_a_choice_is_of_float32(tmp_path: Path) -> N
     train(tmp_path, SHORT, NEVER, "--total-steps=1200", "--precision=float32")
 
 
-def test_scores_name_the_precision_and_are_played_in_it(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_scores_name_the_precision_and_are_played_in_it(tmp_path, capfd):
     for precision, protocol in {"float32": "gymnasium", "bfloat16": "gymnasium, bfloat16"}.items():
         run = train(tmp_path / precision, SHORT, NEVER, f"--precision={precision}")
         assert {line["protocol"] for line in read_lines(run / "evaluations.jsonl")} == {protocol}
@@ -54,23 +48,21 @@ def test_scores_name_the_precision_and_are_played_in_it(
         assert same == (precision == "bfloat16"), "inputs are rounded in bfloat16 alone"
 
 
-def test_a_new_run_is_of_tf32_where_a_gpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_run_is_of_tf32_where_a_gpu_has_it(monkeypatch):
     for capability, precision in (((9, 0), "tf32"), ((8, 0), "tf32"), ((7, 5), "float32")):
         monkeypatch.setattr("torch.cuda.get_device_capability", lambda _, c=capability: c)
         assert resolve_precision("auto", torch.device("cuda")) == precision
     assert resolve_precision("auto", torch.device("cpu")) == "float32"
 
 
-def test_tf32_is_allowed_by_that_precision_alone() -> None:
+def test_tf32_is_allowed_by_that_precision_alone():
     for precision, kind in (("tf32", "tf32"), ("float32", "ieee"), ("bfloat16", "ieee")):
-        use_precision(precision)  # type: ignore[arg-type]
-        settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        use_precision(precision)
+        settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv
         assert [setting.fp32_precision for setting in settings] == [kind, kind]
 
 
-def test_what_a_device_cannot_is_refused(
-    refused: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_device_cannot_is_refused(refused, monkeypatch):
     cartpole = ["--game=CartPole-v1", "--device=cpu"]
     assert refused([*cartpole, "--precision=tf32"]) == (
         "precision is tf32, which is a GPU's, but device is cpu; use float32"

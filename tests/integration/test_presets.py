@@ -30,7 +30,7 @@ DISTINCT = ["dqn", "laptop", "data_efficient_rainbow", "rainbow", "munchausen_iq
 
 
 @pytest.mark.parametrize("name", slow_except([path.stem for path in PRESETS], DISTINCT))
-def test_every_preset_trains_and_resumes(name: str, tmp_path: Path) -> None:
+def test_every_preset_trains_and_resumes(name, tmp_path):
     """What it draws (noise, fractions, rows) is saved: the same network, optimizer and rows in one
     go and in two."""
     options = [f"--config={CONFIGS / name}.yaml", *SMALL]
@@ -104,7 +104,7 @@ def table() -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def test_readme_shows_every_preset_and_what_it_is_made_of() -> None:
+def test_readme_shows_every_preset_and_what_it_is_made_of():
     assert table() in (PRESETS[0].parent.parent / "docs/presets.md").read_text(encoding="utf-8")
 
 

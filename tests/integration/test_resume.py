@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,9 +36,7 @@ EVERYTHING = [
     ],
     ids=["1 environment", "1, machado", "8 environments", "8, everything", "8, everything, short"],
 )
-def test_stopped_and_killed(
-    options: list[str], stops: list[tuple[signal.Signals, int]], tmp_path: Path
-) -> None:
+def test_stopped_and_killed(options, stops, tmp_path):
     options = [*BREAKOUT, *options]
     undisturbed = train(tmp_path / "undisturbed", options, NEVER)
     folder = tmp_path / "disturbed"
@@ -52,12 +49,12 @@ def test_stopped_and_killed(
 
 
 @pytest.fixture(scope="module")
-def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cartpole(tmp_path_factory):
     """An undisturbed run of CartPole."""
     return train(tmp_path_factory.mktemp("undisturbed"), CARTPOLE, NEVER)
 
 
-def test_extended(cartpole: Path, tmp_path: Path) -> None:
+def test_extended(cartpole, tmp_path):
     """A run extended twice: only the evaluations at the former ends are added."""
     folder = tmp_path / "extended"
     for steps in (1237, 7821, 12000):  # the last step is a multiple of 8
@@ -65,7 +62,7 @@ def test_extended(cartpole: Path, tmp_path: Path) -> None:
     run = run_of(folder)
     ours, theirs = runs.content(checkpoints(run)[-1]), runs.content(checkpoints(cartpole)[-1])
     for state in (ours, theirs):
-        state["state"] = {  # type: ignore[assignment]  # less what counts evaluations
+        state["state"] = {  # less what counts evaluations
             key: value for key, value in json.loads(state["state"]).items() if key != "metrics"
         }
     assert ours == theirs
@@ -82,14 +79,14 @@ def test_extended(cartpole: Path, tmp_path: Path) -> None:
     assert [int(line.split()[0]) for line in rewards] == [1, 2, 3, 4, 5, 6]
 
 
-def test_cartpole(cartpole: Path, tmp_path: Path) -> None:
+def test_cartpole(cartpole, tmp_path):
     for number, after in ((KILL, 5), (TERM, 6), (KILL, 3)):
         runs.interrupt(tmp_path, CARTPOLE, number, after)
     runs.finish(tmp_path, CARTPOLE)
     assert_same(run_of(tmp_path), cartpole)
 
 
-def test_pieces_of_replay_are_written_once(tmp_path: Path) -> None:
+def test_pieces_of_replay_are_written_once(tmp_path):
     """A full piece that two checkpoints share is one file with two names."""
     for steps in (10_000, 12_000):  # 1,250 and 1,500 rows of 8 environments; 1,024 in a piece
         run = train(tmp_path, [*CARTPOLE, "--replay.capacity=2e4"], NEVER, f"--total-steps={steps}")
@@ -108,9 +105,7 @@ def test_pieces_of_replay_are_written_once(tmp_path: Path) -> None:
     ],
     ids=["CartPole", "Breakout"],
 )
-def test_checkpoints_at_every_step_and_never(
-    game: list[str], undisturbed: list[str], tmp_path: Path
-) -> None:
+def test_checkpoints_at_every_step_and_never(game, undisturbed, tmp_path):
     options = [*undisturbed, *game]
     never = train(tmp_path / "never", options, NEVER)
     always = train(tmp_path / "always", options, ALWAYS, "--keep-checkpoints=1")
@@ -122,7 +117,7 @@ def test_checkpoints_at_every_step_and_never(
 @pytest.mark.parametrize(
     "option", [*(f"--env.threads={count}" for count in (1, 2, 4)), "--replay.storage=compressed"]
 )
-def test_threads_and_compressed_frames(option: str, one_thread: Path, tmp_path: Path) -> None:
+def test_threads_and_compressed_frames(option, one_thread, tmp_path):
     """The bits depend on neither; with one thread, a second run has the same ones."""
     assert_same(train(tmp_path, [*SMALL, option], NEVER), one_thread)
 
@@ -131,7 +126,7 @@ SMALL = [*BREAKOUT, "--num-envs=4", "--total-steps=800", "--evaluate-period=800"
 
 
 @pytest.fixture(scope="module")
-def one_thread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_thread(tmp_path_factory):
     """A short run of Breakout with one emulator thread."""
     return train(tmp_path_factory.mktemp("one"), SMALL, NEVER)
 
@@ -164,14 +159,7 @@ def renumber(file: Path) -> None:
         (Path.unlink, "model.safetensors", "cannot be read (No such file or directory)"),
     ],
 )
-def test_damaged_checkpoint(
-    harm: Callable[[Path], None],
-    name: str,
-    reason: str,
-    cartpole: Path,
-    copied: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_damaged_checkpoint(harm, name, reason, cartpole, copied, capfd):
     """It is named in the log, and the one before it leads to the same result."""
     run = run_of(copied)
     assert [path.name for path in checkpoints(run)] == ["step_000006000", "step_000009000"]
@@ -187,9 +175,7 @@ def test_damaged_checkpoint(
     assert (run / "step_000009000.damaged").is_dir()
 
 
-def test_a_damaged_piece_that_both_checkpoints_share(
-    copied: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_piece_that_both_checkpoints_share(copied, capfd):
     """Both checkpoints are damaged then; the run is refused, not started anew."""
     run = train(copied, CARTPOLE, NEVER, "--total-steps=9600")
     older, newer = checkpoints(run)
@@ -206,9 +192,7 @@ def test_a_damaged_piece_that_both_checkpoints_share(
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_a_finished_run_is_recognised_by_its_step_alone(
-    cartpole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_run_is_recognised_by_its_step_alone(cartpole, tmp_path, capfd):
     shutil.copytree(cartpole, tmp_path / "CartPole-v1/dqn-seed1")
     for file in run_of(tmp_path).glob("step_*/*.zst"):
         file.unlink()
@@ -217,7 +201,7 @@ def test_a_finished_run_is_recognised_by_its_step_alone(
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(tmp_path_factory):
     """The same run at step 9,000, with the checkpoint of step 6,000 beside it."""
     folder = tmp_path_factory.mktemp("stopped")
     for steps in (6_000, 9_000):
@@ -226,6 +210,6 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(stopped: Path, tmp_path: Path) -> Path:
+def copied(stopped, tmp_path):
     """A copy of it to damage."""
     return shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from support.processes import ForkedMain, command, start, wait_for
+from support.processes import command, start, wait_for
 from support.runs import (
     CARTPOLE,
     NEVER,
@@ -52,14 +51,14 @@ SHORT = [*CARTPOLE, "--total-steps=800", "--evaluate-period=400"]
 
 
 @pytest.fixture(scope="module")
-def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pong(tmp_path_factory):
     """A short run of Pong, with pictures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dqn.run.session.draw_curves", draw_curves)
         return train(tmp_path_factory.mktemp("pong"), [*PONG, "--render"], NEVER)
 
 
-def test_every_file_of_the_contract_and_no_other(pong: Path) -> None:
+def test_every_file_of_the_contract_and_no_other(pong):
     (events,) = pong.glob("events.out.tfevents.*")
     assert {path.name for path in pong.iterdir()} - {events.name} == {
         "config.yaml", "train.log", "rewards.txt", "evaluations.jsonl", "training.jsonl",
@@ -68,7 +67,7 @@ def test_every_file_of_the_contract_and_no_other(pong: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_config_is_read_back(pong: Path) -> None:
+def test_the_config_is_read_back(pong):
     text = (pong / "config.yaml").read_text()
     facts = ("game: Pong", "protocol: classic", "torch 2.", "ale-py ", "gymnasium ", "python 3")
     for fact in facts:
@@ -79,7 +78,7 @@ def test_the_config_is_read_back(pong: Path) -> None:
     assert Config(**vars(theirs) | {"checkpoints_dir": meant.checkpoints_dir}) == meant
 
 
-def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
+def test_every_tag_is_in_tensorboard_and_no_other(pong):
     board = EventAccumulator(str(pong), size_guidance={"images": 0}).Reload()
     tags = board.Tags()
     of_tables = {"learner/policy_change"}
@@ -95,7 +94,7 @@ def test_every_tag_is_in_tensorboard_and_no_other(pong: Path) -> None:
         assert gif.size == (320, 420) and gif.n_frames == pictures
 
 
-def test_pictures(pong: Path) -> None:
+def test_pictures(pong):
     curves = cv2.imread(str(pong / "curves.png"))
     assert curves.shape[0] > 400 and curves.shape[1] > 600 and curves.std() > 10
     for name in ("eval_001", "eval_002"):
@@ -107,7 +106,7 @@ def test_pictures(pong: Path) -> None:
             assert sum(1 for _ in film.decode(video=0)) == len(pictures) + 15, "the end, held 1 s"
 
 
-def test_digests(pong: Path) -> None:
+def test_digests(pong):
     for folder in (pong / "step_000000600", pong / "best"):
         meta = json.loads((folder / "meta.json").read_text())
         assert "model.safetensors" in meta["files"]
@@ -117,7 +116,7 @@ def test_digests(pong: Path) -> None:
             assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def test_keep(tmp_path: Path) -> None:
+def test_keep(tmp_path):
     for keep, kept in (("2", [400, 600]), ("1", [600]), ("all", [200, 400, 600])):
         for steps in (200, 400, 600):
             run = train(tmp_path / keep, SHORT, NEVER, f"--keep={keep}", f"--total-steps={steps}")
@@ -132,7 +131,7 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_a_run_is_its_configs_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_its_configs_alone(tmp_path, capfd):
     """Another config is refused, with the differing fields; a finished run is left as it is;
     --fresh moves all of it aside."""
     run = train(tmp_path, SHORT, NEVER)
@@ -159,7 +158,7 @@ LONG = [*CARTPOLE, "--total-steps=1e7", "--evaluate-period=400", "--env.reseed-s
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[ForkedMain]:
+def running(tmp_path):
     """A process that trains, with a checkpoint and a best model already there."""
     process = start(tmp_path, LONG, "--checkpoint-minutes=0.005")
     run = tmp_path / "CartPole-v1" / "dqn-seed1"
@@ -169,9 +168,7 @@ def running(tmp_path: Path) -> Iterator[ForkedMain]:
     process.communicate()
 
 
-def test_a_second_process_is_refused(
-    running: ForkedMain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_process_is_refused(running, tmp_path, capfd):
     """While the first one lives; the lock of a killed process does not count."""
     assert main([*LONG, f"--checkpoints-dir={tmp_path}"]) == 2
     assert f"process {running.pid} is training in" in capfd.readouterr().err
@@ -184,9 +181,7 @@ def test_a_second_process_is_refused(
     assert main([*LONG, f"--total-steps={steps}", f"--checkpoints-dir={tmp_path}"]) == 0
 
 
-def test_readers_of_a_running_run(
-    running: ForkedMain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_readers_of_a_running_run(running, tmp_path, capfd):
     """Scores and pictures while checkpoints are written and deleted."""
     run, scores = run_of(tmp_path), tmp_path / "scores.json"
     for which in ("latest", "best"):
@@ -206,14 +201,14 @@ def test_readers_of_a_running_run(
     assert running.poll() is None, "it trains on"
 
 
-def test_a_step_is_evaluated_by_its_number(pong: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_step_is_evaluated_by_its_number(pong, capfd):
     assert main(["evaluate", str(pong), "--checkpoint=600", "--episodes=1"]) == 0
     assert "step_000000600, step 600: mean" in capfd.readouterr().out
     assert main(["evaluate", str(pong), "--checkpoint=500"]) == 2
     assert "no checkpoint of step 500" in capfd.readouterr().err
 
 
-def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> None:
+def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 160))
     process = subprocess.Popen(
@@ -238,9 +233,7 @@ def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path: Path) -> 
     assert not any("%" in line and "steps/s" in line for line in logged)
 
 
-def test_a_repeated_evaluation_has_one_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeated_evaluation_has_one_point(tmp_path, monkeypatch):
     """The run ends after its first evaluation, whose checkpoint is the one made before it."""
     options = [*CARTPOLE, "--total-steps=3504", f"--checkpoints-dir={tmp_path}", NEVER]
 
@@ -256,7 +249,7 @@ def test_a_repeated_evaluation_has_one_point(
     assert 3000 in [step for step, _ in scalars(run, "exploration/epsilon")]
 
 
-def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path: Path) -> None:
+def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path):
     """What was written after the checkpoint that the run resumes from is hidden."""
     options = [*CARTPOLE, "--total-steps=8000"]
     interrupt(tmp_path, options, signal.SIGKILL, after=4)

@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from dqn.config.shipped import find_run
 from main import main
 
 AGENTS = Path(__file__).parents[2] / "checkpoints"
 
 
-def test_pong_laptop(tmp_path: Path) -> None:
+def test_pong_laptop(tmp_path):
     """Its card says 19.5; four games of other seeds, whose mean has a standard error of some .6."""
     report = tmp_path / "scores.json"
     command = ["evaluate", str(AGENTS / "pong-laptop"), "--episodes=4", "--seed=2000"]
@@ -23,9 +21,7 @@ def test_pong_laptop(tmp_path: Path) -> None:
     assert "mean 19.5" in card and "250,000" in card
 
 
-def test_an_agent_has_a_name_in_every_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_agent_has_a_name_in_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for typed in ("pong-laptop", "checkpoints/pong-laptop", "checkpoints/pong-laptop/"):
         assert find_run(typed) == AGENTS / "pong-laptop"

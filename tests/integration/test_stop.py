@@ -4,8 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 from support.processes import ROOT, start, start_python, wait_for
@@ -29,9 +27,7 @@ PONG = [
     ],
     ids=["ctrl-C, twice", "SIGTERM to python main.py", "SIGHUP"],
 )
-def test_a_signal_finishes_the_step_saves_and_ends_with_its_status(
-    sent: list[signal.Signals], status: int, how: Any, tmp_path: Path
-) -> None:
+def test_a_signal_finishes_the_step_saves_and_ends_with_its_status(sent, status, how, tmp_path):
     process = how(tmp_path, PONG)
     try:
         line = process.stderr.readline()
@@ -61,7 +57,7 @@ with StopSignals() as stop:
 """
 
 
-def test_a_signal_stops_an_evaluation(tmp_path: Path) -> None:
+def test_a_signal_stops_an_evaluation(tmp_path):
     long = ["--evaluation.episodes=16", "--env.max-episode-frames=100000", "--evaluate-period=16"]
     process = start(tmp_path, PONG, *long)
     wait_for(process, lambda: any(tmp_path.glob("*/*/step_*")))  # saved before the first evaluation
@@ -70,7 +66,7 @@ def test_a_signal_stops_an_evaluation(tmp_path: Path) -> None:
     assert process.returncode == 143 and "evaluation" not in said, said
 
 
-def test_a_second_ctrl_c_ends_it_at_once() -> None:
+def test_a_second_ctrl_c_ends_it_at_once():
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -85,9 +81,7 @@ def test_a_second_ctrl_c_ends_it_at_once() -> None:
     assert "what the last checkpoint holds is safe" in said
 
 
-def test_a_signal_stops_the_restoring_of_the_emulators_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_signal_stops_the_restoring_of_the_emulators_too(tmp_path, monkeypatch, capfd):
     """It may take two minutes. Nothing is lost, and nothing is written."""
     run = train(tmp_path, CARTPOLE, NEVER, "--total-steps=800")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

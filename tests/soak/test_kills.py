@@ -12,7 +12,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from support.processes import start_python
 from support.runs import BREAKOUT, NEVER, assert_same, checkpoints, finish, newest, reports, train
 
@@ -29,9 +28,7 @@ def options(kills: int) -> list[str]:
     ]  # fmt: skip
 
 
-def test_killed_at_random_instants(
-    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_at_random_instants(request, tmp_path, capsys):
     """Half of the instants are just after a checkpoint's folder appeared, a quarter soon after the
     loop began, and a quarter anywhere in the process's life."""
     kills: int = request.config.getoption("--kills")

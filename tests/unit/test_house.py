@@ -81,17 +81,17 @@ def rooms_imported(path: Path) -> set[str]:
     return {part[1] for part in parts if part[0] == "dqn" and len(part) > 1} - {room_of(path)}
 
 
-def test_every_room_is_on_a_floor() -> None:
+def test_every_room_is_on_a_floor():
     assert {room_of(path) for path in FILES} == set(FLOOR)
     assert len(FLOOR) <= MAX_ROOMS
 
 
-def test_a_file_imports_from_its_own_floor_or_lower_ones() -> None:
+def test_a_file_imports_from_its_own_floor_or_lower_ones():
     imports = [(path, room) for path in FILES for room in rooms_imported(path)]
     assert [(path, room) for path, room in imports if FLOOR[room] > FLOOR[room_of(path)]] == []
 
 
-def test_no_rooms_import_each_other_in_a_circle() -> None:
+def test_no_rooms_import_each_other_in_a_circle():
     remaining: dict[str, set[str]] = {room: set() for room in FLOOR}
     for path in FILES:
         remaining[room_of(path)] |= rooms_imported(path)
@@ -101,24 +101,24 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
     assert remaining == {}
 
 
-def test_a_package_is_imported_in_its_room_only() -> None:
+def test_a_package_is_imported_in_its_room_only():
     for path in FILES:
         for package in {name.split(".")[0] for name in imports_of(path)} & set(ONLY_IN):
             assert {room_of(path), str(path)} & ONLY_IN[package], f"{path} imports {package}"
 
 
-def test_every_file_is_short() -> None:
+def test_every_file_is_short():
     lengths = {path: len((ROOT / "dqn" / path).read_text().splitlines()) for path in FILES}
     assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
-def test_the_architecture_page_shows_the_floors() -> None:
+def test_the_architecture_page_shows_the_floors():
     rows = re.findall(r"^\| (\d+) \| (.+?) \|", ARCHITECTURE.read_text(), re.MULTILINE)
     table = [(int(floor), re.findall(r"`(\w+)`", rooms)) for floor, rooms in rows]
     assert table == list(enumerate(FLOORS))
 
 
-def test_the_architecture_page_names_files_that_exist() -> None:
+def test_the_architecture_page_names_files_that_exist():
     """Those in code spans, from the root, from dqn/, or in any room."""
     for name in re.findall(r"`([\w/]+\.(?:py|md|toml))`", ARCHITECTURE.read_text()):
         places = [ROOT / name, ROOT / "dqn" / name, *(ROOT / "dqn").glob(f"*/{name}")]
@@ -126,7 +126,7 @@ def test_the_architecture_page_names_files_that_exist() -> None:
 
 
 @pytest.mark.slow
-def test_the_architecture_page_gives_the_length_of_the_reading_path() -> None:
+def test_the_architecture_page_gives_the_length_of_the_reading_path():
     assert all((ROOT / place).exists() for places in ASIDE.values() for place in places)
     script = [sys.executable, str(ROOT / "tests" / "support" / "reading_path.py")]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
@@ -148,7 +148,7 @@ def global_states() -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("options", [BREAKOUT, CARTPOLE], ids=["Breakout", "CartPole-v1"])
-def test_a_run_draws_from_no_global_generator(options: list[str], tmp_path: Path) -> None:
+def test_a_run_draws_from_no_global_generator(options, tmp_path):
     before = global_states()
     train(tmp_path, options, NEVER, "--total-steps=800", "--device=cpu", "--num-envs=2")
     assert global_states() == before

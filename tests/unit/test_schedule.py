@@ -1,7 +1,6 @@
 """Schedules, checked against a counting loop and by hand; and independent generators."""
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,40 +14,40 @@ from dqn.seeds import environment_seeds, numpy_generator, seed_sequence, torch_g
 
 
 @given(before=st.integers(0, 500), jump=st.integers(0, 100), period=st.integers(1, 60))
-def test_due_counts_the_multiples_passed(before: int, jump: int, period: int) -> None:
+def test_due_counts_the_multiples_passed(before, jump, period):
     passed = [step for step in range(before + 1, before + jump + 1) if step % period == 0]
     assert due(before, before + jump, period) == len(passed)
 
 
 @given(jumps=st.lists(st.integers(1, 50), min_size=1), period=st.integers(1, 60))
-def test_due_adds_up_however_the_counter_jumps(jumps: list[int], period: int) -> None:
+def test_due_adds_up_however_the_counter_jumps(jumps, period):
     counter = list(itertools.accumulate(jumps, initial=0))
     parts = sum(due(a, b, period) for a, b in itertools.pairwise(counter))
     assert parts == due(0, counter[-1], period) == counter[-1] // period
 
 
-def test_due_of_large_numbers_is_exact() -> None:
+def test_due_of_large_numbers_is_exact():
     assert due(10**17 - 1, 10**17, 10) == 1
     assert due(10**17, 10**17 + 9, 10) == 0
 
 
 @pytest.mark.parametrize("wrong", [(-1, 5, 1), (5, 4, 1), (0, 5, 0)])
-def test_due_rejects_invalid_arguments(wrong: tuple[int, int, int]) -> None:
+def test_due_rejects_invalid_arguments(wrong):
     with pytest.raises(AssertionError):
         due(*wrong)
 
 
-def test_linear_by_hand() -> None:
+def test_linear_by_hand():
     steps = [0, 50_000, 50_001, 300_000, 550_000, 1_050_000, 1_050_001, 10**12]
     values = [linear(step, 1.0, 0.1, begin=50_000, duration=1_000_000) for step in steps]
     assert values == pytest.approx([1, 1, 1 - 0.9e-6, 0.775, 0.55, 0.1, 0.1, 0.1], rel=1e-12)
 
 
-def test_linear_with_no_duration_jumps() -> None:
+def test_linear_with_no_duration_jumps():
     assert [linear(step, 1.0, 0.1, begin=5, duration=0) for step in (4, 5, 6)] == [1.0, 0.1, 0.1]
 
 
-def test_spread_epsilon_by_hand() -> None:
+def test_spread_epsilon_by_hand():
     """Ape-X: .4 to the powers 1, 2, .. 8 in 8 environments; unchanged in a single one."""
     np.testing.assert_allclose(spread_epsilon(0.4, 8, 7.0), [0.4**i for i in range(1, 9)])
     assert spread_epsilon(0.4, 1, 7.0).tolist() == [0.4]
@@ -69,7 +68,7 @@ SCHEDULED = Config(
 )
 
 
-def test_a_configs_schedules_by_hand() -> None:
+def test_a_configs_schedules_by_hand():
     """Both start to fall when learning starts."""
     steps = [0, 100, 200, 300, 500, 899, 900, 10**9]
     rates = [1e-3, 1e-3, 8e-4, 6e-4, 2e-4, 2e-4, 2e-4, 2e-4]
@@ -80,11 +79,11 @@ def test_a_configs_schedules_by_hand() -> None:
     np.testing.assert_allclose(spread, np.stack([probabilities, probabilities**2], axis=1))
 
 
-def test_a_learning_rate_without_an_end_is_constant() -> None:
+def test_a_learning_rate_without_an_end_is_constant():
     assert learning_rate(Config(), 10**9) == Config().optimizer.learning_rate
 
 
-def test_linear_may_rise() -> None:
+def test_linear_may_rise():
     assert [linear(step, 0.4, 1.0, 0, 10) for step in (0, 5, 10)] == pytest.approx([0.4, 0.7, 1])
 
 
@@ -101,9 +100,7 @@ def torch_draws(seed: int, owner: str, *numbers: int) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("draw", [draws, torch_draws])
-def test_only_the_same_seed_and_owner_give_the_same_draws(
-    draw: Callable[..., tuple[int, ...]],
-) -> None:
+def test_only_the_same_seed_and_owner_give_the_same_draws(draw):
     """For neighbouring seeds, owners and instances; not one number appears twice."""
     keys = [
         (seed, owner, *numbers)
@@ -116,19 +113,19 @@ def test_only_the_same_seed_and_owner_give_the_same_draws(
     assert drawn == [number for key in keys for number in draw(*key)]
 
 
-def test_a_generator_does_not_depend_on_earlier_draws() -> None:
+def test_a_generator_does_not_depend_on_earlier_draws():
     alone = draws(1, "actor")
     numpy_generator(1, "replay").random(1000)
     np.random.default_rng(5).random(10)
     assert draws(1, "actor") == alone
 
 
-def test_streams_are_those_of_the_first_release() -> None:
+def test_streams_are_those_of_the_first_release():
     """A change here makes all older runs irreproducible."""
     assert seed_sequence(1, "actor", 7).generate_state(2).tolist() == [2013365708, 634442016]
 
 
-def test_a_generator_is_on_the_device_it_is_for() -> None:
+def test_a_generator_is_on_the_device_it_is_for():
     """Where there is no such device, there is an error and no generator elsewhere."""
     try:
         assert torch_generator(1, "actor", device="cuda").device.type == "cuda"
@@ -136,7 +133,7 @@ def test_a_generator_is_on_the_device_it_is_for() -> None:
         assert not torch.cuda.is_available()
 
 
-def test_global_generators_are_not_touched() -> None:
+def test_global_generators_are_not_touched():
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     torch_draws(1, "x")
     draws(1, "x")
@@ -144,7 +141,7 @@ def test_global_generators_are_not_touched() -> None:
     assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
 
 
-def test_environment_seeds_are_in_range_and_distinct() -> None:
+def test_environment_seeds_are_in_range_and_distinct():
     n = np.arange(64)
     seeds = np.concatenate(
         [
@@ -160,7 +157,7 @@ def test_environment_seeds_are_in_range_and_distinct() -> None:
     assert len(np.unique(seeds)) == len(seeds)
 
 
-def test_an_environments_seed_does_not_depend_on_the_others() -> None:
+def test_an_environments_seed_does_not_depend_on_the_others():
     together = environment_seeds(3, "training", np.arange(8), np.arange(8) % 3)
     alone = [
         environment_seeds(3, "training", np.array([i]), np.array([i % 3])).item() for i in range(8)

@@ -33,7 +33,7 @@ def helped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return " ".join(printed.out.split())
 
 
-def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_meaning_and_default_of_every_field(capsys):
     printed = helped(capsys)
     for name, value in flatten(Config()).items():
         typed = f"--{name.replace('_', '-')} "
@@ -52,7 +52,7 @@ def test_help_shows_meaning_and_default_of_every_field(capsys: pytest.CaptureFix
         assert word not in printed
 
 
-def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_each_command(capsys):
     for command, options in {
         "train": ["--game", "--total-steps", "--print-config"],
         "evaluate": ["RUN", "--episodes", "--checkpoint", "--seed", "--json", "--device"],
@@ -62,15 +62,13 @@ def test_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert [option for option in options if option not in printed] == [], command
 
 
-def test_help_names_the_program_as_it_was_started(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_names_the_program_as_it_was_started(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/dqn", "--help"])
     assert "dqn evaluate RUN; dqn play RUN;" in helped(capsys)
     assert "main.py" not in helped(capsys)
 
 
-def test_help_wins_over_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_wins_over_mistakes(capsys):
     assert "--game" in helped(capsys, "--nonsense", "7")
 
 
@@ -79,14 +77,14 @@ def python(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_help_needs_no_torch(root: Path) -> None:
+def test_help_needs_no_torch(root):
     """So it comes at once, and so does a mistake."""
     code = "import sys; from main import main; main(['--sed=1']); assert 'torch' not in sys.modules"
     done = python(code, root)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_missing_package_is_one_sentence(root: Path) -> None:
+def test_a_missing_package_is_one_sentence(root):
     """As with a Python that is not the virtual environment's."""
     code = "import sys; sys.modules['pydantic'] = None; sys.argv = ['main.py']; import runpy; "
     done = python(code + "runpy.run_path('main.py', run_name='__main__')", root)
@@ -95,7 +93,7 @@ def test_a_missing_package_is_one_sentence(root: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_print_config_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_config_is_read_back(tmp_path, capsys):
     """It trains nothing and needs no game."""
     arguments = [
         "--keep=all", "--network.mlp-units=[8,16]", "--learner.max-gradient-norm=10",
@@ -112,7 +110,7 @@ def test_print_config_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == printed.out
 
 
-def test_each_option_takes_a_value_and_dashes_and_underscores_mean_the_same() -> None:
+def test_each_option_takes_a_value_and_dashes_and_underscores_mean_the_same():
     given = {"game": "Pong", "device": "cpu", "replay.device": "cpu"}
     for name, default in flatten(Config).items():
         expected = flatten(Config) | {name: given.get(name, default)}
@@ -131,7 +129,7 @@ NUMBERS: dict[str, list[tuple[str, Any]]] = {
 }
 
 
-def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+def test_numbers_as_people_write_them(tmp_path):
     file = tmp_path / "numbers.yaml"
     for name, (text, number) in [(n, case) for n, cases in NUMBERS.items() for case in cases]:
         section, _, field = name.rpartition(".")
@@ -143,14 +141,14 @@ def test_numbers_as_people_write_them(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def preset(tmp_path: Path) -> str:
+def preset(tmp_path):
     """A preset that differs from the defaults."""
     file = tmp_path / "mine.yaml"
     file.write_text("game: Pong\nseed: 7\nnum_envs: 4\nreplay:\n  n_step: 3\nenv:\n")
     return str(file)
 
 
-def test_command_line_over_config_over_defaults(preset: str) -> None:
+def test_command_line_over_config_over_defaults(preset):
     first = understood("--config", preset, "--seed", "9", "--replay.gamma=.5")
     last = understood("--seed", "9", "--replay.gamma=.5", "--config", preset)
     between = understood("--seed=9", f"--config={preset}", "--replay.gamma=.5")
@@ -161,7 +159,7 @@ def test_command_line_over_config_over_defaults(preset: str) -> None:
     assert understood("--seed=2", "--seed=3").seed == 3
 
 
-def test_a_later_config_wins_over_an_earlier_one(preset: str, tmp_path: Path) -> None:
+def test_a_later_config_wins_over_an_earlier_one(preset, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text("seed: 8\nreplay:\n  gamma: .5\n")
     options = parse(TrainOptions, ["--config", preset, "--config", str(other)])
@@ -170,7 +168,7 @@ def test_a_later_config_wins_over_an_earlier_one(preset: str, tmp_path: Path) ->
     assert options.name == "other"
 
 
-def test_an_option_that_is_true_or_false_may_stand_alone() -> None:
+def test_an_option_that_is_true_or_false_may_stand_alone():
     true = ["--render", "--render --seed=1", "--render true", "--render=True"]
     false = ["", "--render false", "--render=false", "--render --render=false"]
     for typed in (*true, *false):
@@ -180,7 +178,7 @@ def test_an_option_that_is_true_or_false_may_stand_alone() -> None:
     assert understood("--env.full_action_set=false").env.full_action_set is False
 
 
-def test_train_is_the_default_command(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_is_the_default_command(preset, monkeypatch):
     train = Mock(return_value=0)
     monkeypatch.setattr("dqn.commands.train.train", train)
     assert main(["--game=Breakout"]) == 0
@@ -192,12 +190,12 @@ def test_train_is_the_default_command(preset: str, monkeypatch: pytest.MonkeyPat
     assert config.game == "Pong"
 
 
-def test_interrupted_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_before_it_began(monkeypatch):
     monkeypatch.setattr("dqn.commands.evaluate.run", Mock(side_effect=KeyboardInterrupt))
     assert main(["evaluate", "x"]) == 130
 
 
-def test_bare_main_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bare_main_lists_the_commands(capsys):
     assert main([]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("Commands, each with --help:\n  main.py --game GAME ")
@@ -206,13 +204,13 @@ def test_bare_main_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert max(map(len, shown.splitlines())) <= 100
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version(capsys):
     assert main(["--version"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"dqn {dqn.__version__}, python 3.") and "torch 2." in shown
 
 
-def test_list_games_has_published_scores(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_games_has_published_scores(capsys):
     assert main(["--list-games"]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
     assert rows["Pong"][1:4] == ["-20.7", "14.6", "21.0"]
@@ -221,9 +219,7 @@ def test_list_games_has_published_scores(capsys: pytest.CaptureFixture[str]) -> 
     assert "Combat" not in rows, "for two players"
 
 
-def test_a_preset_has_a_name_in_every_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_preset_has_a_name_in_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     laptop = load_config(PRESETS["laptop"])
     for typed in ("laptop", "laptop.yaml", "configs/laptop.yaml"):

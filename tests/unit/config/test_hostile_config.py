@@ -40,7 +40,7 @@ snippets = st.sampled_from(
 
 @FEW
 @given(data=st.data())
-def test_any_text_as_config(data: st.DataObject, tmp_path: Path) -> None:
+def test_any_text_as_config(data, tmp_path):
     """A config with changes, or changes alone."""
     text = data.draw(st.sampled_from([TEXT, ""]))
     for _ in range(data.draw(st.integers(1, 5))):
@@ -52,7 +52,7 @@ def test_any_text_as_config(data: st.DataObject, tmp_path: Path) -> None:
 
 @FEW
 @given(data=st.data())
-def test_any_value_in_config(data: st.DataObject, tmp_path: Path) -> None:
+def test_any_value_in_config(data, tmp_path):
     tree = yaml.safe_load(TEXT)
     *parents, key = data.draw(st.sampled_from(places(tree)))
     place = tree

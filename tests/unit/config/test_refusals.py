@@ -1,6 +1,5 @@
 """A mistake in a command line or a YAML file is one sentence: what, where, what would be right."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from dqn.config.commands import TrainOptions
 from dqn.config.rules import RENAMED
 from dqn.config.yaml_file import load_config
 
-Refused = Callable[[list[str]], str]
 ON_CPU = "--device=cpu --num-envs=1"
 NO_EPSILON = "--exploration.epsilon-start=0 --exploration.epsilon-end=0"
 COMMAND_LINES = {
@@ -99,7 +97,7 @@ COMMAND_LINES = {
 }
 
 
-def test_command_lines(refused: Refused, subtests: pytest.Subtests) -> None:
+def test_command_lines(refused, subtests):
     for typed, said in COMMAND_LINES.items():
         with subtests.test(typed):
             assert said in refused(typed.split())
@@ -147,7 +145,7 @@ YAML = {
 }
 
 
-def test_yaml(refused: Refused, subtests: pytest.Subtests) -> None:
+def test_yaml(refused, subtests):
     for text, expected in YAML.items():
         with subtests.test(text[:40]):
             BAD.write_text(text)
@@ -158,7 +156,7 @@ def test_yaml(refused: Refused, subtests: pytest.Subtests) -> None:
             assert str(caught.value) == said
 
 
-def test_an_old_name_is_refused_with_the_new_one(refused: Refused) -> None:
+def test_an_old_name_is_refused_with_the_new_one(refused):
     for old, new in RENAMED.items():
         section, _, field = old.rpartition(".")
         BAD.write_text(f"{section}:\n  {field}: 1\n" if section else f"{field}: 1\n")
@@ -166,7 +164,7 @@ def test_an_old_name_is_refused_with_the_new_one(refused: Refused) -> None:
         assert refused(["--config=bad.yaml"]) == f"{old} is now {new} (in bad.yaml, line {line})"
 
 
-def test_the_command_line_may_mend_a_file_that_contradicts_itself(refused: Refused) -> None:
+def test_the_command_line_may_mend_a_file_that_contradicts_itself(refused):
     BAD.write_text("num_envs: 64\nlearning_starts: 100\n")
     said = refused(["--config=bad.yaml"])
     assert said.startswith("learning_starts of 100 is too early: with 64 environments")
@@ -175,6 +173,6 @@ def test_the_command_line_may_mend_a_file_that_contradicts_itself(refused: Refus
     assert options.settings.learning_starts == 100
 
 
-def test_yaml_in_another_encoding(refused: Refused) -> None:
+def test_yaml_in_another_encoding(refused):
     BAD.write_bytes("game: Pöng".encode("latin-1"))
     assert refused(["--config=bad.yaml"]) == "bad.yaml is not UTF-8 text, so not YAML"

@@ -62,7 +62,7 @@ def bounds_of(hint: Any) -> dict[str, float] | None:
 BOUNDS = {name: b for name, option in OPTIONS.items() if (b := bounds_of(option.hint)) is not None}
 
 
-def test_every_number_has_a_least_value() -> None:
+def test_every_number_has_a_least_value():
     assert len(BOUNDS) > 55
     for name, bounds in BOUNDS.items():
         assert len({"gt", "ge"} & set(bounds)) == 1, name
@@ -77,7 +77,7 @@ def is_float(name: str) -> bool:
     return "float" in str(OPTIONS[name].hint)
 
 
-def test_a_number_outside_its_range_is_refused_by_name(subtests: pytest.Subtests) -> None:
+def test_a_number_outside_its_range_is_refused_by_name(subtests):
     for name, bounds in BOUNDS.items():
         step = 1e-9 if is_float(name) and bounds.get("ge", 0) > -1e6 else 1
         wrong = [math.nan, math.inf, -math.inf, "x"]
@@ -113,7 +113,7 @@ ALLOWED_ENDS = {
 }
 
 
-def test_both_ends_of_a_range_are_allowed(subtests: pytest.Subtests) -> None:
+def test_both_ends_of_a_range_are_allowed(subtests):
     for name, bounds in BOUNDS.items():
         kind = float if is_float(name) else int
         low = bounds["ge"] if "ge" in bounds else bounds["gt"] + (1e-9 if kind is float else 1)
@@ -137,7 +137,7 @@ CHANGED: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def test_what_would_have_no_effect_is_refused(subtests: pytest.Subtests) -> None:
+def test_what_would_have_no_effect_is_refused(subtests):
     """And is allowed beside each value that makes it effective."""
     for name, other, values in [(n, other, v) for other, v, names in USED_WITH for n in names]:
         with subtests.test(name, other=other):
@@ -152,7 +152,7 @@ def test_what_would_have_no_effect_is_refused(subtests: pytest.Subtests) -> None
                 assert f" has no effect unless {other} is " in message
 
 
-def test_too_small_for_one_transition_is_refused() -> None:
+def test_too_small_for_one_transition_is_refused():
     for num_envs, n_step, capacity, starts in [(1, 1, 6, 2), (8, 1, 48, 16), (3, 5, 30, 18)]:
         enough = {"replay.capacity": capacity, "learning_starts": starts}
         config = with_fields(Config(), enough | {"num_envs": num_envs, "replay.n_step": n_step})
@@ -168,20 +168,20 @@ NEVER_0 = [
 ]  # fmt: skip
 
 
-def test_0_is_refused_where_nothing_would_be_learned_or_defined() -> None:
+def test_0_is_refused_where_nothing_would_be_learned_or_defined():
     for name in NEVER_0:
         message = refusal(with_fields, Config(), {name: 0.0})
         assert message.startswith(f"{name} must be a number above 0") and message.endswith(" 0.0")
 
 
-def test_a_name_that_is_no_setting_is_refused() -> None:
+def test_a_name_that_is_no_setting_is_refused():
     assert refusal(ReplayConfig, capasity=3) == "replay.capasity is not a setting"
 
 
 # ----------------------------------------------------------------------------------------- names
 
 
-def test_flatten_names_every_field_once() -> None:
+def test_flatten_names_every_field_once():
     flat = flatten(Config())
     assert list(flat) == list(OPTIONS)
     assert not any(dataclasses.is_dataclass(value) for value in flat.values())
@@ -189,13 +189,13 @@ def test_flatten_names_every_field_once() -> None:
     assert flatten(with_fields(Config(), {"replay.gamma": 0.5})) == flat | {"replay.gamma": 0.5}
 
 
-def test_a_config_cannot_be_changed() -> None:
+def test_a_config_cannot_be_changed():
     for part, field in ((Config(), "seed"), (Config().replay, "n_step")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(part, field, 2)
 
 
-def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it() -> None:
+def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it():
     free = "total_steps render keep_checkpoints checkpoint_minutes checkpoints_dir env.niceness"
     for name, value in flatten(Config).items():
         ours, theirs = Config(), Config()
@@ -208,7 +208,7 @@ def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it() 
         assert differing_fields(ours, theirs) == differences
 
 
-def test_every_field_says_what_it_is() -> None:
+def test_every_field_says_what_it_is():
     """Its docstring is its line in --help."""
     for name, option in OPTIONS.items():
         assert len(option.meaning) > 15 and option.meaning.endswith((".", ")")), name
@@ -235,7 +235,7 @@ FIELDS = st.fixed_dictionaries(
 
 @FEW
 @given(fields=FIELDS)
-def test_any_config_is_the_same_in_yaml(fields: dict[str, Any], tmp_path: Path) -> None:
+def test_any_config_is_the_same_in_yaml(fields, tmp_path):
     """As we read it and as others do."""
     config = with_fields(Config(), fields)
     path = tmp_path / "config.yaml"
@@ -249,7 +249,7 @@ def test_any_config_is_the_same_in_yaml(fields: dict[str, Any], tmp_path: Path) 
     assert tree["checkpoints_dir"] == config.checkpoints_dir
 
 
-def test_yaml_is_in_the_order_of_the_classes() -> None:
+def test_yaml_is_in_the_order_of_the_classes():
     tree = yaml.safe_load(as_yaml(Config()))
     assert list(tree) == [field.name for field in dataclasses.fields(Config)]
     assert list(tree["learner"]) == [field.name for field in dataclasses.fields(Config().learner)]
@@ -258,14 +258,14 @@ def test_yaml_is_in_the_order_of_the_classes() -> None:
 # --------------------------------------------------------------------------------------- presets
 
 
-def test_every_preset_says_where_its_numbers_come_from() -> None:
+def test_every_preset_says_where_its_numbers_come_from():
     for path in PRESETS:
         for line in path.read_text(encoding="utf-8").splitlines():
             if ": " in line and not line.startswith("#"):
                 assert " # " in line, f"{path}: {line}"
 
 
-def test_dqn_yaml_is_the_defaults() -> None:
+def test_dqn_yaml_is_the_defaults():
     assert load_config(PRESETS[0].with_name("dqn.yaml")) == Config()
 
 
@@ -325,13 +325,13 @@ PAPERS: dict[str, dict[str, Any]] = {
 they differ from ours."""
 
 
-def test_a_preset_has_its_papers_numbers(subtests: pytest.Subtests) -> None:
+def test_a_preset_has_its_papers_numbers(subtests):
     for preset, numbers in PAPERS.items():
         with subtests.test(preset):
             flat = flatten(load_config(PRESETS[0].with_name(f"{preset}.yaml")))
             assert {name: flat[name] for name in numbers} == numbers
 
 
-def test_the_emulators_part_of_natures_table() -> None:
+def test_the_emulators_part_of_natures_table():
     """Its action repeat, and its no-op max."""
     assert (atari.FRAME_SKIP, atari.NOOP_MAX) == (4, 30)

@@ -33,10 +33,10 @@ class Reference:
             emulator, noop_max=0, frame_skip=4, screen_size=config.frame_size
         )
         # Gymnasium hashes a seed before it reaches the emulator; here it must be the very same.
-        emulator.unwrapped.ale.setInt("random_seed", seed)  # type: ignore[attr-defined]
-        emulator.unwrapped.ale.loadROM(roms.get_rom_path(rom))  # type: ignore[attr-defined]
+        emulator.unwrapped.ale.setInt("random_seed", seed)
+        emulator.unwrapped.ale.loadROM(roms.get_rom_path(rom))
         self._classic = config.protocol == "classic"
-        self.num_actions = int(emulator.action_space.n)  # type: ignore[attr-defined]
+        self.num_actions = int(emulator.action_space.n)
         self.lives = 0
         self.life_losses = 0
 
@@ -74,9 +74,7 @@ GAMES = [
 
 
 @pytest.mark.parametrize("rom, settings, steps, protocol, expected", GAMES)
-def test_bit_for_bit_with_gymnasium(
-    rom: str, settings: Any, steps: int, protocol: Any, expected: tuple[int, int, int]
-) -> None:
+def test_bit_for_bit_with_gymnasium(rom, settings, steps, protocol, expected):
     config = EnvConfig(protocol=protocol, threads=1, **settings)
     environment = Environment(AtariEngine(rom, 1, config, noop_max=0), config)
     seed = int(environment_seeds(1, "x", np.arange(1), np.zeros(1, np.int64))[0])
@@ -94,7 +92,7 @@ def test_bit_for_bit_with_gymnasium(
     assert (np.array(happened) >= expected).all(), (happened, expected)
 
 
-def test_an_episode_starts_with_up_to_30_no_ops() -> None:
+def test_an_episode_starts_with_up_to_30_no_ops():
     engine = AtariEngine("pong", 2, EnvConfig(max_episode_frames=4, threads=2))
     engine.reset(np.arange(2))
     drawn: set[int] = set()
@@ -107,7 +105,7 @@ def test_an_episode_starts_with_up_to_30_no_ops() -> None:
     assert drawn == set(range(31))
 
 
-def test_the_time_limit_counts_frames_after_the_no_ops() -> None:
+def test_the_time_limit_counts_frames_after_the_no_ops():
     """The limit is in emulator frames, whole frame skips or not, plus the no-ops (at most 30).
 
     The frame on which an episode ends is never read. If it is the first, second or third of the
@@ -125,7 +123,7 @@ def test_the_time_limit_counts_frames_after_the_no_ops() -> None:
                 np.testing.assert_array_equal(timestep.stack[:, 3], timestep.stack[:, 2])
 
 
-def test_any_number_of_threads_gives_the_same_bits() -> None:
+def test_any_number_of_threads_gives_the_same_bits():
     streams = []
     for threads in (1, 4):
         env = EnvConfig("machado", max_episode_frames=202, reseed_steps=60, threads=threads)

@@ -33,9 +33,7 @@ def make_pong(**settings: Any) -> Environment:
         ("machado", [[0, 0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0, 0]]),
     ],
 )
-def test_flags_stacks_and_rewards_of_written_games(
-    protocol: Any, terminal: list[list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flags_stacks_and_rewards_of_written_games(protocol, terminal, monkeypatch):
     script_atari(monkeypatch, {2: [GAMES]})
     environment = make_pong(protocol=protocol)
     stream = [environment.reset(1, "x"), *play(environment, [np.zeros(2, np.int64)] * 7)]
@@ -56,9 +54,7 @@ def test_flags_stacks_and_rewards_of_written_games(
         assert np.array([getattr(step, name) for step in stream]).T.tolist() == expected, name
 
 
-def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(monkeypatch):
     """Ends at 2 and 5, and at 1 and 3: old enough from 3 on. A new game begins with a no-op."""
     emulators = script_atari(monkeypatch, {2: [[[Game((0, 0))] * 2, [Game((0,))] * 2]]})
     environment = make_pong(reseed_steps=3)
@@ -76,7 +72,7 @@ def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(
     assert now["actions"].dtype == np.uint8 and now["actions"].tolist() == [[2, 2]] * 4
 
 
-def test_emulator_seeds_belong_to_seed_and_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emulator_seeds_belong_to_seed_and_owner(monkeypatch):
     emulators = script_atari(monkeypatch, {})
     for seed, owner in ((1, "x"), (2, "x"), (1, "y"), (1, "x")):
         make_pong().reset(seed, owner)
@@ -85,7 +81,7 @@ def test_emulator_seeds_belong_to_seed_and_owner(monkeypatch: pytest.MonkeyPatch
     assert len({seed for seeds in (first, *others) for seed in seeds}) == 6
 
 
-def test_what_is_asked_of_ale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_of_ale(monkeypatch):
     """Raw rewards, whole games and single frames; the largest number of no-ops is exclusive."""
     emulators = script_atari(monkeypatch, {})
     env = EnvConfig("machado", True, 12, max_episode_frames=99, threads=3, niceness=7)
@@ -105,7 +101,7 @@ def test_what_is_asked_of_ale(monkeypatch: pytest.MonkeyPatch) -> None:
         assert made.niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 7, 19)
 
 
-def test_a_returned_timestep_is_never_written_again() -> None:
+def test_a_returned_timestep_is_never_written_again():
     environment = make(Config(game="breakout", env=EnvConfig(max_episode_frames=90)), 2)
     environment.reset(1, "x")
     kept, copies = [], []

@@ -17,7 +17,7 @@ from dqn.envs.gymnasium import GymnasiumEngine, make_one
 from dqn.types import TimeStep
 
 
-def test_cartpole_equals_gymnasium() -> None:
+def test_cartpole_equals_gymnasium():
     environment = make(Config(game="CartPole-v1"), 1)
     timestep = environment.reset(1, "x")
     env = gymnasium.make("CartPole-v1")
@@ -29,7 +29,7 @@ def test_cartpole_equals_gymnasium() -> None:
         if ended:
             (expected, _), reward, terminated, truncated = env.reset(), 0.0, False, False
         else:
-            expected, reward, terminated, truncated, _ = env.step(int(action[0]))  # type: ignore[assignment]
+            expected, reward, terminated, truncated, _ = env.step(int(action[0]))
         (timestep,) = play(environment, [action])
         np.testing.assert_array_equal(timestep.stack[0, 0], expected)
         assert timestep.reward[0] == reward
@@ -62,7 +62,7 @@ def odd(space: Any, patch: pytest.MonkeyPatch) -> Environment:
     return make(Config(game="Odd-v0"), 2)
 
 
-def test_actions_may_start_at_another_number_and_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_may_start_at_another_number_and_be_many(monkeypatch):
     environment = odd(Box(-1, 1, (2, 3), np.float64), monkeypatch)
     assert environment.reset(1, "x").stack.dtype == np.float32
     first, second = play(environment, [np.array([0, 1]), np.array([1, 0])])
@@ -79,9 +79,7 @@ def test_actions_may_start_at_another_number_and_be_many(monkeypatch: pytest.Mon
         assert (actions.tolist(), actions.dtype) == ([[many - 1] * 2], kept_as)
 
 
-def test_bytes_stay_bytes_and_lists_of_any_length_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_bytes_stay_bytes_and_lists_of_any_length_are_refused(monkeypatch):
     pixels = odd(Box(0, 255, (5,), np.uint8), monkeypatch)
     assert pixels.reset(1, "x").stack.dtype == pixels.spec.frame_dtype == "uint8"
     with pytest.raises(ConfigError, match=r"Odd-v0 has the observation space Seq.*an array is"):
@@ -92,7 +90,7 @@ def broken() -> None:
     raise ImportError("no module named\nbox")
 
 
-def test_a_missing_library_is_reported_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_in_one_sentence(monkeypatch):
     for module in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "Box2D", None)
@@ -107,7 +105,7 @@ def test_a_missing_library_is_reported_in_one_sentence(monkeypatch: pytest.Monke
                 kind(Config(game=game))
 
 
-def test_discrete_observations_become_one_hot_vectors() -> None:
+def test_discrete_observations_become_one_hot_vectors():
     environment = make(Config(game="FrozenLake-v1"), 2)
     first = environment.reset(1, "x")
     assert environment.spec == Spec("FrozenLake-v1", 4, (16,), "float32", 1, False, one_hot=True)
@@ -115,13 +113,13 @@ def test_discrete_observations_become_one_hot_vectors() -> None:
     assert play(environment, [np.array([1, 1])])[0].stack.sum() == 2
 
 
-def test_a_tuple_of_discrete_observations_is_concatenated() -> None:
+def test_a_tuple_of_discrete_observations_is_concatenated():
     cards = make(Config(game="Blackjack-v1"), 1)
     assert not cards.spec.one_hot and cards.spec.frame_shape == (32 + 11 + 2,)
     assert cards.reset(1, "x").stack.sum() == 3
 
 
-def test_the_shaped_reward_by_hand() -> None:
+def test_the_shaped_reward_by_hand():
     degrees = np.pi / 180
     observed = [[0, 9, 0, 9], [2.4, 0, 0, 0], [-1.2, 0, 6 * degrees, 0], [0, 0, -12 * degrees, 0]]
     no = np.zeros(5, bool)
@@ -131,7 +129,7 @@ def test_the_shaped_reward_by_hand() -> None:
     assert reward.dtype == np.float32
 
 
-def test_0_is_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_0_is_a_seed(monkeypatch):
     emulators = script_atari(monkeypatch, {})
     AtariEngine("pong", 2, EnvConfig()).send(np.ones(2, np.int64), np.array([0, -1]))
     (made,) = emulators.made
@@ -141,7 +139,7 @@ def test_0_is_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.reset(np.zeros(1, np.int64)).frame.tolist() == [expected.tolist()]
 
 
-def test_send_and_receive_alternate_and_actions_exist() -> None:
+def test_send_and_receive_alternate_and_actions_exist():
     environment = make(Config(game="CartPole-v1"), 1)
     environment.reset(1, "x")
     with pytest.raises(AssertionError, match=r"^receive without send$"):

@@ -43,7 +43,7 @@ PICTURE = """
 """
 
 
-def test_a_move_leads_to_the_next_cell_or_into_a_wall_and_costs_1() -> None:
+def test_a_move_leads_to_the_next_cell_or_into_a_wall_and_costs_1():
     rendered = gymnasium.make("Maze-v0", render_mode="rgb_array").unwrapped
     assert rendered.render_mode == "rgb_array"  # as Gymnasium's own recorders ask
     check_env(rendered)
@@ -53,14 +53,14 @@ def test_a_move_leads_to_the_next_cell_or_into_a_wall_and_costs_1() -> None:
         assert allowed()[cell].tolist() == [there != cell for there in leads]
         for action, there in enumerate(leads):
             assert maze.reset() == (0, {})
-            maze.unwrapped._cell = cell  # type: ignore[attr-defined]
+            maze.unwrapped._cell = cell
             assert maze.step(action) == (there, -1, there == 8, False, {})
     assert allowed()[8].all() and len(allowed()) == 9
     between = {((1, 1), (2, 1)), ((1, 1), (1, 2)), ((0, 2), (1, 2)), ((2, 2), (3, 2))}
     assert set(walls()) == between
 
 
-def test_the_picture_shows_cells_walls_names_and_the_agent() -> None:
+def test_the_picture_shows_cells_walls_names_and_the_agent():
     """A letter is 12x12 pixels; #, x: black, or a little; o: blue; s, g: the start, the goal."""
     environment = ScreenEnvironment(Config(game="Maze-v0"))
     environment.reset(1, "test")
@@ -75,7 +75,7 @@ def test_the_picture_shows_cells_walls_names_and_the_agent() -> None:
     assert "\n".join(map("".join, seen)) == PICTURE.strip()
 
 
-def test_the_time_limit_truncates_and_can_be_set() -> None:
+def test_the_time_limit_truncates_and_can_be_set():
     for limit, steps in ((None, 1000), (7, 7), (20, 20)):
         config = Config(game="Maze-v0", env=EnvConfig(max_episode_steps=limit))
         for environment in (make(config, 1), ScreenEnvironment(config)):

@@ -42,12 +42,12 @@ REFUSED = {
 }
 
 
-def test_an_unplayable_game_is_refused_in_one_sentence() -> None:
+def test_an_unplayable_game_is_refused_in_one_sentence():
     for game, words in REFUSED.items():
         assert words in refusal(game), game
 
 
-def test_what_is_suggested_is_the_name_of_a_game() -> None:
+def test_what_is_suggested_is_the_name_of_a_game():
     games = [*atari_games()[::9], "CartPole-v1", "Acrobot-v1", "Combat", "Pong-v0"]
     for game in games:
         _, _, hint = refusal(f"{game[:2]}{game[3:]}").partition("did you mean ")
@@ -56,7 +56,7 @@ def test_what_is_suggested_is_the_name_of_a_game() -> None:
         assert game in suggested or game in ("Combat", "Pong-v0")
 
 
-def test_a_setting_that_the_game_does_not_have_is_refused() -> None:
+def test_a_setting_that_the_game_does_not_have_is_refused():
     for name, value in {
         "protocol": "machado", "full_action_set": True, "frame_size": 48, "max_episode_frames": 99,
     }.items():  # fmt: skip
@@ -69,7 +69,7 @@ def test_a_setting_that_the_game_does_not_have_is_refused() -> None:
     )
 
 
-def test_every_rom_is_found_by_each_spelling() -> None:
+def test_every_rom_is_found_by_each_spelling():
     ids = {s.kwargs["game"]: i for i, s in gymnasium.registry.items() if i.startswith("ALE/")}
     names = set()
     for rom in roms.get_all_rom_ids():
@@ -85,13 +85,13 @@ def test_every_rom_is_found_by_each_spelling() -> None:
     assert sorted(names) == atari_games() and len(names) == len(ids) >= 104
 
 
-def test_other_ids_are_kept_and_make_a_plain_folder_name() -> None:
+def test_other_ids_are_kept_and_make_a_plain_folder_name():
     assert atari_rom("CartPole-v1") is None
     assert resolve_game("CartPole-v1") == "CartPole-v1" == display_name("CartPole-v1")
     assert display_name("phys2d/CartPole-v1") == "phys2d-CartPole-v1"
 
 
-def test_the_label_of_a_protocol_names_what_is_not_its_own() -> None:
+def test_the_label_of_a_protocol_names_what_is_not_its_own():
     env = EnvConfig("machado", full_action_set=True, frame_size=48, max_episode_frames=1200)
     for config, atari, label in (
         (Config(), True, "classic"),

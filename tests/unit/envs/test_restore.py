@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -61,18 +60,18 @@ ATARI = [  # chosen: which of the critical steps, to save time
     slow_except(ATARI, [ATARI[0], ATARI[-1]]),
 )
 def test_atari_is_restored_bit_for_bit(
-    protocol: Any, game: str, num_envs: int, limit: int, reseed_steps: int, steps: int, chosen: Any
-) -> None:
+    protocol, game, num_envs, limit, reseed_steps, steps, chosen
+):
     env = EnvConfig(protocol, max_episode_frames=limit, reseed_steps=reseed_steps, threads=2)
     check_restoring(Config(game=game, env=env), num_envs, steps, 60, chosen)
 
 
-def test_cartpole_is_restored_bit_for_bit() -> None:
+def test_cartpole_is_restored_bit_for_bit():
     config = Config(game="CartPole-v1", env=EnvConfig(reseed_steps=60))
     check_restoring(config, 6, 400, 300, range(7))
 
 
-def test_later_steps_do_not_change_a_state() -> None:
+def test_later_steps_do_not_change_a_state():
     config = Config(game="CartPole-v1", env=EnvConfig(reseed_steps=30))
     environment, other = make(config, 3), make(config, 3)
     play_from_reset(environment, 75)
@@ -88,7 +87,7 @@ def test_later_steps_do_not_change_a_state() -> None:
         np.testing.assert_array_equal(state[name], value, err_msg=name)
 
 
-def test_the_recorded_actions_stay_bounded() -> None:
+def test_the_recorded_actions_stay_bounded():
     environment = make(Config(game="CartPole-v1", env=EnvConfig(reseed_steps=50)), 4)
     environment.reset(1, "x")
     longest = 0
@@ -102,7 +101,7 @@ def test_the_recorded_actions_stay_bounded() -> None:
     assert state["count"].min() > 5
 
 
-def test_a_state_that_does_not_lead_back_is_refused() -> None:
+def test_a_state_that_does_not_lead_back_is_refused():
     config = Config(game="CartPole-v1", env=EnvConfig(reseed_steps=60))
     environment, restored = make(config, 2), make(config, 2)
     stream = play_from_reset(environment, 120)

@@ -1,6 +1,5 @@
 """Evaluations, held-out states and recordings of games that are written in advance."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,12 +32,10 @@ def evaluated(limit: int | None, **more: Any) -> Evaluation | None:
         assert epsilon == 0.25
         return stack[:, -1, 0, 0].astype(np.int64) % 3
 
-    return evaluate(lambda _: SimpleNamespace(act=act), config, 700, **more)  # type: ignore[arg-type, return-value]
+    return evaluate(lambda _: SimpleNamespace(act=act), config, 700, **more)
 
 
-def test_a_game_without_reward_for_so_many_steps_is_cut_and_keeps_its_return(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_game_without_reward_for_so_many_steps_is_cut_and_keeps_its_return(monkeypatch):
     emulators = script_atari(monkeypatch, {4: [GAMES]})
     told: list[tuple[int, int, float | None]] = []
     result = evaluated(3, progress=lambda *now: told.append(now))
@@ -57,7 +54,7 @@ def test_a_game_without_reward_for_so_many_steps_is_cut_and_keeps_its_return(
     assert made.actions[:4] == [[1, 2, 0, 0], [2, 0, 1, 1], [0, 1, 0, 2], [0, 2, 0, 0]]
 
 
-def test_without_a_limit_no_game_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_limit_no_game_is_cut(monkeypatch):
     games = [[Game((0,) * 40, timeout=True)], *GAMES[1:]]
     script_atari(monkeypatch, {4: [games]})
     result = evaluated(None)
@@ -65,15 +62,13 @@ def test_without_a_limit_no_game_is_cut(monkeypatch: pytest.MonkeyPatch) -> None
     assert result.protocol == "classic, 12x12 pictures" and "cut" not in result.as_json()
 
 
-def test_an_evaluation_that_is_stopped_has_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_that_is_stopped_has_no_result(monkeypatch):
     emulators = script_atari(monkeypatch, {4: [GAMES]})
     assert evaluated(3, stop=iter([False, False, True]).__next__) is None
     assert len(emulators.made[0].actions) == 2
 
 
-def test_an_evaluation_depends_on_seed_step_and_owner_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_evaluation_depends_on_seed_step_and_owner_alone(monkeypatch):
     """Both what the policy draws and the games."""
     emulators = script_atari(monkeypatch, {1: [[[Game((1,))]]] * 5})
 
@@ -93,9 +88,7 @@ def test_an_evaluation_depends_on_seed_step_and_owner_alone(
     assert all(len({first[i], *(other[i] for other in others)}) == 4 for i in (0, 1))
 
 
-def test_held_out_states_are_every_fourth_of_eight_random_players(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_held_out_states_are_every_fourth_of_eight_random_players(monkeypatch):
     emulators = script_atari(monkeypatch, {})
     newest = [(100 * i + screen) % 256 for screen in (5, 9) for i in range(8)]
     for count in (12, 16):
@@ -110,7 +103,7 @@ def test_held_out_states_are_every_fourth_of_eight_random_players(
     assert made.actions == again.actions and made.seeds == again.seeds and len(made.actions) == 8
 
 
-def test_held_out_q_is_the_mean_of_the_greatest() -> None:
+def test_held_out_q_is_the_mean_of_the_greatest():
     """Of 100 states: 2 s and 99 - s, of which the first is greater from s = 34 on."""
     states = torch.arange(100.0)[:, None]
     q = mean_max_q(lambda s: torch.cat([2 * s, 99 - s], 1), states, torch.device("cpu"))
@@ -121,9 +114,7 @@ def test_held_out_q_is_the_mean_of_the_greatest() -> None:
     assert elsewhere == 1, "states are moved to the network's device"
 
 
-def test_a_recorded_game_has_its_raw_return_and_every_screen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_recorded_game_has_its_raw_return_and_every_screen(monkeypatch):
     game = script_gym(monkeypatch, ENDLESS, Game((5, -2, 0.5)), ENDLESS)  # tried at first
     environment = ScreenEnvironment(Config(game=game))
     screens: list[int] = []
@@ -145,9 +136,7 @@ def test_a_recorded_game_has_its_raw_return_and_every_screen(
     assert play(30) == (0, 30, True, True, 5), "the second game is stuck"
 
 
-def test_a_game_recorded_in_training_is_played_as_an_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_game_recorded_in_training_is_played_as_an_evaluation(tmp_path, monkeypatch):
     """By its epsilon and limit, with draws of its own at each step; the video shows the end too."""
     game = script_gym(monkeypatch, ENDLESS, Game((1, 0, 0, 0, 0, 0, 9)))
     settings = EvaluationConfig(epsilon=0.25, max_steps_without_reward=5)

@@ -15,18 +15,18 @@ GAMES = [row[0] for row in ROWS]
 WITHOUT_HUMAN = {"AirRaid", "Carnival", "ElevatorAction", "JourneyEscape", "Pooyan"}
 
 
-def test_every_game_is_a_rom_that_ale_py_carries() -> None:
+def test_every_game_is_a_rom_that_ale_py_carries():
     assert len(set(GAMES)) == 62
     assert set(GAMES) <= {rom.title().replace("_", "") for rom in roms.get_all_rom_ids()}
 
 
-def test_random_and_human_cover_the_57_games() -> None:
+def test_random_and_human_cover_the_57_games():
     covered = {game for game in GAMES if scores.random_score(game) is not None}
     assert covered == {game for game in GAMES if scores.human_score(game) is not None}
     assert set(GAMES) - covered == WITHOUT_HUMAN
 
 
-def test_human_normalised() -> None:
+def test_human_normalised():
     for game, score, expected in (
         ("Breakout", 30.5, 1.0),  # the human's own score
         ("Breakout", 1.7, 0.0),  # random play's
@@ -39,7 +39,7 @@ def test_human_normalised() -> None:
     assert scores.human_normalised("CartPole-v1", 500) is None
 
 
-def test_published_has_every_number_and_no_empty_cell() -> None:
+def test_published_has_every_number_and_no_empty_cell():
     pong = scores.published("Pong")
     assert NAMES == ["game", "random", "human", *scores.COLUMNS]
     assert list(pong) == NAMES[3:]  # a game that every source has, in the order shown
@@ -70,7 +70,7 @@ AGGREGATES = [  # in percent, computed independently from the sources: a shifted
 ]
 
 
-def test_columns_have_their_known_aggregates() -> None:
+def test_columns_have_their_known_aggregates():
     rows = [(game, scores.published(game)) for game in set(GAMES) - WITHOUT_HUMAN]
     for column, games, median, interquartile, above_human in AGGREGATES:
         found = [scores.human_normalised(game, row[column]) for game, row in rows if column in row]
@@ -81,14 +81,14 @@ def test_columns_have_their_known_aggregates() -> None:
         assert round(100 * float(middle.mean())) == interquartile, column
 
 
-def test_every_column_has_its_agent_and_protocol() -> None:
+def test_every_column_has_its_agent_and_protocol():
     for name, column in scores.COLUMNS.items():
         assert column.agent and column.protocol
         assert column.frames_millions == (40 if name.endswith("_40m") else 200)
         assert ("sticky actions .25" in column.protocol) == name.startswith("dopamine")
 
 
-def test_mean_interval_by_hand() -> None:
+def test_mean_interval_by_hand():
     # 2, 4, 6: mean 4, deviation 2, error 2 / sqrt(3) = 1.1547, t(2) = 4.3027
     assert scores.mean_interval([2, 4, 6]) == pytest.approx((4, -0.96833, 8.96833), abs=1e-4)
     # 0 and 10, fifteen of each: mean 5, deviation 5 * sqrt(30 / 29) = 5.08548,
@@ -101,7 +101,7 @@ def test_mean_interval_by_hand() -> None:
         scores.mean_interval([])
 
 
-def test_student_quantiles() -> None:
+def test_student_quantiles():
     """As tables have them; the expansion for 10 degrees of freedom and more is a little below."""
     table = {
         1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 6: 2.44691, 7: 2.36462,

@@ -14,7 +14,7 @@ from dqn.networks.spectral import SpectralConvolution, normalized
 from dqn.networks.torsos import PixelPermutation
 
 
-def test_spectral_norm_equals_torchs() -> None:
+def test_spectral_norm_equals_torchs():
     """Outputs, gradients (through the norm too) and singular vectors, as the weights change. torch
     begins its iteration with the other vector: it gets the matrix transposed."""
     layer, plain = SpectralConvolution(3, 4, 3, padding=1), nn.Linear(4, 27, bias=False)
@@ -42,7 +42,7 @@ def test_spectral_norm_equals_torchs() -> None:
             theirs.original -= 0.01 * expected
 
 
-def test_spectral_norm_is_accurate_from_the_start() -> None:
+def test_spectral_norm_is_accurate_from_the_start():
     """So that the target network, which does not iterate, equals the online network at first."""
     network = make_network((4, 84, 84), torso="impala", width=2, spectral_norm=True, hidden_units=8)
     layers = [module for module in network.modules() if isinstance(module, SpectralConvolution)]
@@ -52,7 +52,7 @@ def test_spectral_norm_is_accurate_from_the_start() -> None:
         assert (matrix.t() @ layer.left).norm() / torch.linalg.matrix_norm(matrix, 2) > 0.97
 
 
-def test_noisy_layers_are_initialised_as_in_the_paper() -> None:
+def test_noisy_layers_are_initialised_as_in_the_paper():
     """Fortunato et al. 2018, section 3.2: means within 1 / sqrt(inputs), sigma_0 / sqrt(inputs)."""
     network = make_network((1, 100), mlp_units=(50,), noisy=True, noisy_sigma=0.3)
     layers = [module for module in network.modules() if isinstance(module, NoisyLinear)]
@@ -65,7 +65,7 @@ def test_noisy_layers_are_initialised_as_in_the_paper() -> None:
             torch.testing.assert_close(sigma.detach(), torch.full_like(sigma, 0.3 * inputs**-0.5))
 
 
-def test_initial_weights_are_kaiming_uniform_and_biases_zero() -> None:
+def test_initial_weights_are_kaiming_uniform_and_biases_zero():
     """Uniform within sqrt(6 / inputs) before a ReLU, sqrt(3 / inputs) in the last layer."""
     network = make_network((4, 84, 84), actions=18, dueling=True)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
@@ -80,7 +80,7 @@ def test_initial_weights_are_kaiming_uniform_and_biases_zero() -> None:
         assert layer.bias is not None and (layer.bias == 0).all()
 
 
-def test_pixels_moved_as_float_words_keep_their_bits() -> None:
+def test_pixels_moved_as_float_words_keep_their_bits():
     """Also where four pixels read as one float32 are NaN."""
     state = torch.tensor([1, 0, 160, 127, 255, 255, 255, 255], dtype=torch.uint8)
     state = torch.cat([state, torch.arange(8, dtype=torch.uint8)]).view(1, 1, 4, 4)

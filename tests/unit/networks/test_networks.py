@@ -59,7 +59,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], ValuesConfig, dict[str, Any], Recipe]
 }  # fmt: skip
 
 
-def test_networks_compute_what_their_papers_say(subtests: pytest.Subtests) -> None:
+def test_networks_compute_what_their_papers_say(subtests):
     """Outputs and gradients, of bytes and of numbers; frames need not be square."""
     for name, (shape, values, settings, recipe) in NETWORKS.items():
         with subtests.test(name):
@@ -92,7 +92,7 @@ def assert_same_outputs_and_gradients(
         torch.testing.assert_close(mine.grad.double() / size, other.grad / size, **CLOSE)
 
 
-def test_a_network_computes_on_the_device_of_its_input() -> None:
+def test_a_network_computes_on_the_device_of_its_input():
     """torch refuses to mix devices, and "meta" is one that every machine has."""
     for shape, values, settings, _ in NETWORKS.values():
         network = make_network(shape, values, **settings).place(torch.device("meta"), "float32")
@@ -101,7 +101,7 @@ def test_a_network_computes_on_the_device_of_its_input() -> None:
             assert network.forward_preprocessed(inputs, generator(), taus).device.type == "meta"
 
 
-def test_initial_weights_come_from_the_generator_alone() -> None:
+def test_initial_weights_come_from_the_generator_alone():
     for shape, values, settings, _ in NETWORKS.values():
         before = torch.get_rng_state()
         same, again, other = (
@@ -115,7 +115,7 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
             assert torch.equal(weights, other[name]) == constant, name
 
 
-def test_iqn_acts_at_the_midpoints_and_without_noise() -> None:
+def test_iqn_acts_at_the_midpoints_and_without_noise():
     shape, values, settings, recipe = NETWORKS["nature, IQN, dueling, noisy"]
     network = make_network(shape, values, **settings)
     state = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=generator())
@@ -148,7 +148,7 @@ WEIGHTS: list[tuple[tuple[int, ...], ValuesConfig, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-def test_weights_have_the_papers_shapes(subtests: pytest.Subtests) -> None:
+def test_weights_have_the_papers_shapes(subtests):
     for shape, values, settings, weights in WEIGHTS:
         with subtests.test(weights):
             network = make_network(shape, values, actions=6, **settings)
@@ -159,7 +159,7 @@ def test_weights_have_the_papers_shapes(subtests: pytest.Subtests) -> None:
             assert [tuple(p.shape) for p in network.parameters() if p.ndim > 1] == expected
 
 
-def test_torsos_take_frames_from_their_least_size_on_and_refuse_others() -> None:
+def test_torsos_take_frames_from_their_least_size_on_and_refuse_others():
     """As kernels and strides have it, of which impala's would take any."""
     sides = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
     for torso, least in sides.items():

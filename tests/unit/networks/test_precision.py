@@ -31,7 +31,7 @@ def states(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(6, *shape, generator=rng)
 
 
-def test_every_network_computes_nearly_the_same_in_bfloat16(subtests: pytest.Subtests) -> None:
+def test_every_network_computes_nearly_the_same_in_bfloat16(subtests):
     """With the same noise, at the same taus."""
     for name, (shape, values, settings) in NETWORKS.items():
         with subtests.test(name):
@@ -53,7 +53,7 @@ def test_every_network_computes_nearly_the_same_in_bfloat16(subtests: pytest.Sub
             assert (error > 1e-5) == (name != "linear"), "its only layer is the last one"
 
 
-def test_casts_written_out() -> None:
+def test_casts_written_out():
     """Hidden layers round their weights, inputs and outputs to bfloat16, the last one nothing; the
     gradients of the float32 weights are those of the rounded ones."""
     network = make_network((1, 5), mlp_units=(32,)).place(CPU, "bfloat16")
@@ -96,7 +96,7 @@ def expected_of(network: nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.25])
-def test_a_network_computes_with_its_newest_weights(tau: float) -> None:
+def test_a_network_computes_with_its_newest_weights(tau):
     """After an update, a sync of the target, and loading."""
     learner = tiny_learner(precision="bfloat16", target_tau=tau)
     networks = learner.online, learner.target
@@ -114,7 +114,7 @@ def test_a_network_computes_with_its_newest_weights(tau: float) -> None:
         assert torch.equal(computed_with(ours), computed_with(theirs))
 
 
-def test_small_steps_are_not_lost() -> None:
+def test_small_steps_are_not_lost():
     """A hundred updates of 1e-5: bfloat16 alone would round away each one of a weight above .01."""
     learner = tiny_learner(precision="bfloat16")
     learner.learning_rate = 1e-5
@@ -125,7 +125,7 @@ def test_small_steps_are_not_lost() -> None:
         assert (weight.detach() - old).abs().median() > 2e-4, "those of hidden layers too"
 
 
-def test_a_network_without_hidden_layers_learns_too() -> None:
+def test_a_network_without_hidden_layers_learns_too():
     networks = [make_network(mlp_units=()) for _ in range(2)]
     learners = [
         make_learner(network, precision=precision)
@@ -136,7 +136,7 @@ def test_a_network_without_hidden_layers_learns_too() -> None:
     assert torch.equal(*map(weights, networks))
 
 
-def test_the_spectral_norm_s_vector_is_the_networks_own() -> None:
+def test_the_spectral_norm_s_vector_is_the_networks_own():
     network = make_network((4, 84, 84), torso="impala", spectral_norm=True, hidden_units=8)
     network.place(CPU, "bfloat16")
     before = {name: value.clone() for name, value in network.state_dict().items()}

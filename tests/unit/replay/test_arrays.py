@@ -25,7 +25,7 @@ def random_arrays(seed: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("separate", [False, True])
-def test_an_upload_copies_everything(separate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_copies_everything(separate, monkeypatch):
     if separate:
         monkeypatch.setattr("dqn.replay.arrays._NUMPY", set())
     staging = StagingBuffer(LAYOUT, CPU)
@@ -46,7 +46,7 @@ def test_an_upload_copies_everything(separate: bool, monkeypatch: pytest.MonkeyP
     )
 
 
-def test_on_the_cpu_numpy_views_the_same_memory() -> None:
+def test_on_the_cpu_numpy_views_the_same_memory():
     tensor = torch.zeros(3)
     view = numpy_view_or_tensor(tensor)
     view[[0, 2]] += 1

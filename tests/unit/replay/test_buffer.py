@@ -50,9 +50,7 @@ CASES = [(shape, "numpy") for shape in SHAPES] + [
 
 
 @pytest.mark.parametrize("shape, arrays", CASES, ids=str)
-def test_every_row_obeys_the_rule_before_and_after_wraps(
-    shape: Shape, arrays: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_row_obeys_the_rule_before_and_after_wraps(shape, arrays, monkeypatch):
     """With torch as on a GPU."""
     if arrays == "torch":
         monkeypatch.setattr("dqn.replay.arrays._NUMPY", set())
@@ -77,11 +75,11 @@ ANY_SHAPE = st.builds(
 
 @given(st.data(), ANY_SHAPE)
 @settings(max_examples=120)
-def test_every_row_obeys_the_rule_whatever_the_pattern(data: st.DataObject, shape: Shape) -> None:
+def test_every_row_obeys_the_rule_whatever_the_pattern(data, shape):
     follow_the_rule(data.draw(endings_of(shape.num_envs, 3 * shape.length)), shape)
 
 
-def test_a_small_tape_by_hand() -> None:
+def test_a_small_tape_by_hand():
     """A life lost at 2, a time-out at 4, a game over that is an episode of one row at 5."""
     endings = [PLAIN, PLAIN, LIFE_LOST, PLAIN, TIME_OUT, GAME_OVER, PLAIN, PLAIN]
     tape = make_tape([[ending] for ending in endings])
@@ -97,7 +95,7 @@ def test_a_small_tape_by_hand() -> None:
     assert batch.next_state[:, :, 0, 0].tolist() == [[2, 3], [2, 3], [4, 5], [4, 5]]
 
 
-def test_dtypes_and_shapes_of_a_batch() -> None:
+def test_dtypes_and_shapes_of_a_batch():
     for float_frames, pixels, frame in ((False, torch.uint8, (2, 2)), (True, torch.float32, (4,))):
         shape = Shape(30, 3, 3, 1 if float_frames else 4, float_frames=float_frames)
         batch = replay_of(make_tape([[PLAIN] * 3] * 12, float_frames), shape).sample(7)
@@ -110,7 +108,7 @@ def test_dtypes_and_shapes_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("num_actions, dtype", [(256, torch.uint8), (257, torch.int32)])
-def test_the_largest_action_fits_its_dtype(num_actions: int, dtype: torch.dtype) -> None:
+def test_the_largest_action_fits_its_dtype(num_actions, dtype):
     generator = torch.Generator()
     replay = Replay(
         ReplayConfig(capacity=20), 1, (1,), "uint8", 1, num_actions, lambda t: t.reward, generator
@@ -146,7 +144,7 @@ class Elsewhere(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def test_everything_is_made_on_the_device_of_the_generator() -> None:
+def test_everything_is_made_on_the_device_of_the_generator():
     for sampler in ("uniform", "prioritized"):
         shape = Shape(20, 3, 3, 4, sampler=sampler)
         expected = filled(shape, 50).sample(16)
@@ -157,7 +155,7 @@ def test_everything_is_made_on_the_device_of_the_generator() -> None:
             assert torch.equal(value, getattr(expected, name)), name
 
 
-def test_len_and_fill() -> None:
+def test_len_and_fill():
     for rows, held in ((0, 0), (7, 7), (20, 20), (55, 20)):
         replay = filled(Shape(20, 3, 1, 4), rows)
         assert len(replay) == 3 * held and replay.fill == held / 20
@@ -172,7 +170,7 @@ def test_len_and_fill() -> None:
         (137, "prioritized", "compressed"),
     ],
 )
-def test_rows_and_state_restore_an_equal_memory(rows: int, sampler: str, storage: str) -> None:
+def test_rows_and_state_restore_an_equal_memory(rows, sampler, storage):
     """In pieces of odd sizes, before and after wraps; later samples are equal to the bit too."""
     shape = Shape(50, 3, 3, 4, sampler=sampler, storage=storage)
     replay, other = filled(shape, rows), make_replay(shape, seed=99)
@@ -194,7 +192,7 @@ def test_rows_and_state_restore_an_equal_memory(rows: int, sampler: str, storage
         add(other, tape, t)
 
 
-def test_a_state_that_cannot_be_is_refused() -> None:
+def test_a_state_that_cannot_be_is_refused():
     """Of 20 rows, 9 are written; a mass is at most the largest so far, at first 1 or 2^20."""
     for sampler, largest in (("uniform", 1), ("prioritized", 2**20)):
         replay = filled(Shape(20, 3, 1, 4, sampler=sampler), 9)
@@ -216,7 +214,7 @@ def test_a_state_that_cannot_be_is_refused() -> None:
                 replay.load_state_dict(state | {"sampler": state["sampler"] | {name: value}})
 
 
-def test_rows_that_are_not_held_are_refused() -> None:
+def test_rows_that_are_not_held_are_refused():
     replay = filled(Shape(20, 1, 1, 4), 50)
     for begin, end in ((30, 50), (30, 30), (50, 50)):
         assert len(replay.rows(begin, end)["frame"]) == end - begin
@@ -226,7 +224,7 @@ def test_rows_that_are_not_held_are_refused() -> None:
 
 
 @pytest.mark.parametrize("shape, rows", [(Shape(200, 3, 3, 4), 530), (Shape(3000, 1, 1, 1), 7001)])
-def test_draws_are_uniform_over_the_starts(shape: Shape, rows: int) -> None:
+def test_draws_are_uniform_over_the_starts(shape, rows):
     """The second memory has three blocks, the last one incomplete."""
     replay = filled(shape, rows)
     starts = sorted(drawable(replay))
@@ -238,7 +236,7 @@ def test_draws_are_uniform_over_the_starts(shape: Shape, rows: int) -> None:
     assert abs(chi_square(counts[starts])) < 4
 
 
-def test_draws_do_not_depend_on_the_batch_size() -> None:
+def test_draws_do_not_depend_on_the_batch_size():
     whole, parts = filled(Shape(50, 3, 1, 4), 70), filled(Shape(50, 3, 1, 4), 70)
     index = torch.cat([parts.sample(8).index for _ in range(4)])
     assert torch.equal(whole.sample(32).index, index)
@@ -246,9 +244,7 @@ def test_draws_do_not_depend_on_the_batch_size() -> None:
 
 @pytest.mark.parametrize("arrays", ["numpy", "torch"])
 @pytest.mark.parametrize("float_frames", [False, True])
-def test_current_stacks_are_those_of_the_time_step(
-    arrays: str, float_frames: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_current_stacks_are_those_of_the_time_step(arrays, float_frames, monkeypatch):
     """At every time step, across wraps and ends, before and after its action is added. With torch,
     as on a GPU, uploads have memory of their own."""
     shape = Shape(12, 5, 2, 4, float_frames=float_frames)
@@ -281,7 +277,7 @@ def test_current_stacks_are_those_of_the_time_step(
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 600, 2000])
-def test_block_sums_stay_correct_and_every_block_is_drawn_from(num_envs: int) -> None:
+def test_block_sums_stay_correct_and_every_block_is_drawn_from(num_envs):
     replay = make_replay(Shape(2500 // num_envs + 12, num_envs, 3, 4))
     tape = make_tape(random_endings(1, 20, num_envs))
     masses = replay._sampler._masses
@@ -295,7 +291,7 @@ def test_block_sums_stay_correct_and_every_block_is_drawn_from(num_envs: int) ->
 
 
 @pytest.mark.parametrize("n_step", [1, 3])
-def test_the_smallest_memory_always_has_a_valid_start(n_step: int) -> None:
+def test_the_smallest_memory_always_has_a_valid_start(n_step):
     """The smallest capacity that a config accepts, with episodes of two rows."""
     shape = Shape(n_step + 5, 1, n_step, 4)
     tape, replay = make_tape([[PLAIN], [GAME_OVER]] * 40), make_replay(shape)
@@ -337,7 +333,7 @@ print(empty - before, process.memory_info().rss - before)
 @pytest.mark.skipif(
     psutil.virtual_memory().available < 10e9, reason="less than 10 GB of memory is free here"
 )
-def test_a_million_rows_take_at_most_7_2_gb_and_nothing_before() -> None:
+def test_a_million_rows_take_at_most_7_2_gb_and_nothing_before():
     """Resident memory, with every row filled with random bytes."""
     command = [sys.executable, "-c", MEMORY]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -40,7 +40,7 @@ def masses(sampler: PrioritizedSampler) -> list[int]:
     return sampler._masses.flat.tolist()
 
 
-def test_the_config_chooses() -> None:
+def test_the_config_chooses():
     for name, kind in (("uniform", UniformSampler), ("prioritized", PrioritizedSampler)):
         assert isinstance(make_replay(Shape(9, 1, 1, 4, sampler=name))._sampler, kind)
     for name, kind in (("plain", PlainFrames), ("compressed", CompressedFrames)):
@@ -48,9 +48,7 @@ def test_the_config_chooses() -> None:
 
 
 @pytest.mark.parametrize("arrays", ["numpy", "torch"])
-def test_a_draw_is_the_row_at_its_fraction_of_the_sum(
-    arrays: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_draw_is_the_row_at_its_fraction_of_the_sum(arrays, monkeypatch):
     """Looked up in Python's integers; with torch as on a GPU. Fractions have 53 random bits."""
     if arrays == "torch":
         monkeypatch.setattr("dqn.replay.arrays._NUMPY", set())
@@ -74,7 +72,7 @@ def test_a_draw_is_the_row_at_its_fraction_of_the_sum(
         assert sampler.draw(64)[0][-1] == rows[-1]
 
 
-def test_a_row_keeps_its_priority_until_its_frames_are_overwritten() -> None:
+def test_a_row_keeps_its_priority_until_its_frames_are_overwritten():
     """With ends of episodes among the n rows; a new row has the largest priority so far."""
     shape = Shape(23, 3, 5, 4, sampler="prioritized")
     tape, replay = make_tape(random_endings(5, 150, 3)), make_replay(shape)
@@ -94,7 +92,7 @@ def test_a_row_keeps_its_priority_until_its_frames_are_overwritten() -> None:
             largest = max(largest, *expected.values())
 
 
-def test_a_mass_is_the_priority_to_the_power_of_alpha() -> None:
+def test_a_mass_is_the_priority_to_the_power_of_alpha():
     sampler = all_enabled(2000)
     sampler.update_priorities(torch.tensor([0, 3, 1500]), torch.tensor([4.0, 0.25, 1e-4]))
     expected = [2 * UNIT, UNIT, UNIT // 2, round(0.01 * UNIT)]  # row 1 keeps its mass
@@ -105,7 +103,7 @@ def test_a_mass_is_the_priority_to_the_power_of_alpha() -> None:
     "priority, mass",
     [(0.0, 1), (1e-30, 1), (1e30, 2**31 - 1), (float("inf"), 2**31 - 1), (float("nan"), 1)],
 )
-def test_every_priority_gives_a_positive_finite_mass(priority: float, mass: int) -> None:
+def test_every_priority_gives_a_positive_finite_mass(priority, mass):
     """Reporting a priority that is not finite is the learner's task."""
     sampler = all_enabled(10)
     sampler.update_priorities(torch.tensor([2]), torch.tensor([priority]))
@@ -116,7 +114,7 @@ def test_every_priority_gives_a_positive_finite_mass(priority: float, mass: int)
     assert masses(sampler)[2] == 2 * UNIT, "a later priority counts"
 
 
-def test_a_new_row_gets_the_largest_mass_so_far() -> None:
+def test_a_new_row_gets_the_largest_mass_so_far():
     sampler = all_enabled(10)
     sampler.update_priorities(torch.tensor([4]), torch.tensor([9.0]))
     sampler.update_priorities(torch.tensor([4]), torch.tensor([1.0]))
@@ -126,7 +124,7 @@ def test_a_new_row_gets_the_largest_mass_so_far() -> None:
     assert masses(sampler)[4] == UNIT and masses(sampler)[7] == 3 * UNIT
 
 
-def test_a_disabled_row_stays_disabled() -> None:
+def test_a_disabled_row_stays_disabled():
     sampler = all_enabled(10)
     sampler.disable(np.array([7]), np.zeros((1, 1), bool))
     sampler.update_priorities(torch.tensor([7, 8]), torch.tensor([5.0, 0.0]))
@@ -134,7 +132,7 @@ def test_a_disabled_row_stays_disabled() -> None:
     assert 7 not in sampler.draw(1000)[0]
 
 
-def test_the_mass_of_a_row_drawn_twice_does_not_depend_on_the_order() -> None:
+def test_the_mass_of_a_row_drawn_twice_does_not_depend_on_the_order():
     sampler, other = all_enabled(10), all_enabled(10)
     sampler.update_priorities(torch.tensor([3, 5, 3]), torch.tensor([4.0, 1.0, 9.0]))
     other.update_priorities(torch.tensor([3, 3, 5]), torch.tensor([9.0, 4.0, 1.0]))
@@ -142,7 +140,7 @@ def test_the_mass_of_a_row_drawn_twice_does_not_depend_on_the_order() -> None:
     assert masses(sampler)[3] == 3 * UNIT
 
 
-def test_draws_are_in_proportion_to_the_masses() -> None:
+def test_draws_are_in_proportion_to_the_masses():
     """Three blocks, masses over four powers of ten; strata reduce the variance of the counts."""
     rows = 2500
     sampler = all_enabled(rows, alpha=1.0)
@@ -161,13 +159,13 @@ def test_draws_are_in_proportion_to_the_masses() -> None:
     assert counts[~often].sum() == pytest.approx(share[~often].sum() * counts.sum(), rel=0.1)
 
 
-def test_one_row_is_drawn_from_each_stratum() -> None:
+def test_one_row_is_drawn_from_each_stratum():
     sampler = all_enabled(64)
     for _ in range(100):
         assert (sampler.draw(64)[0] == torch.arange(64)).all()
 
 
-def test_equal_priorities_are_drawn_uniformly() -> None:
+def test_equal_priorities_are_drawn_uniformly():
     sampler = all_enabled(3000)
     counts = np.zeros(3000)
     for _ in range(2000):
@@ -176,7 +174,7 @@ def test_equal_priorities_are_drawn_uniformly() -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
-def test_weights_correct_the_bias(beta: float) -> None:
+def test_weights_correct_the_bias(beta):
     """``(N P)^-beta`` over the largest of the batch, by hand for three rows."""
     sampler = all_enabled(3, alpha=1.0, beta=beta)
     sampler.update_priorities(torch.arange(3), torch.tensor([0.5, 1.0, 2.0]))
@@ -187,7 +185,7 @@ def test_weights_correct_the_bias(beta: float) -> None:
     assert weight.dtype == torch.float32
 
 
-def test_beta_grows_with_the_rows() -> None:
+def test_beta_grows_with_the_rows():
     sampler = all_enabled(2, alpha=1.0, beta=0.4)
     sampler.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
     for step, beta in ((0, 0.4), (500, 0.7), (1000, 1.0), (5000, 1.0)):
@@ -197,7 +195,7 @@ def test_beta_grows_with_the_rows() -> None:
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 600])
-def test_sums_are_exact_after_a_thousand_changes(num_envs: int) -> None:
+def test_sums_are_exact_after_a_thousand_changes(num_envs):
     shape = Shape(2500 // num_envs + 12, num_envs, 3, 4, sampler="prioritized")
     replay = filled(shape, shape.length + 20)
     inner = replay._sampler._masses
@@ -209,7 +207,7 @@ def test_sums_are_exact_after_a_thousand_changes(num_envs: int) -> None:
     assert inner._sums.sum() == sum(inner.flat.tolist())
 
 
-def test_compressed_frames_equal_plain_ones() -> None:
+def test_compressed_frames_equal_plain_ones():
     for float_frames in (False, True):
         shape = Shape(40, 3, 3, 4, float_frames=float_frames)
         plain, packed = filled(shape, 130), filled(shape._replace(storage="compressed"), 130)
@@ -221,7 +219,7 @@ def test_compressed_frames_equal_plain_ones() -> None:
             assert all(torch.equal(rows[name], others[name]) for name in rows)
 
 
-def test_compressed_frames_take_no_more_memory_than_their_bytes() -> None:
+def test_compressed_frames_take_no_more_memory_than_their_bytes():
     """zstd allocates a whole frame for each result, which would be 280 MB here."""
     frames = CompressedFrames((40_000, 1, 84, 84), torch.uint8, torch.device("cpu"))
     frame = np.zeros((1, 84, 84), np.uint8)

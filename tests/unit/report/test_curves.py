@@ -1,7 +1,6 @@
 """``curves.png`` shows every curve that is not empty, and no empty panel."""
 
 import json
-from pathlib import Path
 
 import cv2
 import pytest
@@ -9,20 +8,18 @@ import pytest
 from dqn.report.curves import draw_curves, points, running_mean
 
 
-def test_running_mean_by_hand() -> None:
+def test_running_mean_by_hand():
     assert running_mean([1, 3, 5, 9], 2) == [1, 2, 4, 7]
     assert running_mean([], 3) == []
 
 
-def test_points_are_of_the_lines_that_have_the_key() -> None:
+def test_points_are_of_the_lines_that_have_the_key():
     lines = [{"step": 1, "loss": None}, {"step": 2, "loss": 0.5}, {"step": 3}]
     assert points(lines, "loss") == [(2, 0.5)]
 
 
 @pytest.mark.parametrize("loss, epsilon, rows", [(0.5, 0.1, 2), (None, 0.0, 1), (0.5, 0.0, 1)])
-def test_each_curve_has_a_panel_unless_it_is_zero(
-    loss: float | None, epsilon: float, rows: int, tmp_path: Path
-) -> None:
+def test_each_curve_has_a_panel_unless_it_is_zero(loss, epsilon, rows, tmp_path):
     lines = [
         {"step": step, "mean_return": 1.0, "loss": loss, "epsilon": epsilon} for step in (1, 2, 3)
     ]
@@ -32,7 +29,7 @@ def test_each_curve_has_a_panel_unless_it_is_zero(
     assert (width, height) == (990, 315 * rows)
 
 
-def test_a_single_report_can_be_seen(tmp_path: Path) -> None:
+def test_a_single_report_can_be_seen(tmp_path):
     line = {"step": 5000, "mean_return": None, "loss": 0.5, "epsilon": 0.9}
     (tmp_path / "training.jsonl").write_text(f"{json.dumps(line)}\n")
     draw_curves(tmp_path, "a run", "CartPole-v1")
@@ -41,6 +38,6 @@ def test_a_single_report_can_be_seen(tmp_path: Path) -> None:
         assert (picture == blue_green_red).all(-1).sum() > 9, name
 
 
-def test_a_run_without_reports_can_be_drawn(tmp_path: Path) -> None:
+def test_a_run_without_reports_can_be_drawn(tmp_path):
     draw_curves(tmp_path, "a run", "Breakout")
     assert (tmp_path / "curves.png").exists()

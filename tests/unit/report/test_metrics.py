@@ -21,7 +21,7 @@ from dqn.types import TimeStep
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> SimpleNamespace:
+def clock(monkeypatch, caplog):
     """The time; every refresh of the bar is a line of the log."""
     clock = SimpleNamespace(now=0.0)
     for module in (dqn.report.metrics, dqn.report.progress):
@@ -48,8 +48,8 @@ def episode(metrics: Metrics, step: int, reward: float) -> None:
 
 
 def test_the_bar_shows_the_mean_of_the_last_thirty_episodes_even_of_a_continued_run(
-    tmp_path: Path, clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
-) -> None:
+    tmp_path, clock, caplog
+):
     first = make_metrics(tmp_path / "first")
     for number in range(1, 41):
         clock.now += 1
@@ -62,9 +62,7 @@ def test_the_bar_shows_the_mean_of_the_last_thirty_episodes_even_of_a_continued_
     assert "return 28.5, " in caplog.messages[-1]  # 12 to 40, and 101
 
 
-def test_presets_of_full_size_are_advised_against_for_atari_on_a_cpu(
-    tmp_path: Path, clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_presets_of_full_size_are_advised_against_for_atari_on_a_cpu(tmp_path, clock, caplog):
     for device, atari, advised in (("cpu", True, 1), ("cuda", True, 0), ("cpu", False, 0)):
         caplog.clear()
         metrics = make_metrics(tmp_path / f"{device} {atari}", device, atari)
@@ -76,7 +74,7 @@ def test_presets_of_full_size_are_advised_against_for_atari_on_a_cpu(
         assert more == [HINT] * advised, (device, atari)
 
 
-def test_a_report_after_half_a_second(tmp_path: Path, clock: SimpleNamespace) -> None:
+def test_a_report_after_half_a_second(tmp_path, clock):
     metrics = make_metrics(tmp_path / "run")
     clock.now += 0.5
     learner: Any = SimpleNamespace(pop_means=lambda: {"loss": 1.0}, learning_rate=0.1, updates=5)

@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +12,7 @@ from dqn.report.progress import BUSY, HINT, GamesBar, ProgressBar, duration
 PARTS = ["return 12.3", "left", "loss 0.0123", "epsilon 0.900"]
 
 
-def test_durations_are_in_a_persons_units() -> None:
+def test_durations_are_in_a_persons_units():
     for seconds, text in (
         (0, "0 s"), (40, "40 s"), (59.6, "1 min"), (240, "4 min"), (3599, "1 h 0 min"),
         (12_000, "3 h 20 min"), (86_399, "1 d 0 h"), (187_200, "2 d 4 h"),
@@ -34,14 +33,14 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
     return clock
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Terminal]:
+def terminal(monkeypatch):
     def make(columns: int) -> Terminal:
         stream = Terminal()
         monkeypatch.setattr("sys.stderr", stream)
@@ -52,9 +51,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Terminal]:
 
 
 @pytest.mark.parametrize("columns, shown", [(44, 1), (60, 2), (80, 3), (120, 4)])
-def test_what_does_not_fit_is_left_out_whole(
-    columns: int, shown: int, clock: Clock, terminal: Callable[[int], Terminal]
-) -> None:
+def test_what_does_not_fit_is_left_out_whole(columns, shown, clock, terminal):
     screen = terminal(columns)
     bar = ProgressBar(5_000_000, 50_000_000, 50_000)
     clock.now = 10.0
@@ -65,9 +62,7 @@ def test_what_does_not_fit_is_left_out_whole(
     bar.close()
 
 
-def test_when_learning_begins_the_new_speed_is_said(
-    clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_when_learning_begins_the_new_speed_is_said(clock, caplog):
     caplog.set_level(logging.INFO, "dqn")
     bar = ProgressBar(0, 50_000_000, 20_000, HINT)
     for step, seconds in [(10_000, 5), (20_000, 10), (20_012, 11), (20_060, 15), (20_072, 16)]:
@@ -83,9 +78,9 @@ def test_when_learning_begins_the_new_speed_is_said(
 
 @pytest.mark.parametrize("threads, said", [(2, True), (1, False)])
 def test_other_work_on_the_same_cores_is_told(
-    threads: int, said: bool, clock: Clock, caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    threads, said, clock, caplog,
+    monkeypatch,
+):  # fmt: skip
     """It costs two threads of a learner far more than their share."""
     monkeypatch.setattr("dqn.report.progress.cores", lambda: 2)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
@@ -102,7 +97,7 @@ def test_other_work_on_the_same_cores_is_told(
         assert (BUSY in caplog.messages) == (said and share)
 
 
-def test_a_continued_run_says_it_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_continued_run_says_it_once(clock, caplog):
     caplog.set_level(logging.INFO, "dqn")
     bar = ProgressBar(30_000, 50_000_000, 20_000, HINT)
     for step in range(30_000, 30_300, 12):
@@ -111,9 +106,7 @@ def test_a_continued_run_says_it_once(clock: Clock, caplog: pytest.LogCaptureFix
     assert caplog.messages == []
 
 
-def test_games_without_a_terminal_have_a_line_a_minute(
-    clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_games_without_a_terminal_have_a_line_a_minute(clock, caplog):
     caplog.set_level(logging.INFO, "dqn")
     with GamesBar("evaluation", 30) as bar:
         for seconds in range(130):

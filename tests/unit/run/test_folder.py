@@ -1,16 +1,12 @@
 """A run's folder is refused if something in it is not the run's own."""
 
-from pathlib import Path
-
 import pytest
 
 from main import main
 
 
 @pytest.mark.parametrize("name", [".lock", "train.log", "rewards.txt", ".config.yaml.part", "best"])
-def test_a_link_in_the_run_folder(
-    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_link_in_the_run_folder(name, tmp_path, capfd):
     """What it points to is somebody else's."""
     run = tmp_path / "checkpoints" / "CartPole-v1" / "dqn-seed1"
     run.mkdir(parents=True)

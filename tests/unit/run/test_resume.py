@@ -13,12 +13,10 @@ from dqn.storage.provenance import Provenance
 from dqn.types import State
 
 
-def test_a_bar_counts_the_steps_of_all_environments_and_goes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_bar_counts_the_steps_of_all_environments_and_goes(monkeypatch):
     for in_terminal in (True, False):
         screen = io.StringIO()
-        screen.isatty = lambda shown=in_terminal: shown  # type: ignore[method-assign]
+        screen.isatty = lambda shown=in_terminal: shown
         monkeypatch.setattr("sys.stderr", screen)
         assert list(show_progress(range(3), 4, lambda: False)) == [0, 1, 2]
         text = screen.getvalue()
@@ -27,7 +25,7 @@ def test_a_bar_counts_the_steps_of_all_environments_and_goes(
         assert not in_terminal or not "".join(drawn[-2:]).strip()
 
 
-def test_restoring_ends_when_it_is_asked_to() -> None:
+def test_restoring_ends_when_it_is_asked_to():
     answers = iter([False, True])
     steps = show_progress(range(3), 1, lambda: next(answers))
     assert next(steps) == 0
@@ -35,7 +33,7 @@ def test_restoring_ends_when_it_is_asked_to() -> None:
         next(steps)
 
 
-def test_a_run_is_finished_when_all_steps_are_taken_and_its_last_is_evaluated() -> None:
+def test_a_run_is_finished_when_all_steps_are_taken_and_its_last_is_evaluated():
     """Or earlier, if its learner has converged. Nothing in a manifest is checked yet."""
     config = dataclasses.replace(Config(), total_steps=100)
     provenance = Provenance("Maze", "maze", 4, [1, 1, 1], {}, "cpu", 1)

@@ -32,7 +32,7 @@ class Learner:
 
 
 @pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_pieces(monkeypatch):
     """Pieces of 8 rows."""
     monkeypatch.setattr("dqn.storage.replay_pieces.PIECE_ROWS", 8)
 
@@ -59,7 +59,7 @@ def inodes(checkpoint: Path) -> dict[tuple[int, ...], int]:
     }
 
 
-def test_a_full_piece_is_written_once_also_after_a_resume(tmp_path: Path) -> None:
+def test_a_full_piece_is_written_once_also_after_a_resume(tmp_path):
     checkpoints, replay, _ = begin(tmp_path, "all", weight=3)
     first, second = inodes(save(checkpoints, replay, 12)), inodes(save(checkpoints, replay, 20))
     resumed, memory, learner = begin(tmp_path, "all")
@@ -76,7 +76,7 @@ def test_a_full_piece_is_written_once_also_after_a_resume(tmp_path: Path) -> Non
     assert second.items() & third.items() == {((8, 16), second[8, 16])}
 
 
-def test_a_shared_piece_that_is_gone_is_written_again(tmp_path: Path) -> None:
+def test_a_shared_piece_that_is_gone_is_written_again(tmp_path):
     checkpoints, replay, _ = begin(tmp_path, "all")
     shutil.rmtree(save(checkpoints, replay, 12))
     newest = save(checkpoints, replay, 20)
@@ -86,7 +86,7 @@ def test_a_shared_piece_that_is_gone_is_written_again(tmp_path: Path) -> None:
     assert torch.equal(memory.rows(0, 20)["reward"], replay.rows(0, 20)["reward"])
 
 
-def test_saving_a_step_again_changes_its_manifest_alone(tmp_path: Path) -> None:
+def test_saving_a_step_again_changes_its_manifest_alone(tmp_path):
     checkpoints, replay, _ = begin(tmp_path, 1)
     folder = save(checkpoints, replay, 12, length=100)
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
@@ -99,7 +99,7 @@ def test_saving_a_step_again_changes_its_manifest_alone(tmp_path: Path) -> None:
     }
 
 
-def test_the_newest_are_kept(tmp_path: Path) -> None:
+def test_the_newest_are_kept(tmp_path):
     for keep, kept in ((1, [20]), (2, [20, 16]), ("all", [20, 16, 12])):
         run = tmp_path / str(keep)
         run.mkdir()
@@ -110,9 +110,7 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
         assert {*run.iterdir()} == {*newest_first(run)}
 
 
-def test_an_old_one_that_cannot_be_deleted_is_named_and_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_old_one_that_cannot_be_deleted_is_named_and_stays(tmp_path, monkeypatch, caplog):
     def refuse(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", folder)
 
@@ -125,7 +123,7 @@ def test_an_old_one_that_cannot_be_deleted_is_named_and_stays(
     assert f"{old} could not be deleted (Permission denied)" in record.getMessage()
 
 
-def test_newest_first_is_by_number_and_damaged_ones_set_aside_do_not_count(tmp_path: Path) -> None:
+def test_newest_first_is_by_number_and_damaged_ones_set_aside_do_not_count(tmp_path):
     names = ["step_1000000000", "step_999999999", "step_000000010"]
     others = ["step_000000011.damaged", "step_12", ".step_000000013.part", "best"]
     for name in names + others:
@@ -133,7 +131,7 @@ def test_newest_first_is_by_number_and_damaged_ones_set_aside_do_not_count(tmp_p
     assert [path.name for path in newest_first(tmp_path)] == names
 
 
-def test_tidying_removes_what_a_kill_left_and_brings_back_the_best(tmp_path: Path) -> None:
+def test_tidying_removes_what_a_kill_left_and_brings_back_the_best(tmp_path):
     stays = {".lock", ".mine", "step_000000005", "train.log", ".notes.part"}
     for best, gone, expected in ((0, 1, "gone"), (1, 1, "best"), (1, 0, "best"), (0, 0, None)):
         run = tmp_path / f"{best}{gone}"

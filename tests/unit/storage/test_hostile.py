@@ -95,13 +95,13 @@ def nothing_outside_changes(run: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cartpole(tmp_path_factory):
     """The folder of an honest run with a checkpoint."""
     return train(tmp_path_factory.mktemp("honest"), CARTPOLE, f"--total-steps={NEWEST}")
 
 
 @pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _hurry(monkeypatch):
     """No waiting for a checkpoint that a running run might write."""
     monkeypatch.setattr("dqn.storage.saved_run.time.sleep", lambda _: None)
 
@@ -118,7 +118,7 @@ Fresh = Callable[[], Path]
 
 
 @pytest.fixture
-def fresh(cartpole: Path, tmp_path: Path) -> Fresh:
+def fresh(cartpole, tmp_path):
     """Makes a copy to be forged, in place of the one before, beside a file that must not be
     touched."""
     (tmp_path / "outside").write_text("untouched")
@@ -126,7 +126,7 @@ def fresh(cartpole: Path, tmp_path: Path) -> Fresh:
 
 
 @pytest.fixture
-def run(fresh: Fresh) -> Path:
+def run(fresh):
     """Such a copy."""
     return fresh()
 
@@ -182,7 +182,7 @@ FILES = [
 ]
 
 
-def test_files(fresh: Fresh, subtests: pytest.Subtests) -> None:
+def test_files(fresh, subtests):
     def forge(checkpoint: Path, name: str, data: Any) -> None:
         if data is Bomb:
             data = pickle.dumps(Bomb(checkpoint.parents[2] / "marker"))
@@ -212,11 +212,11 @@ MODEL: dict[str, list[Any]] = {
 }
 
 
-def test_model(fresh: Fresh, subtests: pytest.Subtests) -> None:
+def test_model(fresh, subtests):
     refused_each(MODEL, in_file("model.safetensors"), fresh, subtests, open_run, load_model)
 
 
-def test_a_network_with_other_layers(run: Path) -> None:
+def test_a_network_with_other_layers(run):
     """Valid in itself, as of a version that made them otherwise."""
     file = run / "config.yaml"
     text = file.read_text()
@@ -245,7 +245,7 @@ STATE: dict[str, list[Any]] = {
 }
 
 
-def test_state(fresh: Fresh, subtests: pytest.Subtests) -> None:
+def test_state(fresh, subtests):
     """What does not fit together; impossible values are each owner's to refuse."""
     refused_each(STATE, in_file("state.safetensors"), fresh, subtests, open_run)
 
@@ -282,7 +282,7 @@ PIECES: list[Callable[[bytes], bytes]] = [
 ]
 
 
-def test_what_an_environment_showed_may_be_anything() -> None:
+def test_what_an_environment_showed_may_be_anything():
     """What is saved can be loaded; if the loss is then not finite, the run stops there."""
     odd = torch.tensor([float("inf"), float("nan")])
     for name in ("frame", "reward", "environment/timestep/stack"):
@@ -291,7 +291,7 @@ def test_what_an_environment_showed_may_be_anything() -> None:
         parse_tensors("file", safetensors.torch.save({"torso.0.weight": odd}))
 
 
-def test_pieces(fresh: Fresh, subtests: pytest.Subtests) -> None:
+def test_pieces(fresh, subtests):
     def forge(checkpoint: Path, name: str, change: Callable[[bytes], bytes]) -> None:
         (piece,) = checkpoint.glob(name)
         piece.write_bytes(change(piece.read_bytes()))
@@ -332,14 +332,14 @@ EDITS: dict[str, list[Any]] = {
 }
 
 
-def test_meta(fresh: Fresh, subtests: pytest.Subtests) -> None:
+def test_meta(fresh, subtests):
     def forge(checkpoint: Path, name: str, change: Any) -> None:
         rewrite(checkpoint, edit(name, change))
 
     refused_each(EDITS, forge, fresh, subtests, open_run)
 
 
-def test_file_elsewhere(run: Path) -> None:
+def test_file_elsewhere(run):
     """A file more than there is is neither read nor written."""
     for name in ("../../../outside", "/etc/passwd", "..", "", ".", "a\0b"):
         rewrite(newest(run), lambda meta, name=name: meta["files"].update({name: ELSEWHERE}))
@@ -350,7 +350,7 @@ def test_file_elsewhere(run: Path) -> None:
 @pytest.mark.parametrize(
     "depth, key", [(300, "state"), (900, "versions"), (100_000, "state"), (900, "more")]
 )
-def test_deeply_nested(depth: int, key: str, run: Path) -> None:
+def test_deeply_nested(depth, key, run):
     """However deep, and though its digest cannot be computed without the depth."""
     file = newest(run) / "meta.json"
     meta = json.loads(file.read_bytes())
@@ -367,7 +367,7 @@ def test_deeply_nested(depth: int, key: str, run: Path) -> None:
         refused(run, "step_000000200", open_run)
 
 
-def test_of_something_else(fresh: Fresh) -> None:
+def test_of_something_else(fresh):
     for key, value, expected in [
         ("provenance.game", "Acrobot-v1", "game is Acrobot-v1, not CartPole-v1"),
         ("provenance.num_actions", 3, "num_actions is 3, not 2"),
@@ -383,7 +383,7 @@ def test_of_something_else(fresh: Fresh) -> None:
     refused(run, "step_000000300/meta.json belongs to step 200", open_run)
 
 
-def test_meta_of_a_model(fresh: Fresh) -> None:
+def test_meta_of_a_model(fresh):
     elsewhere = {"../../outside": ELSEWHERE}
     for path, value in [("step", -200), ("step", "200"), ("files", elsewhere)]:
         run = fresh()
@@ -391,9 +391,7 @@ def test_meta_of_a_model(fresh: Fresh) -> None:
         refused(run, "best/", lambda run: load_agent(make_model, str(run), "best", CPU))
 
 
-def test_no_escape_sequence_reaches_the_terminal(
-    run: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_escape_sequence_reaches_the_terminal(run, capfd):
     rewrite(newest(run), edit("provenance.versions", {"torch": "\x1b[2J\nerror: x"}))
     capfd.readouterr()
     train(run.parent.parent, CARTPOLE, LONGER)
@@ -414,7 +412,7 @@ def survives(run: Path) -> None:
 
 @FEW
 @given(data=st.data())
-def test_any_meta(data: st.DataObject, cartpole: Path, tmp_path: Path) -> None:
+def test_any_meta(data, cartpole, tmp_path):
     run = copy_of(cartpole, tmp_path)
     meta = json.loads((newest(run) / "meta.json").read_bytes())
     for _ in range(data.draw(st.integers(1, 2))):
@@ -430,7 +428,7 @@ def test_any_meta(data: st.DataObject, cartpole: Path, tmp_path: Path) -> None:
 
 @FEW
 @given(data=st.data())
-def test_any_header(data: st.DataObject, cartpole: Path, tmp_path: Path) -> None:
+def test_any_header(data, cartpole, tmp_path):
     run = copy_of(cartpole, tmp_path)
     file = newest(run) / data.draw(st.sampled_from(["model.safetensors", "state.safetensors"]))
     content = bytearray(file.read_bytes())

@@ -6,7 +6,7 @@ import torch
 
 from dqn.config import ReplayConfig
 from dqn.replay.buffer import Replay
-from dqn.tabular.action_table import ActionTableLearner, NextValue, best_value, chosen_value
+from dqn.tabular.action_table import ActionTableLearner, best_value, chosen_value
 from dqn.tabular.policies import EpsilonGreedy, Softmax
 from dqn.tabular.policy_gradient import gradient
 from dqn.tabular.reinforce import normalized, returns_to_go
@@ -48,13 +48,7 @@ def states(count: int, *forbidden: tuple[int, int]) -> States:
         (best_value, False, [(2, 1)], 20, 40),
     ],
 )
-def test_q_learning_and_sarsa_by_hand(
-    next_value: NextValue,
-    terminal: bool,
-    forbidden: list[tuple[int, int]],
-    value_1: int,
-    value_2: int,
-) -> None:
+def test_q_learning_and_sarsa_by_hand(next_value, terminal, forbidden, value_1, value_2):
     """States 0, 1, 2 with action 0 each, rewards 3 and 5, gamma .5, learning rate .1; initially
     q(1, .) = 10, 20 and q(2, .) = 40, 80."""
     replay, table = make_replay(), ValueTable(states(3, *forbidden))
@@ -72,7 +66,7 @@ def test_q_learning_and_sarsa_by_hand(
     np.testing.assert_allclose(table.entries, expected)
 
 
-def test_several_rows_at_once_teach_the_same_as_one_by_one() -> None:
+def test_several_rows_at_once_teach_the_same_as_one_by_one():
     tables = []
     for period in (1, 3):
         replay, generator = make_replay(), np.random.default_rng(1)
@@ -89,7 +83,7 @@ def test_several_rows_at_once_teach_the_same_as_one_by_one() -> None:
     np.testing.assert_array_equal(*tables)
 
 
-def test_policy_gradient_equals_autograd_of_the_log_likelihood() -> None:
+def test_policy_gradient_equals_autograd_of_the_log_likelihood():
     generator = np.random.default_rng(1)
     table = PolicyTable(states(3, (1, 0)))
     table.entries[:] = generator.normal(size=(3, 2))
@@ -102,7 +96,7 @@ def test_policy_gradient_equals_autograd_of_the_log_likelihood() -> None:
     np.testing.assert_allclose(ours, theta.grad.numpy(), atol=1e-12)
 
 
-def test_returns_to_go_by_hand() -> None:
+def test_returns_to_go_by_hand():
     reward = np.array([1.0, 2.0, 6.0])
     unused = np.zeros((3, 1, 1)), np.zeros(3, np.int64)
     returns = returns_to_go(Episode(*unused, reward, terminal=True), 0.5)
@@ -112,12 +106,12 @@ def test_returns_to_go_by_hand() -> None:
     np.testing.assert_allclose(returns[-1], 6 + future)
 
 
-def test_an_episode_cut_by_its_time_limit_with_equal_rewards_teaches_nothing() -> None:
+def test_an_episode_cut_by_its_time_limit_with_equal_rewards_teaches_nothing():
     episode = Episode(np.zeros((500, 1, 4)), np.zeros(500, np.int64), np.ones(500), terminal=False)
     np.testing.assert_allclose(normalized(returns_to_go(episode, 0.99)), 0, atol=1e-4)
 
 
-def test_each_episode_is_yielded_once_and_complete() -> None:
+def test_each_episode_is_yielded_once_and_complete():
     replay = make_replay(capacity=12)
     episodes, found, t = EpisodeReader(replay), [], 0
     for length in (3, 1, 4, 30, 2):  # one is longer than the memory
@@ -133,7 +127,7 @@ def test_each_episode_is_yielded_once_and_complete() -> None:
         np.testing.assert_array_equal(episode.action, frames % 2)
 
 
-def test_an_episode_whose_last_row_alone_is_left_is_skipped() -> None:
+def test_an_episode_whose_last_row_alone_is_left_is_skipped():
     """Its last row has no action that counts."""
     replay = make_replay(capacity=12)
     for t in range(14):
@@ -142,7 +136,7 @@ def test_an_episode_whose_last_row_alone_is_left_is_skipped() -> None:
     assert len(episode.action) == 10
 
 
-def test_more_rows_read_than_written_are_refused() -> None:
+def test_more_rows_read_than_written_are_refused():
     replay = make_replay()
     replay.add(timestep(0, 0, True, False, False), np.array([0]))
     learner = ActionTableLearner(ValueTable(states(3)), replay, best_value, 0.9, 0.5)
@@ -155,7 +149,7 @@ def test_more_rows_read_than_written_are_refused() -> None:
             owner.load_state_dict(state | wrong)
 
 
-def test_bin_index_by_hand() -> None:
+def test_bin_index_by_hand():
     limits = np.array([2.0, 1.0])
     values = np.array([[-9, -9], [-2, -1], [-0.1, 0.1], [1.9, 0.9], [9, 9]])
     np.testing.assert_array_equal(bin_index(values, limits, 4), [0, 0, 1 * 4 + 2, 15, 15])
@@ -174,9 +168,7 @@ POWERS = np.exp(PREFERENCES[0])
         (Softmax, 1.0, [1 / 3, 1 / 3, 0, 1 / 3]),
     ],
 )
-def test_frequencies_of_the_actions(
-    kind: type[EpsilonGreedy | Softmax], epsilon: float, expected: list[float]
-) -> None:
+def test_frequencies_of_the_actions(kind, epsilon, expected):
     policy = kind(lambda stack: PREFERENCES.repeat(len(stack), 0), np.random.default_rng(1))
     action = policy.act(np.zeros((20_000, 1, 1)), epsilon)
     frequencies = np.bincount(action, minlength=4) / len(action)
