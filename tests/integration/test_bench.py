@@ -204,10 +204,8 @@ def test_a_terminal_has_one_line_for_all(monkeypatch, capsys):
         logging.getLogger("dqn").info("what a run says of itself")
         announce("sampling")
     printed = capsys.readouterr().err
-    assert "\rmeasuring acting" in printed
-    assert "\rmeasuring sampling" in printed
-    assert "\n" not in printed
-    assert "of itself" not in printed
+    assert "\rmeasuring acting" in printed and "\rmeasuring sampling" in printed
+    assert "\n" not in printed and "of itself" not in printed
 
 
 class Event:
@@ -357,24 +355,18 @@ def test_combinations_are_refused(refused, monkeypatch, subtests):
             assert said in refused(["bench", *typed.split()])
 
 
-@pytest.mark.parametrize(
-    "device, slow, said",
-    [
-        (
-            "cpu",
-            "emulator_steps",
-            "the emulators at 10 steps/s, of which it reaches 80%; more cores",
-        ),
+def test_the_end_names_the_limit():
+    for device, slow, said in (
+        ("cpu", "emulator_steps", "the emulators at 10 steps/s, of which it reaches 80%; more co"),
         ("cpu", "learner_updates", "the learner at 40 steps/s, of which it reaches 80%; a GPU"),
         ("NVIDIA", "acting_steps", "acting at 10 steps/s, of which it reaches 80%; more env"),
-    ],
-)
-def test_the_end_names_the_limit(device, slow, said):
-    parts = ("emulator_steps", "acting_steps", "learner_updates")
-    rates = dict.fromkeys(parts, 1000.0) | {slow: 10.0}
-    figures = {f"{part}_per_second": rate for part, rate in rates.items()} | {"device": device}
-    figures |= {"share_of_slowest_limit": 0.8, "hours_for_200_million_frames": 818.0, "cores": 2}
-    sentence = conclusion(figures | {"load_before": 0.9}, update_period=4)
-    assert "take 34 d 2 h." in sentence and said in sentence, sentence
-    busy = conclusion(figures | {"load_before": 8.24}, update_period=4)
-    assert busy == f"{sentence} The load was 8.2 on 2 cores before: alone they are faster."
+    ):
+        parts = ("emulator_steps", "acting_steps", "learner_updates")
+        rates = dict.fromkeys(parts, 1000.0) | {slow: 10.0}
+        figures = {f"{part}_per_second": rate for part, rate in rates.items()}
+        figures |= {"share_of_slowest_limit": 0.8, "hours_for_200_million_frames": 818.0}
+        figures |= {"device": device, "cores": 2}
+        sentence = conclusion(figures | {"load_before": 0.9}, update_period=4)
+        assert "take 34 d 2 h." in sentence and said in sentence, sentence
+        busy = conclusion(figures | {"load_before": 8.24}, update_period=4)
+        assert busy == f"{sentence} The load was 8.2 on 2 cores before: alone they are faster."

@@ -1,4 +1,4 @@
-"""Faults around a run change neither what is saved nor the results: full disks, closed terminals,
+"""Faults around a run change neither what is saved nor the results: exceptions, closed terminals,
 other clocks and locales."""
 
 import errno
@@ -6,7 +6,6 @@ import itertools
 import logging
 import os
 import pty
-import resource
 import shlex
 import shutil
 import subprocess
@@ -15,14 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
-from support.faulty_disk import FaultyDisk
 from support.processes import ROOT, command
-from support.runs import CARTPOLE, NEVER, assert_same, checkpoints, reports, run_of, train
+from support.runs import CARTPOLE, NEVER, assert_same, reports, run_of, train
 
 from dqn.config.yaml_file import load_run_config
 from dqn.report.tensorboard import EventWriter
 from dqn.run.process import log_to_file, log_to_terminal
-from dqn.storage.files import Journal, why_unwritable
+from dqn.storage.files import why_unwritable
 from main import main
 
 SHORT = [*CARTPOLE, "--total-steps=1600", "--evaluate-period=800"]
@@ -34,27 +32,6 @@ def undisturbed(tmp_path_factory):
     return train(tmp_path_factory.mktemp("undisturbed"), SHORT, NEVER)
 
 
-# A disk that is full.
-
-
-def test_a_second_checkpoint_that_fails_in_a_row_stops_the_run(tmp_path):
-    """Replay pieces do not fit; the first failure is logged, the second ends the run."""
-    train(tmp_path, [*SHORT, "--total-steps=240", "--evaluate-period=10_000"], NEVER)
-    run = run_of(tmp_path)
-    ended = subprocess.run(
-        command(tmp_path, SHORT, "--checkpoint-minutes=1e-9", "--evaluate-period=10_000"),
-        # The kernel refuses to let a file grow beyond that, like a full disk.
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000)),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    said = ended.stderr.splitlines()
-    assert ended.returncode == 1, said
-    assert "is not saved (File too large)" in said[-2], said
-    assert said[-1].startswith("error: step "), said
-    assert f"{checkpoints(run)[-1].name} is the last checkpoint" in said[-1], said
-    assert not any(path.suffix == ".part" for path in run.iterdir())
-
-
 def test_an_unexpected_exception_is_in_the_log(tmp_path, monkeypatch, capfd):
     def broken(*_: object) -> None:
         raise RuntimeError("out of memory, say")
@@ -64,21 +41,6 @@ def test_an_unexpected_exception_is_in_the_log(tmp_path, monkeypatch, capfd):
     logged = (run_of(tmp_path) / "train.log").read_text()
     assert "RuntimeError: out of memory, say" in logged
     assert "what was saved in" in capfd.readouterr().err
-
-
-def test_a_journal_keeps_what_the_disk_refuses(tmp_path):
-    """And writes it later, each record whole and in order."""
-    journal = Journal(tmp_path / "lines")
-    journal.append(b"one\n")
-    with FaultyDisk(tmp_path, "fail", at=1):  # the write; after half of its bytes
-        journal.append(b"two, a long line\n")
-    assert (tmp_path / "lines").read_bytes() == b"one\n"
-    journal.append(b"three\n")
-    assert (tmp_path / "lines").read_bytes() == b"one\ntwo, a long line\nthree\n"
-    assert journal.sync() == len(b"one\ntwo, a long line\nthree\n")
-    journal.cut(4)
-    journal.append(b"four\n")
-    assert (tmp_path / "lines").read_bytes() == b"one\nfour\n"
 
 
 # A terminal or pipe that closes.

@@ -145,6 +145,7 @@ def test_every_operation_in_turn(mode, part, begun, undisturbed, tmp_path):
         with FaultyDisk(folder, mode, at) as disk:
             if mode == "fail":
                 assert train(folder) in (0, 1, 2)
+                assert not list(run_of(folder).glob(".*.part")), operations[at]
             else:
                 with pytest.raises(Died):
                     train(folder)

@@ -2,7 +2,6 @@
 left alone."""
 
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -17,11 +16,11 @@ ALWAYS = "--checkpoint-minutes=1e-9"
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 SLOW = pytest.mark.slow
 
-ONE = ["--num-envs=1", "--env.reseed-steps=900", "--total-steps=6000"]
-EIGHT = ["--num-envs=8", "--evaluate-period=3000", "--total-steps=6000"]
+ONE = [*BREAKOUT, "--num-envs=1", "--env.reseed-steps=900", "--total-steps=6000"]
+EIGHT = [*BREAKOUT, "--num-envs=8", "--evaluate-period=3000", "--total-steps=6000"]
 EVERYTHING = [
-    "--num-envs=8", "--env.protocol=machado", "--replay.n-step=3", "--replay.sampler=prioritized",
-    "--replay.storage=compressed",
+    *BREAKOUT, "--num-envs=8", "--env.protocol=machado", "--replay.n-step=3",
+    "--replay.sampler=prioritized", "--replay.storage=compressed",
 ]  # fmt: skip
 
 
@@ -33,11 +32,11 @@ EVERYTHING = [
         pytest.param(EIGHT, [(KILL, 6), (TERM, 11)], marks=SLOW),
         pytest.param([*EVERYTHING, "--total-steps=6000"], [(KILL, 13)], marks=SLOW),
         (EVERYTHING, [(KILL, 4), (TERM, 4)]),
+        (CARTPOLE, [(KILL, 5), (TERM, 6), (KILL, 3)]),
     ],
-    ids=["1 environment", "1, machado", "8 environments", "8, everything", "8, everything, short"],
+    ids=["1", "1, machado", "8", "8, everything", "8, everything, short", "CartPole"],
 )
 def test_stopped_and_killed(options, stops, tmp_path):
-    options = [*BREAKOUT, *options]
     undisturbed = train(tmp_path / "undisturbed", options, NEVER)
     folder = tmp_path / "disturbed"
     for number, after in stops:
@@ -79,24 +78,6 @@ def test_extended(cartpole, tmp_path):
     assert [int(line.split()[0]) for line in rewards] == [1, 2, 3, 4, 5, 6]
 
 
-def test_cartpole(cartpole, tmp_path):
-    for number, after in ((KILL, 5), (TERM, 6), (KILL, 3)):
-        runs.interrupt(tmp_path, CARTPOLE, number, after)
-    runs.finish(tmp_path, CARTPOLE)
-    assert_same(run_of(tmp_path), cartpole)
-
-
-def test_pieces_of_replay_are_written_once(tmp_path):
-    """A full piece that two checkpoints share is one file with two names."""
-    for steps in (10_000, 12_000):  # 1,250 and 1,500 rows of 8 environments; 1,024 in a piece
-        run = train(tmp_path, [*CARTPOLE, "--replay.capacity=2e4"], NEVER, f"--total-steps={steps}")
-    before, after = ({p.name: p.stat().st_ino for p in c.glob("rows_*")} for c in checkpoints(run))
-    assert list(map(len, (before, after))) == [2, 2]
-    assert [name for name, inode in after.items() if before.get(name) == inode] == [
-        "rows_000000000000_000000001024.zst"
-    ]
-
-
 @pytest.mark.parametrize(
     "game, undisturbed",
     [
@@ -131,11 +112,6 @@ def one_thread(tmp_path_factory):
     return train(tmp_path_factory.mktemp("one"), SMALL, NEVER)
 
 
-def truncate(file: Path) -> None:
-    """As a full disk leaves it."""
-    os.truncate(file, file.stat().st_size // 2)
-
-
 def flip(file: Path) -> None:
     """One bit in the middle."""
     data = bytearray(file.read_bytes())
@@ -144,35 +120,31 @@ def flip(file: Path) -> None:
 
 
 def renumber(file: Path) -> None:
-    """By hand."""
     file.write_text(file.read_text().replace('"step": 9000,', '"step": 9001,', 1))
+
+
+WRONG, GONE = "does not match its digest", "cannot be read (No such file or directory)"
 
 
 @pytest.mark.parametrize(
     "harm, name, reason",
     [
-        (truncate, "model.safetensors", "does not match its digest"),
-        (flip, "state.safetensors", "does not match its digest"),
-        (renumber, "meta.json", "does not match its digest"),
-        (flip, "rows_*1125.zst", "does not match its digest"),
-        (Path.unlink, "rows_*1125.zst", "cannot be read (No such file or directory)"),
-        (Path.unlink, "model.safetensors", "cannot be read (No such file or directory)"),
+        (flip, "model.safetensors", WRONG),
+        (flip, "state.safetensors", WRONG),
+        (flip, "rows_*1125.zst", WRONG),
+        (renumber, "meta.json", WRONG),
+        (Path.unlink, "rows_*1125.zst", GONE),
+        (Path.unlink, "model.safetensors", GONE),
     ],
 )
-def test_damaged_checkpoint(harm, name, reason, cartpole, copied, capfd):
+def test_damaged_checkpoint(harm, name, reason, cartpole, copied):
     """It is named in the log, and the one before it leads to the same result."""
     run = run_of(copied)
-    assert [path.name for path in checkpoints(run)] == ["step_000006000", "step_000009000"]
-    (file,) = checkpoints(run)[-1].glob(name)
+    (file,) = run.glob(f"step_000009000/{name}")
     harm(file)
-    capfd.readouterr()
     train(copied, CARTPOLE, NEVER)
-    first, second, *_ = capfd.readouterr().err.splitlines()
-    assert first.startswith(f"Continuing {run} at step 6,000 of 12,000")
-    assert second.startswith(f"step_000009000/{file.name} {reason}")
-    assert second in (run / "train.log").read_text()
+    assert f"step_000009000/{file.name} {reason}" in (run / "train.log").read_text()
     assert_same(run, cartpole)
-    assert (run / "step_000009000.damaged").is_dir()
 
 
 def test_a_damaged_piece_that_both_checkpoints_share(copied, capfd):

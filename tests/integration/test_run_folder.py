@@ -22,9 +22,6 @@ from support.runs import (
     CARTPOLE,
     NEVER,
     checkpoints,
-    finish,
-    interrupt,
-    lines,
     run_of,
     scalars,
     train,
@@ -94,18 +91,6 @@ def test_every_tag_is_in_tensorboard_and_no_other(pong):
         assert gif.size == (320, 420) and gif.n_frames == pictures
 
 
-def test_pictures(pong):
-    curves = cv2.imread(str(pong / "curves.png"))
-    assert curves.shape[0] > 400 and curves.shape[1] > 600 and curves.std() > 10
-    for name in ("eval_001", "eval_002"):
-        pictures = sorted((pong / name).iterdir())
-        assert [path.name for path in pictures] == [f"{i:06d}.png" for i in range(len(pictures))]
-        assert len(pictures) > 20
-        assert cv2.imread(str(pictures[0])).shape == (210, 160, 3)
-        with av.open(str(pong / f"{name}.mp4")) as film:
-            assert sum(1 for _ in film.decode(video=0)) == len(pictures) + 15, "the end, held 1 s"
-
-
 def test_digests(pong):
     for folder in (pong / "step_000000600", pong / "best"):
         meta = json.loads((folder / "meta.json").read_text())
@@ -114,13 +99,6 @@ def test_digests(pong):
         for name, entry in meta["files"].items():
             data = (folder / name).read_bytes()
             assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
-def test_keep(tmp_path):
-    for keep, kept in (("2", [400, 600]), ("1", [600]), ("all", [200, 400, 600])):
-        for steps in (200, 400, 600):
-            run = train(tmp_path / keep, SHORT, NEVER, f"--keep={keep}", f"--total-steps={steps}")
-        assert [path.name for path in checkpoints(run)] == [f"step_{step:09d}" for step in kept]
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
@@ -132,17 +110,12 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_run_is_its_configs_alone(tmp_path, capfd):
-    """Another config is refused, with the differing fields; a finished run is left as it is;
-    --fresh moves all of it aside."""
+    """A finished run is left as it is; --fresh moves all of it aside for another config."""
     run = train(tmp_path, SHORT, NEVER)
     before = listing(run)
     log = {"train.log": before["train.log"]}
     options = [*SHORT, NEVER, f"--checkpoints-dir={tmp_path}"]
     capfd.readouterr()
-    assert main([*options, "--replay.n-step=3", "--optimizer.learning-rate=1e-5"]) == 2
-    refusal = capfd.readouterr().err
-    assert "replay.n_step is 3, was 1" in refusal and "learning_rate is 1e-05" in refusal
-    assert listing(run) == before
     assert main([*options, "--keep=1", "--render"]) == 0
     assert "is finished at step 800" in capfd.readouterr().err
     assert listing(run) | log == before
@@ -204,8 +177,6 @@ def test_readers_of_a_running_run(running, tmp_path, capfd):
 def test_a_step_is_evaluated_by_its_number(pong, capfd):
     assert main(["evaluate", str(pong), "--checkpoint=600", "--episodes=1"]) == 0
     assert "step_000000600, step 600: mean" in capfd.readouterr().out
-    assert main(["evaluate", str(pong), "--checkpoint=500"]) == 2
-    assert "no checkpoint of step 500" in capfd.readouterr().err
 
 
 def test_in_a_terminal_there_is_a_bar_and_nothing_garbles_it(tmp_path):
@@ -247,15 +218,3 @@ def test_a_repeated_evaluation_has_one_point(tmp_path, monkeypatch):
     run = run_of(tmp_path)
     assert [step for step, _ in scalars(run, "evaluation/mean")] == [3000, 3504]
     assert 3000 in [step for step, _ in scalars(run, "exploration/epsilon")]
-
-
-def test_no_doubled_points_in_tensorboard_after_a_kill(tmp_path):
-    """What was written after the checkpoint that the run resumes from is hidden."""
-    options = [*CARTPOLE, "--total-steps=8000"]
-    interrupt(tmp_path, options, signal.SIGKILL, after=4)
-    finish(tmp_path, options)
-    run = run_of(tmp_path)
-    for tag in ("learner/loss", "evaluation/mean", "exploration/epsilon"):
-        steps = [step for step, _ in scalars(run, tag)]
-        assert steps == sorted(set(steps)), tag
-    assert steps == [line["step"] for line in lines(run / "training.jsonl")]

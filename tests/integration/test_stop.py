@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from support.processes import ROOT, start, start_python, wait_for
+from support.processes import ROOT, start, start_python
 from support.runs import CARTPOLE, NEVER, TINY, run_of, train
 
 from dqn.run.process import StopSignals
@@ -55,15 +55,6 @@ with StopSignals() as stop:
     print("ready", flush=True)
     time.sleep(60)  # a step that takes its time
 """
-
-
-def test_a_signal_stops_an_evaluation(tmp_path):
-    long = ["--evaluation.episodes=16", "--env.max-episode-frames=100000", "--evaluate-period=16"]
-    process = start(tmp_path, PONG, *long)
-    wait_for(process, lambda: any(tmp_path.glob("*/*/step_*")))  # saved before the first evaluation
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143 and "evaluation" not in said, said
 
 
 def test_a_second_ctrl_c_ends_it_at_once():
