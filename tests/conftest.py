@@ -1,5 +1,6 @@
 """What every test shares: its tier's marker, one thread, no waiting for pictures or the disk."""
 
+import io
 import os
 import re
 import signal
@@ -77,6 +78,20 @@ def _default_signals():
     Ctrl-C, nohup SIGHUP, and a training that was stopped in this process all of them."""
     for number, handler in SIGNALS.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes stderr a terminal so many columns wide, and returns the screen."""
+
+    def make(columns: int) -> io.StringIO:
+        screen = io.StringIO()
+        screen.isatty, screen.fileno = lambda: True, lambda: 2
+        monkeypatch.setattr("sys.stderr", screen)
+        monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 24)))
+        return screen
+
+    return make
 
 
 @pytest.fixture

@@ -187,13 +187,6 @@ def test_what_cannot_be_compared(tmp_path, watch, capsys):
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_an_incomplete_last_line_is_ignored(tmp_path, watch):
-    run = make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 5})
-    file = Path(run) / "evaluations.jsonl"
-    file.write_text(file.read_text()[:-10])
-    assert [line["step"] for line in read_run(run).evaluations] == [100]
-
-
 def test_only_runs_that_differ_in_the_seed_alone_are_averaged(tmp_path, watch, capsys):
     one = make_run(tmp_path / "dqn-seed1", watch, {100: 3, 200: 4})
     late = make_run(tmp_path / "dqn-seed3", watch, {300: 5})
@@ -212,12 +205,13 @@ def test_a_run_without_evaluations_is_skipped(tmp_path, watch, capsys):
     assert young not in shown.out
 
 
-def test_an_evaluation_whose_time_is_not_yet_written_is_ignored(tmp_path, watch):
-    """The line is written before the point."""
+def test_what_a_running_run_has_not_written_yet_is_ignored(tmp_path, watch):
+    """The minutes of an evaluation are written after its line; the last line may be incomplete."""
     run = make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 4})
     file = Path(run) / "evaluations.jsonl"
-    line = json.loads(file.read_text().splitlines()[-1]) | {"step": 300}
-    file.write_text(f"{file.read_text()}{json.dumps(line)}\n")
+    *_, last = file.read_text().splitlines()
+    line = json.dumps(json.loads(last) | {"step": 300})
+    file.write_text(f"{file.read_text()}{line}\n{line[:-9]}")
     minutes = {line["step"]: line["minutes"] for line in read_run(run).evaluations}
     assert minutes == {100: 1, 200: 2}
 

@@ -4,7 +4,6 @@ Two environments of written games; an update for every two steps after the fourt
 """
 
 import errno
-import io
 import itertools
 import os
 import re
@@ -30,7 +29,6 @@ import dqn.run.session
 import dqn.tabular.table
 from dqn.learning import factory
 from dqn.report.metrics import Metrics
-from dqn.run.resume import StoppedEarly
 from dqn.storage.checkpoint import Checkpoints
 from dqn.storage.provenance import as_text, versions
 from dqn.types import Batch
@@ -235,13 +233,10 @@ CONTINUING = "Continuing RUN at step {} of {}, on cpu, threads: 1."
 RESTORING = "Restoring the emulators by replaying their recorded actions."
 
 
-def test_a_terminal_shows_how_many_steps_are_restored(run, monkeypatch):
+def test_a_terminal_shows_how_many_steps_are_restored(run, terminal):
     """Of both environments."""
     run("--total-steps=16")
-    screen = io.StringIO()
-    screen.isatty, screen.fileno = lambda: True, lambda: 2
-    monkeypatch.setattr("sys.stderr", screen)
-    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
+    screen = terminal(80)
     run()
     assert "| 0/16 [" in screen.getvalue()
 
@@ -282,20 +277,34 @@ def test_damaged_checkpoints_are_named_and_set_aside(run, tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_continued(run, monkeypatch):
-    """An emulator of another version, say; or a signal comes while they are restored."""
+    """An emulator of another version, say."""
 
     def refuse(*_: object) -> None:
-        raise errors.pop()
+        raise ValueError("another screen")
 
-    errors = [StoppedEarly(), ValueError("another screen")]
     run("--total-steps=16")
     monkeypatch.setattr(Checkpoints, "restore", refuse)
     monkeypatch.setattr("dqn.run.resume.versions", lambda: {"torch": "3.0"})
     why = f"(another screen); it was saved with {as_text(versions())}, this is torch 3.0"
     said = f"error: RUN/step_000000016 cannot be continued {why}; --fresh moves the run aside and"
     assert run() == (2, [CONTINUING.format(16, 32), f"{said} starts anew"])
+
+
+def test_a_signal_stops_the_restoring_of_the_emulators_too(run, tmp_path, monkeypatch):
+    """It may take two minutes. Nothing is lost, and nothing is written."""
+    read = Checkpoints.read
+
+    def interrupted(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return read(*arguments)
+
+    run("--total-steps=16")
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".log"]
+    before = {path: path.read_bytes() for path in files}
+    monkeypatch.setattr(Checkpoints, "read", interrupted)
     stopped = "Stopped while restoring the run; nothing was changed."
-    assert run() == (0, [CONTINUING.format(16, 32), stopped])
+    assert run() == (128 + signal.SIGTERM, [CONTINUING.format(16, 32), RESTORING, stopped])
+    assert before == {path: path.read_bytes() for path in files}
 
 
 def test_a_checkpoint_of_another_game_is_refused(run, tmp_path, monkeypatch):

@@ -42,8 +42,8 @@ def test_every_preset_trains_and_resumes(name, tmp_path):
     assert [name for name in files if name != "state" and files[name] != parts[name]] == []
 
 
-def parts(config: Config) -> list[str]:
-    """What a config is made of, a cell each."""
+def cells(config: Config) -> dict[str, str]:
+    """What a config is made of, by the heads of the columns."""
     network, learner, replay = config.network, config.learner, config.replay
     torso = "nature" if network.torso == "auto" else network.torso.replace("_", "-")
     if torso == "impala":
@@ -57,23 +57,22 @@ def parts(config: Config) -> list[str]:
         "quantile": f"QR, {config.values.quantiles} quantiles",
         "implicit_quantile": f"IQN, {config.values.num_taus} fractions",
     }
-    rates = [config.optimizer.learning_rate]
-    if config.optimizer.learning_rate_end is not None:
-        rates.append(config.optimizer.learning_rate_end)
+    rates = [config.optimizer.learning_rate, config.optimizer.learning_rate_end]
+    rate = " to ".join(f"{rate:g}" for rate in rates if rate is not None)
     prioritized = f"prioritized {replay.alpha:g}"
-    return [
-        torso,
-        ", ".join(head) or "plain",
-        values[config.values.kind],
-        learner.target_policy,
-        prioritized if replay.sampler == "prioritized" else "uniform",
-        str(replay.n_step),
-        f"{replay.gamma:g}",
-        f"{learner.batch_size} / {learner.update_period}",
-        str(config.num_envs),
-        f"{config.optimizer.name} {' to '.join(f'{rate:g}' for rate in rates)}",
-        ", ".join(others(config)) or "-",
-    ]
+    return {
+        "torso": torso,
+        "head": ", ".join(head) or "plain",
+        "values": values[config.values.kind],
+        "target's policy": learner.target_policy,
+        "replay": prioritized if replay.sampler == "prioritized" else "uniform",
+        "n": str(replay.n_step),
+        "gamma": f"{replay.gamma:g}",
+        "batch / steps": f"{learner.batch_size} / {learner.update_period}",
+        "environments": str(config.num_envs),
+        "optimizer": f"{config.optimizer.name} {rate}",
+        "else": ", ".join(others(config)) or "-",
+    }
 
 
 OTHERS = {
@@ -95,12 +94,9 @@ def others(config: Config) -> list[str]:
 
 def table() -> str:
     """The table in docs/presets.md."""
-    head = [
-        "preset", "torso", "head", "values", "target's policy", "replay", "n", "gamma",
-        "batch / steps", "environments", "optimizer", "else",
-    ]  # fmt: skip
+    head = ["preset", *cells(Config())]
     rows = [head, ["---"] * len(head)]
-    rows += [[f"`{path.stem}`", *parts(load_config(path))] for path in PRESETS]
+    rows += [[f"`{path.stem}`", *cells(load_config(path)).values()] for path in PRESETS]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

@@ -13,8 +13,6 @@ import termios
 from pathlib import Path
 
 import av
-import cv2
-import numpy as np
 import pytest
 from PIL import Image
 from support.processes import command, start, wait_for
@@ -81,10 +79,6 @@ def test_every_tag_is_in_tensorboard_and_no_other(pong):
     of_tables = {"learner/policy_change"}
     assert {*tags["scalars"], *tags["images"], "run/config"} == set(TAGS) - of_tables
     assert "run/config/text_summary" in tags["tensors"]
-    image = board.Images("input/stack")[-1]
-    pixels = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert pixels.shape[:2] == (84, 4 * 86) and (pixels[:, 84:86] == 255).all(), "a white line"
-    assert pixels.std() > 10, "something is on it"
     film = board.Images("evaluation/film")[-1].encoded_image_string
     with Image.open(io.BytesIO(film)) as gif:
         pictures = len(list((pong / "eval_002").iterdir()))
@@ -156,15 +150,10 @@ def test_a_second_process_is_refused(running, tmp_path, capfd):
 
 def test_readers_of_a_running_run(running, tmp_path, capfd):
     """Scores and pictures while checkpoints are written and deleted."""
-    run, scores = run_of(tmp_path), tmp_path / "scores.json"
+    run = run_of(tmp_path)
     for which in ("latest", "best"):
-        capfd.readouterr()
-        assert main(["evaluate", str(run), f"--checkpoint={which}", f"--json={scores}"]) == 0
+        assert main(["evaluate", str(run), f"--checkpoint={which}"]) == 0
         assert "mean" in capfd.readouterr().out
-        written = json.loads(scores.read_text())
-        keys = "game step protocol epsilon returns mean median human_normalised"
-        assert set(keys.split()) <= set(written)
-        assert written["game"] == "CartPole-v1" and len(written["returns"]) == 2
     film, animation, pictures = (tmp_path / name for name in ("game.mp4", "game.gif", "pictures"))
     shown = [f"--video={film}", f"--gif={animation}", f"--png={pictures}"]
     assert main(["play", str(run), *shown]) == 0

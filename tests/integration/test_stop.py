@@ -7,10 +7,7 @@ import time
 
 import pytest
 from support.processes import ROOT, start, start_python
-from support.runs import CARTPOLE, NEVER, TINY, run_of, train
-
-from dqn.run.process import StopSignals
-from main import main
+from support.runs import TINY, run_of
 
 PONG = [
     "--game=Pong", *TINY, "--total-steps=1e6", "--learning-starts=50_000", "--env.threads=1",
@@ -70,21 +67,3 @@ def test_a_second_ctrl_c_ends_it_at_once():
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "what the last checkpoint holds is safe" in said
-
-
-def test_a_signal_stops_the_restoring_of_the_emulators_too(tmp_path, monkeypatch, capfd):
-    """It may take two minutes. Nothing is lost, and nothing is written."""
-    run = train(tmp_path, CARTPOLE, NEVER, "--total-steps=800")
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    before.pop(run / "train.log")
-
-    class Eager(StopSignals):
-        def __enter__(self) -> "StopSignals":
-            super().__enter__()
-            self._receive(signal.SIGTERM, None)
-            return self
-
-    monkeypatch.setattr("dqn.commands.train.StopSignals", Eager)
-    assert main([*CARTPOLE, f"--checkpoints-dir={tmp_path}", "--total-steps=1600"]) == 143
-    assert "nothing was changed" in capfd.readouterr().err
-    assert before == {path: path.read_bytes() for path in before}

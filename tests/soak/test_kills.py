@@ -44,12 +44,7 @@ def test_killed_at_random_instants(request, tmp_path, capsys):
     for number in range(kills):
         old = parts(run)
         process = start_python(folder, command, FREQUENT)
-        if number % 2 == 0:
-            write_begun(process, run, old, draw)
-        elif number % 4 == 1:
-            loop_begun(process, run, draw)
-        else:
-            instant(process, run, draw)
+        (write_begun, loop_begun, write_begun, any_instant)[number % 4](process, run, draw)
         process.send_signal(signal.SIGKILL)
         _, said = process.communicate()
         assert process.returncode == -signal.SIGKILL, said
@@ -71,7 +66,7 @@ def test_killed_at_random_instants(request, tmp_path, capsys):
         print("model, optimizer, replay, rewards.txt and evaluations.jsonl: the same bits")
 
 
-def instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
+def any_instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
     """Any instant of the first seconds: imports and the restoring of the emulators included."""
     time.sleep(draw.uniform(0.1, 5))
 
@@ -84,10 +79,9 @@ def loop_begun(process: "subprocess.Popen[str]", run: Path, draw: random.Random)
     time.sleep(draw.uniform(0, 0.05))
 
 
-def write_begun(
-    process: "subprocess.Popen[str]", run: Path, old: set[tuple[str, int]], draw: random.Random
-) -> None:
+def write_begun(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
     """Within some milliseconds after a checkpoint's folder appears."""
+    old = parts(run)
     while not parts(run) - old and process.poll() is None:
         time.sleep(0.0005)
     time.sleep(draw.uniform(0, 0.02))

@@ -207,11 +207,3 @@ def filled(shape: Shape, rows: int) -> Replay:
     """A replay memory after ``rows`` rows of a random tape."""
     endings = random_endings(0, rows, shape.num_envs)
     return replay_of(make_tape(endings, shape.float_frames), shape)
-
-
-def chi_square(counts: np.ndarray) -> float:
-    """Chi-square against equal counts, as a standard normal deviate (Wilson and Hilferty)."""
-    freedom = len(counts) - 1
-    statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
-    spread = 2 / (9 * freedom)
-    return float(((statistic / freedom) ** (1 / 3) - (1 - spread)) / spread**0.5)

@@ -208,12 +208,6 @@ def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it():
         assert differing_fields(ours, theirs) == differences
 
 
-def test_every_field_says_what_it_is():
-    """Its docstring is its line in --help."""
-    for name, option in OPTIONS.items():
-        assert len(option.meaning) > 15 and option.meaning.endswith((".", ")")), name
-
-
 # ------------------------------------------------------------------------------------------ YAML
 
 

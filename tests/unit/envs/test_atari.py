@@ -106,12 +106,9 @@ def test_an_episode_starts_with_up_to_30_no_ops():
 
 
 def test_the_time_limit_counts_frames_after_the_no_ops():
-    """The limit is in emulator frames, whole frame skips or not, plus the no-ops (at most 30).
-
-    The frame on which an episode ends is never read. If it is the first, second or third of the
-    frame skip, nothing new is read at all; if it is the fourth, the third is combined with the
-    previous observation. Gymnasium's preprocessing does the same.
-    """
+    """In emulator frames, whole frame skips or not. The frame on which an episode ends is never
+    read: if it is not the fourth of its frame skip, nothing new is read at all. Gymnasium's
+    preprocessing does the same."""
     for limit, steps in ((100, 25), (101, 26), (102, 26), (103, 26)):
         env = EnvConfig(max_episode_frames=limit, threads=1)
         stream = play_from_reset(make(Config(game="pong", env=env), 2), 2 * steps + 1)

@@ -1,6 +1,5 @@
 """Environment, from ``make`` to emulators whose games are written: stacks, flags, reseeding."""
 
-import copy
 import os
 import sys
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.scripted import Game, script_atari
-from support.streams import assert_same_stream, play, random_actions
+from support.streams import play
 
 from dqn.config import Config, EnvConfig
 from dqn.envs import Environment, Spec, make
@@ -99,14 +98,3 @@ def test_what_is_asked_of_ale(monkeypatch):
     assert environment.spec == Spec("SpaceInvaders", 3, (12, 12), "uint8", 4, True)
     if sys.platform == "linux":  # a thread's, elsewhere the whole process's
         assert made.niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 7, 19)
-
-
-def test_a_returned_timestep_is_never_written_again():
-    environment = make(Config(game="breakout", env=EnvConfig(max_episode_frames=90)), 2)
-    environment.reset(1, "x")
-    kept, copies = [], []
-    for action in random_actions(environment, 60):
-        kept += play(environment, [action])
-        copies.append(copy.deepcopy(kept[-1]))
-    environment.close()
-    assert_same_stream(kept, copies)

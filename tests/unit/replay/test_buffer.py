@@ -18,7 +18,6 @@ from support.replays import (
     TIME_OUT,
     Shape,
     add,
-    chi_square,
     draw,
     drawable,
     filled,
@@ -39,8 +38,9 @@ SHAPES = [
     Shape(length, num_envs, n_step, stack)
     for n_step, num_envs, stack, length in itertools.product((1, 3, 5), (1, 3), (1, 4), (11, 23))
 ]
-SHAPES += [SHAPES[-1]._replace(storage="compressed"), SHAPES[-1]._replace(sampler="prioritized")]
-
+LAST = SHAPES[-1]
+SHAPES += [LAST._replace(storage="compressed", float_frames=floats) for floats in (False, True)]
+SHAPES += [LAST._replace(sampler="prioritized")]
 
 CASES = [(shape, "numpy") for shape in SHAPES] + [
     (Shape(11, 3, 5, 4), "torch"),
@@ -126,14 +126,8 @@ class Elsewhere(TorchFunctionMode):
     it would be made in the other memory."""
 
     MAKERS = (
-        torch.zeros,
-        torch.ones,
-        torch.full,
-        torch.empty,
-        torch.arange,
-        torch.rand,
-        torch.tensor,
-    )
+        torch.zeros, torch.ones, torch.full, torch.empty, torch.arange, torch.rand, torch.tensor
+    )  # fmt: skip
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -221,25 +215,6 @@ def test_rows_that_are_not_held_are_refused():
     for begin, end in ((29, 50), (30, 51), (-1, 3)):
         with pytest.raises(AssertionError):
             replay.rows(begin, end)
-
-
-@pytest.mark.parametrize("shape, rows", [(Shape(200, 3, 3, 4), 530), (Shape(3000, 1, 1, 1), 7001)])
-def test_draws_are_uniform_over_the_starts(shape, rows):
-    """The second memory has three blocks, the last one incomplete."""
-    replay = filled(shape, rows)
-    starts = sorted(drawable(replay))
-    counts = np.zeros(shape.length * shape.num_envs, np.int64)
-    for _ in range(30):
-        index = replay.sample(40 * len(starts) // 30).index
-        counts += np.bincount(index, minlength=len(counts))
-    assert counts.sum() == counts[starts].sum(), "a row that is not a valid start was drawn"
-    assert abs(chi_square(counts[starts])) < 4
-
-
-def test_draws_do_not_depend_on_the_batch_size():
-    whole, parts = filled(Shape(50, 3, 1, 4), 70), filled(Shape(50, 3, 1, 4), 70)
-    index = torch.cat([parts.sample(8).index for _ in range(4)])
-    assert torch.equal(whole.sample(32).index, index)
 
 
 @pytest.mark.parametrize("arrays", ["numpy", "torch"])

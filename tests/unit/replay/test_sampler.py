@@ -10,8 +10,6 @@ import torch
 from support.replays import (
     Shape,
     add,
-    chi_square,
-    draw,
     drawable,
     filled,
     make_replay,
@@ -92,13 +90,6 @@ def test_a_row_keeps_its_priority_until_its_frames_are_overwritten():
             largest = max(largest, *expected.values())
 
 
-def test_a_mass_is_the_priority_to_the_power_of_alpha():
-    sampler = all_enabled(2000)
-    sampler.update_priorities(torch.tensor([0, 3, 1500]), torch.tensor([4.0, 0.25, 1e-4]))
-    expected = [2 * UNIT, UNIT, UNIT // 2, round(0.01 * UNIT)]  # row 1 keeps its mass
-    assert [masses(sampler)[i] for i in (0, 1, 3, 1500)] == expected
-
-
 @pytest.mark.parametrize(
     "priority, mass",
     [(0.0, 1), (1e-30, 1), (1e30, 2**31 - 1), (float("inf"), 2**31 - 1), (float("nan"), 1)],
@@ -112,16 +103,6 @@ def test_every_priority_gives_a_positive_finite_mass(priority, mass):
     assert ((0 <= index) & (index < 10)).all() and weight.isfinite().all()
     sampler.update_priorities(torch.tensor([2]), torch.tensor([4.0]))
     assert masses(sampler)[2] == 2 * UNIT, "a later priority counts"
-
-
-def test_a_new_row_gets_the_largest_mass_so_far():
-    sampler = all_enabled(10)
-    sampler.update_priorities(torch.tensor([4]), torch.tensor([9.0]))
-    sampler.update_priorities(torch.tensor([4]), torch.tensor([1.0]))
-    sampler.disable(np.array([7]), np.zeros((1, 1), bool))
-    assert masses(sampler)[7] == 0
-    sampler.enable(np.array([7]), np.ones((1, 1), bool))
-    assert masses(sampler)[4] == UNIT and masses(sampler)[7] == 3 * UNIT
 
 
 def test_a_disabled_row_stays_disabled():
@@ -138,39 +119,6 @@ def test_the_mass_of_a_row_drawn_twice_does_not_depend_on_the_order():
     other.update_priorities(torch.tensor([3, 3, 5]), torch.tensor([9.0, 4.0, 1.0]))
     assert masses(sampler) == masses(other)
     assert masses(sampler)[3] == 3 * UNIT
-
-
-def test_draws_are_in_proportion_to_the_masses():
-    """Three blocks, masses over four powers of ten; strata reduce the variance of the counts."""
-    rows = 2500
-    sampler = all_enabled(rows, alpha=1.0)
-    random = np.random.default_rng(3)
-    priority = torch.from_numpy(10 ** random.uniform(-3, 1, rows))
-    sampler.update_priorities(torch.arange(rows), priority)
-    counts = np.zeros(rows)
-    for _ in range(4000):
-        counts += np.bincount(sampler.draw(250)[0], minlength=rows)
-    share = np.array(masses(sampler)[:rows]) / sum(masses(sampler))
-    often = share * counts.sum() > 20
-    assert often.sum() > 1000
-    deviation = (counts - share * counts.sum()) / np.sqrt(share * counts.sum())
-    assert (deviation[often] ** 2).mean() < 1.1
-    assert np.abs(deviation[often]).max() < 5
-    assert counts[~often].sum() == pytest.approx(share[~often].sum() * counts.sum(), rel=0.1)
-
-
-def test_one_row_is_drawn_from_each_stratum():
-    sampler = all_enabled(64)
-    for _ in range(100):
-        assert (sampler.draw(64)[0] == torch.arange(64)).all()
-
-
-def test_equal_priorities_are_drawn_uniformly():
-    sampler = all_enabled(3000)
-    counts = np.zeros(3000)
-    for _ in range(2000):
-        counts += np.bincount(sampler.draw(32)[0], minlength=3000)
-    assert chi_square(counts) < 4
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
@@ -205,18 +153,6 @@ def test_sums_are_exact_after_a_thousand_changes(num_envs):
         replay.update_priorities(index, 10 ** (8 * torch.rand(8, generator=random) - 4))
     assert torch.equal(inner._sums, inner._by_block.sum(1))
     assert inner._sums.sum() == sum(inner.flat.tolist())
-
-
-def test_compressed_frames_equal_plain_ones():
-    for float_frames in (False, True):
-        shape = Shape(40, 3, 3, 4, float_frames=float_frames)
-        plain, packed = filled(shape, 130), filled(shape._replace(storage="compressed"), 130)
-        index = sorted(drawable(plain))
-        for ours, theirs in zip(draw(plain, index), draw(packed, index), strict=True):
-            assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
-        for begin, end in ((90, 97), (97, 130)):
-            rows, others = plain.rows(begin, end), packed.rows(begin, end)
-            assert all(torch.equal(rows[name], others[name]) for name in rows)
 
 
 def test_compressed_frames_take_no_more_memory_than_their_bytes():

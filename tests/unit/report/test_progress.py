@@ -1,8 +1,7 @@
 """The bar in terminals of every width, and what is said when learning begins."""
 
-import io
 import logging
-import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,34 +19,11 @@ def test_durations_are_in_a_persons_units():
         assert duration(seconds) == text
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return 2
-
-
-class Clock:
-    now = 0.0
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
+    clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
     return clock
-
-
-@pytest.fixture
-def terminal(monkeypatch):
-    def make(columns: int) -> Terminal:
-        stream = Terminal()
-        monkeypatch.setattr("sys.stderr", stream)
-        monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 24)))
-        return stream
-
-    return make
 
 
 @pytest.mark.parametrize("columns, shown", [(44, 1), (60, 2), (80, 3), (120, 4)])
@@ -77,10 +53,7 @@ def test_when_learning_begins_the_new_speed_is_said(clock, caplog):
 
 
 @pytest.mark.parametrize("threads, said", [(2, True), (1, False)])
-def test_other_work_on_the_same_cores_is_told(
-    threads, said, clock, caplog,
-    monkeypatch,
-):  # fmt: skip
+def test_other_work_on_the_same_cores_is_told(threads, said, clock, caplog, monkeypatch):
     """It costs two threads of a learner far more than their share."""
     monkeypatch.setattr("dqn.report.progress.cores", lambda: 2)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)

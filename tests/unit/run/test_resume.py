@@ -1,7 +1,6 @@
 """What is shown while emulators are restored, and when a run is finished."""
 
 import dataclasses
-import io
 import re
 
 import pytest
@@ -13,16 +12,12 @@ from dqn.storage.provenance import Provenance
 from dqn.types import State
 
 
-def test_a_bar_counts_the_steps_of_all_environments_and_goes(monkeypatch):
-    for in_terminal in (True, False):
-        screen = io.StringIO()
-        screen.isatty = lambda shown=in_terminal: shown
-        monkeypatch.setattr("sys.stderr", screen)
-        assert list(show_progress(range(3), 4, lambda: False)) == [0, 1, 2]
-        text = screen.getvalue()
-        assert ("0/12 [00:00<?, ?step/s]" in text) == in_terminal
-        drawn = re.sub(r"\x1b\[A|\n", "", text).split("\r")[1:]  # over each other
-        assert not in_terminal or not "".join(drawn[-2:]).strip()
+def test_a_bar_counts_the_steps_of_all_environments_and_goes(terminal):
+    screen = terminal(80)
+    assert list(show_progress(range(3), 4, lambda: False)) == [0, 1, 2]
+    assert "| 0/12 [" in screen.getvalue()
+    drawn = re.sub(r"\x1b\[A|\n", "", screen.getvalue()).split("\r")[1:]  # over each other
+    assert not "".join(drawn[-2:]).strip()
 
 
 def test_restoring_ends_when_it_is_asked_to():

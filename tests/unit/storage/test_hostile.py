@@ -383,14 +383,6 @@ def test_of_something_else(fresh):
     refused(run, "step_000000300/meta.json belongs to step 200", open_run)
 
 
-def test_meta_of_a_model(fresh):
-    elsewhere = {"../../outside": ELSEWHERE}
-    for path, value in [("step", -200), ("step", "200"), ("files", elsewhere)]:
-        run = fresh()
-        rewrite(run / "best", edit(path, value))
-        refused(run, "best/", lambda run: load_agent(make_model, str(run), "best", CPU))
-
-
 def test_no_escape_sequence_reaches_the_terminal(run, capfd):
     rewrite(newest(run), edit("provenance.versions", {"torch": "\x1b[2J\nerror: x"}))
     capfd.readouterr()
