@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dqn.networks.spectral import SpectralConvolution
-from dqn.networks.torsos import Activation, BlockConvolution, SpaceToDepth, Torso
+from dqn.networks.torsos import Activation, SpaceToDepth, Torso
 
 
 def impala(
@@ -19,9 +19,8 @@ def impala(
     layers: list[nn.Module] = []
     inputs = stack_shape[0]
     for channels in (16 * width, 32 * width, 32 * width):
-        convolution = nn.Conv2d if layers else BlockConvolution
         layers += [
-            convolution(inputs, channels, 3, padding=1, device="meta"),
+            nn.Conv2d(inputs, channels, 3, padding=1, device="meta"),
             nn.MaxPool2d(3, stride=2, padding=1),
             Residual(channels, spectral_norm),
             Residual(channels, spectral_norm),

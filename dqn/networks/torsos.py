@@ -124,7 +124,7 @@ class FlatPixels(nn.Module):
 
 class BlockConvolution(nn.Conv2d):
     """Convolution of frames after ``SpaceToDepth(side=stride)``; the kernel is a multiple of the
-    stride. Padding requires a stride of 1."""
+    stride, and nothing is padded."""
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
         """``[B, S * stride^2, H / stride, W / stride]`` -> ``[B, channels, ...]``."""
@@ -134,7 +134,7 @@ class BlockConvolution(nn.Conv2d):
         weight = weight.permute(0, 2, 4, 1, 3, 5).reshape(
             outputs, kernel // side, kernel // side, stack * side * side
         )
-        return F.conv2d(blocks, weight.permute(0, 3, 1, 2), self.bias, padding=self.padding)
+        return F.conv2d(blocks, weight.permute(0, 3, 1, 2), self.bias)
 
 
 class Linear(nn.Linear):

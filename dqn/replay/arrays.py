@@ -37,6 +37,12 @@ def searchsorted(ascending: AnyArray, values: AnyArray) -> AnyArray:
     return torch.searchsorted(ascending, values, right=True)
 
 
+def where(condition: AnyArray, values: AnyArray, other: int) -> AnyArray:
+    """``where`` of numpy or torch."""
+    module = np if isinstance(condition, np.ndarray) else torch
+    return module.where(condition, values, other)
+
+
 class StagingBuffer:
     """Named host arrays that are copied to a device together, asynchronously and in one transfer.
 

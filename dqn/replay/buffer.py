@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dqn.config import ReplayConfig
-from dqn.replay.arrays import AnyArray, PlainFrames, StagingBuffer, numpy_view_or_tensor
+from dqn.replay.arrays import AnyArray, PlainFrames, StagingBuffer, numpy_view_or_tensor, where
 from dqn.replay.compressed import CompressedFrames
 from dqn.replay.prioritized import PrioritizedSampler
 from dqn.replay.sampler import FLAGS, Sampler, UniformSampler, ValidStarts
@@ -54,7 +54,7 @@ class Replay:
         frames: type[PlainFrames] | type[CompressedFrames]
         frames = PlainFrames if config.storage == "plain" else CompressedFrames
         self._frames = frames((self.length, num_envs, *frame_shape), pixels, self.device)
-        rows = self.length * num_envs
+        rows = self._num_rows = self.length * num_envs  # the blank row follows
         flags = torch.zeros(len(FLAGS), rows, dtype=torch.bool, device=self.device)
         action = torch.uint8 if num_actions <= 256 else torch.int32
         flat = {
@@ -96,11 +96,12 @@ class Replay:
         def constant(values: list[int] | list[list[int]] | list[float]) -> AnyArray:
             return numpy_view_or_tensor(torch.tensor(values, device=self.device))
 
+        # Rows by index, in which the same environment's next time step is ``num_envs`` further on.
         self._all_envs = constant(list(range(num_envs)))
-        self._ago = constant(list(range(stack)))  # 0 .. S-1
+        self._ago = constant([num_envs * k for k in range(stack)])
         self._oldest_first = constant(list(range(stack))[::-1])
-        self._ahead = constant(list(range(1, n_step + 1)))  # 1 .. n
-        self._zero_one = constant([[0], [1]])
+        self._ahead = constant([num_envs * k for k in range(1, n_step + 1)])
+        self._here_and_next = constant([[0], [num_envs]])
         self._gamma = constant([config.gamma**k for k in range(n_step + 1)])  # gamma^0 .. gamma^n
 
     def __len__(self) -> int:
@@ -145,7 +146,7 @@ class Replay:
 
     def current_stacks(self) -> torch.Tensor:
         """Stacks ``[N, S, *frame]`` of the time step added last, read from the ring."""
-        return self._stacks(self._staged.device["slot"], self._all_envs)
+        return self._stacks(self._staged.device["slot"] * self.num_envs + self._all_envs)
 
     def wrap_write(self, wrap: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
         """Replace the function that writes an uploaded time step by ``wrap`` of it."""
@@ -155,16 +156,15 @@ class Replay:
         """Draw a batch of transitions with the sampler's probabilities."""
         index, weight = self._sampler.draw(batch_size)
         rows = self._flat
-        slot, env = index // self.num_envs, index % self.num_envs
-        ahead = self._row(slot[:, None] + self._ahead, env[:, None])  # [B, n]
+        ahead = (index[:, None] + self._ahead) % self._num_rows  # [B, n]
         terminal = rows["terminal"][ahead]
         ends = terminal | rows["last"][ahead]
         counted = _up_to_first(ends)
         steps = counted.sum(1)  # [B], the row rule's k
         # Rewards past k are read from the blank row: 0 times a reward that is inf would be nan.
-        gained = rows["reward"][self._or_blank(ahead, counted)] * self._gamma[:-1]
+        gained = rows["reward"][where(counted, ahead, self._num_rows)] * self._gamma[:-1]
         discount = self._gamma[steps] * ~(terminal & counted).any(1)
-        state, next_state = self._stacks(slot + self._zero_one * steps, env)
+        state, next_state = self._stacks(index + self._here_and_next * steps)
         return Batch(
             state=state,
             action=torch.as_tensor(rows["action"][index]).long(),
@@ -214,21 +214,13 @@ class Replay:
         self._sampler.load_state_dict(state["sampler"])
         self._sampler.set_beta(self.time * self.num_envs)
 
-    def _row(self, time: AnyArray, env: AnyArray) -> AnyArray:
-        return time % self.length * self.num_envs + env
-
-    def _or_blank(self, row: AnyArray, keep: AnyArray) -> AnyArray:
-        """``row`` where ``keep`` is set, elsewhere the index of the blank row, T * N."""
-        blank = self.length * self.num_envs
-        return blank + (row - blank) * keep
-
-    def _stacks(self, time: AnyArray, env: AnyArray) -> torch.Tensor:
-        """Stacks seen at ``time [..., B]`` in environments ``env [B]``: ``[..., B, S, *frame]``."""
-        row = self._row(time[..., None] - self._ago, env[:, None])  # [..., B, S], newest first
-        shown = _up_to_first(self._flat["first"][row])
-        row = self._or_blank(row, shown)[..., self._oldest_first]
-        frames = self._frames.read(torch.as_tensor(row).flatten())
-        return frames.view(*row.shape, *frames.shape[1:])
+    def _stacks(self, row: AnyArray) -> torch.Tensor:
+        """Stacks seen at the rows ``row [..., B]``: ``[..., B, S, *frame]``."""
+        rows = (row[..., None] - self._ago) % self._num_rows  # [..., B, S], newest first
+        shown = _up_to_first(self._flat["first"][rows])
+        rows = where(shown, rows, self._num_rows)[..., self._oldest_first]
+        frames = self._frames.read(torch.as_tensor(rows).flatten())
+        return frames.view(*rows.shape, *frames.shape[1:])
 
     def _write_staged(self) -> None:
         """Write the uploaded time step. Its slot is read from the upload, never from Python, so

@@ -38,10 +38,10 @@ OTHER_GAMES = {"cartpole": CARTPOLE, "cartpole_shaped": CARTPOLE, "lunarlander":
 Make = Callable[[Config, Spec], Agent[Any]]
 
 BUDGETS = {
-    "dqn": 50, "gpu": 50, "pong": 50, "cartpole": 50, "cartpole_shaped": 50, "c51": 57,
-    "nature": 58, "double": 66, "quick": 67, "laptop": 67, "qr_dqn": 68, "lunarlander": 69,
-    "iqn": 79, "munchausen_iqn": 81, "dueling": 96, "prioritized": 183, "rainbow": 299,
-    "data_efficient_rainbow": 314, "btr": 568,
+    "dqn": 49, "gpu": 49, "pong": 49, "cartpole": 49, "cartpole_shaped": 49, "c51": 57,
+    "nature": 57, "double": 66, "quick": 67, "laptop": 67, "qr_dqn": 67, "lunarlander": 68,
+    "iqn": 79, "munchausen_iqn": 81, "dueling": 96, "prioritized": 175, "rainbow": 291,
+    "data_efficient_rainbow": 306, "btr": 560,
 }  # fmt: skip
 """Operations of an update, with its part of an iteration's draws, copies and bookkeeping."""
 
