@@ -6,7 +6,7 @@ is not repeated, and an operation that waits for the device is an error.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,16 +34,19 @@ INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 
 
 class Tape(TorchDispatchMode):
-    """The operations run, with the tensors they read and wrote."""
+    """The operations run, with the tensors they read and wrote; they draw from ``generators``."""
 
-    def __init__(self) -> None:
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
+        self._seeds = {generator.initial_seed() for generator in generators}
         self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         assert func not in WAITING, "waits for the device"
+        if generator := (kwargs or {}).get("generator"):
+            assert generator.initial_seed() in self._seeds, "each launch would draw the same"
         for index in args[1] if func in INDEXING else ():
             assert index is None or index.dtype != torch.bool, "waits for the device"
         result = func(*args, **(kwargs or {}))
@@ -59,9 +62,9 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
 
-def recorded(work: Callable[[], None], _: Any) -> Callable[[], None]:
+def recorded(work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
     """In place of ``cuda_graphs.capture``; recording counts as the first launch."""
-    tape, launches = Tape(), 0
+    tape, launches = Tape(generators), 0
 
     def launch() -> None:
         nonlocal launches

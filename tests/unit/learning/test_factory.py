@@ -173,6 +173,25 @@ def test_two_updates_of_a_preset_equal_plain_ones(
     assert agent.actor.act(last.stack, 0.0).tolist() == noisy.argmax(1).tolist()
 
 
+def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dqn.learning.factory.MAX_BATCHES_TOGETHER", 2)
+    agent = agent_of(Config(), CARTPOLE, monkeypatch)
+    fill(agent, CARTPOLE, 8, np.random.default_rng(1))
+    sizes, sample = [], agent.replay.sample
+    monkeypatch.setattr(agent.replay, "sample", lambda size: sizes.append(size) or sample(size))
+    agent.learn(5)
+    assert (sizes, agent.learner.updates) == ([6, 6, 3], 5)
+
+
+def test_models_and_learners_compute_in_the_precision_of_the_config(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, state = Config(precision="bfloat16"), torch.ones(1, 1, 4)
+    agent = agent_of(config, CARTPOLE, monkeypatch)
+    for network in agent.learner.online, make_model(config, CARTPOLE, CPU).network:
+        assert network.preprocess(state).dtype == torch.bfloat16
+
+
 def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is reported stays raw."""
     raw, clipped = [-7, -0.25, 0, 0.5, 2.5], [-1, -0.25, 0, 0.5, 1]
@@ -249,19 +268,27 @@ def test_a_replay_memory_that_cannot_be_had_is_a_mistake_of_the_config(
 def test_a_replay_memory_larger_than_what_is_free_is_announced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of 40 rows of 1,000 bytes in each of 8 environments: it would fail hours later."""
-    spec = CARTPOLE._replace(frame_shape=(250,))
-    for free, announced in ((320_000, False), (319_999, True)):
+    """Of 40 rows of 10,000 bytes in each of 8 environments: it would fail hours later."""
+    spec = CARTPOLE._replace(frame_shape=(2500,))
+    message = (
+        "The replay memory will take 3.2 MB when it is full, and 2.9 MB are free: "
+        "--replay.capacity 232 would fit."
+    )
+    for storage, free, announced in (
+        ("plain", 3_200_000, []), ("plain", 2_900_000, [message]), ("compressed", 2_900_000, []),
+    ):  # fmt: skip
         memory = SimpleNamespace(available=free)
         monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
-        agent_of(Config(), spec, monkeypatch)
-        assert ("--replay.capacity 255 would fit" in caplog.text) == announced, caplog.text
+        agent_of(Config(replay=ReplayConfig(storage=storage)), spec, monkeypatch)
+        assert caplog.messages == announced
+        caplog.clear()
 
 
 def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learners = torch.device("meta")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     for settings, device in (
         (ReplayConfig(), learners), (ReplayConfig(device="cpu"), CPU),
         (ReplayConfig(storage="compressed"), CPU),
