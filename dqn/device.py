@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from dqn.config import ConfigError
 from dqn.config.fields import Precision
 
 log = logging.getLogger("dqn")
+
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def resolve_device(name: str, field: str = "device") -> torch.device:
@@ -86,8 +89,21 @@ def use_deterministic_operations(device: torch.device) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def gpu_versions(device: torch.device) -> dict[str, str]:
+    """The versions of a GPU's libraries and driver, on which its bits depend; none on the CPU."""
+    if device.type != "cuda":
+        return {}
+    driver = _DRIVER.read_text() if _DRIVER.exists() else ""
+    number = re.search(r"\d+\.\d+(\.\d+)?", driver)
+    return {
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+        "driver": number[0] if number else "unknown",
+    }
+
+
 def _gpu_present() -> bool:
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+    return _DRIVER.exists() or Path("/dev/nvidiactl").exists()
 
 
 def _why_no_cuda() -> str:

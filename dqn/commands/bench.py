@@ -37,6 +37,7 @@ from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
 from dqn.device import (
     cores,
+    gpu_versions,
     resolve_device,
     resolve_precision,
     use_deterministic_operations,
@@ -94,9 +95,10 @@ def measure(config: Config, options: BenchOptions, announce: Announcer) -> Figur
     config = dataclasses.replace(config, precision=precision)
     figures: Figures = {"device": device_name(device), "threads": threads, "precision": precision}
     figures |= {"num_envs": config.num_envs, "batch_size": config.learner.batch_size}
+    figures |= {"versions": versions() | gpu_versions(device)}
     figures |= {"cores": cores(), "load_before": os.getloadavg()[0]}
     announce("the start of a run")
-    figures |= {"versions": versions(), "startup_seconds": seconds_to_first_step(config)}
+    figures["startup_seconds"] = seconds_to_first_step(config)
     profiling = [measure_profile] if options.profile else []
     for part in (measure_parts, measure_loop, measure_shares, *profiling):
         figures |= part(config, device, seconds, announce)

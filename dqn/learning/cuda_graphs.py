@@ -6,6 +6,7 @@ so results do not change. Captured code must do everything on the device: no wai
 data-dependent control flow, nothing counted in Python.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -78,11 +79,17 @@ class CudaGraphedGreedy:
 
 def on_side_stream(work: Callable[[], None]) -> None:
     """Run ``work`` on a side stream, in order with the current one, as warm-ups must be."""
-    side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    side, current = _side_stream(), torch.cuda.current_stream()
     side.wait_stream(current)
     with torch.cuda.stream(side):
         work()
     current.wait_stream(side)
+
+
+@functools.cache
+def _side_stream() -> torch.cuda.Stream:
+    """One for all, because libraries keep a workspace for each stream."""
+    return torch.cuda.Stream()
 
 
 def capture(work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:

@@ -51,6 +51,11 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     Raises:
         ConfigError: the game or a device does not exist, or there is not enough memory.
     """
+    if config.deterministic and device.type == "cuda" and config.network.pool:
+        raise ConfigError(
+            "deterministic is true, but on a GPU torch has no deterministic gradient of adaptive "
+            "max pooling; use --network.pool 0 or --deterministic false"
+        )
     environment = envs.make(config, config.num_envs)
     spec = environment.spec
     network, values = make_q_network(config, spec)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 import dqn
 from dqn.config import Config, ConfigError, printable
+from dqn.device import gpu_versions
 from dqn.envs import Spec
 from dqn.envs.names import protocol_name
 
@@ -72,7 +73,7 @@ def make_provenance(config: Config, spec: Spec, device: torch.device) -> Provena
         protocol=protocol_name(config, spec.atari),
         num_actions=spec.num_actions,
         stack_shape=[spec.stack, *spec.frame_shape],
-        versions=versions(),
+        versions=versions() | gpu_versions(device),
         device=device_name(device),
         threads=torch.get_num_threads(),
     )

@@ -20,7 +20,7 @@ from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.learning import cuda_graphs
-from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
+from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed, on_side_stream
 from dqn.learning.factory import Agent, _use_cuda_graphs, make_agent
 
 pytestmark = pytest.mark.usefixtures("_taped")
@@ -189,6 +189,35 @@ def test_the_tape_is_as_blind_as_a_graph() -> None:
         waits(1)
     with pytest.raises(AssertionError, match="waits for the device"):
         waits(1)
+
+
+def test_warm_ups_run_in_order_on_one_side_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Stream:
+        def __init__(self, name: str = "side") -> None:
+            self.name = name
+            happened.append(f"{name} made")
+
+        def wait_stream(self, other: "Stream") -> None:
+            happened.append(f"{self.name} waits for {other.name}")
+
+    @contextlib.contextmanager
+    def using(stream: Stream) -> Iterator[None]:
+        happened.append(f"{stream.name} begins")
+        yield
+        happened.append(f"{stream.name} ends")
+
+    current = Stream("current")
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: current)
+    monkeypatch.setattr(torch.cuda, "stream", using)
+    cuda_graphs._side_stream.cache_clear()
+    for _ in range(2):
+        on_side_stream(lambda: happened.append("work"))
+    cuda_graphs._side_stream.cache_clear()
+    turn = ["side waits for current", "side begins", "work", "side ends", "current waits for side"]
+    assert happened == ["current made", "side made", *turn, *turn]
 
 
 def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:

@@ -208,6 +208,12 @@ def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch: pytest.MonkeyPatch
         assert reward.tolist() == raw
 
 
+def test_pooling_without_a_deterministic_gradient_is_refused() -> None:
+    config = Config(deterministic=True, network=NetworkConfig(torso="impala", pool=6))
+    with pytest.raises(ConfigError, match=r"use --network\.pool 0 or --deterministic false"):
+        make_agent(config, torch.device("cuda"))
+
+
 def test_a_shaped_reward_is_for_cartpole_only(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config(replay=ReplayConfig(shape_reward="cartpole"))
     with pytest.raises(ConfigError, match="is for CartPole, not LunarLander-v3"):
