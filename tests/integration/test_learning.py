@@ -173,6 +173,13 @@ def test_every_preset_learns_catch(preset, seed, tmp_path):
     assert scored_anew(session) >= 0.9
 
 
+@pytest.mark.parametrize("preset", slow_except(["c51", "dqn", "iqn", "qr_dqn"], ["dqn"]))
+def test_every_kind_of_value_learns_catch_in_bfloat16(preset, tmp_path):
+    config = catch(preset, "Catch-v0", tmp_path, "--seed=1", "--precision=bfloat16")
+    session = learned(config, tmp_path, enough=0.95)
+    assert scored_anew(session) >= 0.9
+
+
 def test_catch_is_not_learned_from_shuffled_rewards(tmp_path):
     """So it is the rewards that teach it, and not a flaw in the game or in its evaluation."""
     short = ["--total-steps=2500", "--evaluate-period=2500"]

@@ -1,8 +1,5 @@
 """What is known about a GPU, on a machine that has none."""
 
-from pathlib import Path
-
-import pytest
 import torch
 
 from dqn.config import Config
@@ -11,9 +8,7 @@ from dqn.envs import Spec
 from dqn.storage.provenance import make_provenance
 
 
-def test_the_bits_of_a_gpu_depend_on_its_libraries_and_driver(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bits_of_a_gpu_depend_on_its_libraries_and_driver(tmp_path, monkeypatch):
     gpu, driver = torch.device("cuda"), tmp_path / "version"
     monkeypatch.setattr("dqn.device._DRIVER", driver)
     monkeypatch.setattr("torch.version.cuda", "13.0")

@@ -149,7 +149,7 @@ def assert_same_state(*agents: Agent) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_captured_work_gives_the_same_bits(name: str) -> None:
+def test_captured_work_gives_the_same_bits(name):
     """Of two, none and one update at a time."""
     updates = [2, 0, 1]
     plain, captured = (agent_of(f"{CARTPOLE} {FAMILY[name]}", wanted) for wanted in (False, True))
@@ -162,7 +162,7 @@ def test_captured_work_gives_the_same_bits(name: str) -> None:
     assert captured.learner.pop_means() == plain.learner.pop_means()
 
 
-def test_captured_convolutions_give_the_same_bits() -> None:
+def test_captured_convolutions_give_the_same_bits():
     options = (
         "--game=Breakout --num-envs=2 --learning-starts=40 --replay.capacity=400 "
         "--network.hidden-units=8 --optimizer.learning-rate=1e-2 --learner.batch-size=2"
@@ -172,7 +172,7 @@ def test_captured_convolutions_give_the_same_bits() -> None:
     assert_same_state(captured, plain)
 
 
-def test_the_tape_is_as_blind_as_a_graph() -> None:
+def test_the_tape_is_as_blind_as_a_graph():
     """So the tests above notice work done in Python, and work that waits for the device."""
     counted, on_device = [0], torch.zeros(())
 
@@ -191,7 +191,7 @@ def test_the_tape_is_as_blind_as_a_graph() -> None:
         waits(1)
 
 
-def test_warm_ups_run_in_order_on_one_side_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warm_ups_run_in_order_on_one_side_stream(monkeypatch):
     happened: list[str] = []
 
     class Stream:
@@ -220,7 +220,7 @@ def test_warm_ups_run_in_order_on_one_side_stream(monkeypatch: pytest.MonkeyPatc
     assert happened == ["current made", "side made", *turn, *turn]
 
 
-def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:
+def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only():
     """The next call does not change the array that the last one returned."""
     agent = agent_of(CARTPOLE, True)
     returned, copies, environment = [], [], agent.environment
@@ -244,7 +244,7 @@ def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only() -> None:
     assert len(set(map(tuple, returned))) > 1
 
 
-def test_cuda_graphs_are_used_where_everything_is_on_the_gpu_unless_told_not_to() -> None:
+def test_cuda_graphs_are_used_where_everything_is_on_the_gpu_unless_told_not_to():
     gpu = torch.device("cuda")
     for asked, learner, rows, used in (
         ("auto", gpu, gpu, True), (True, gpu, gpu, True), (False, gpu, gpu, False),

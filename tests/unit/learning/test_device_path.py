@@ -111,7 +111,7 @@ def timestep(agent: Agent[Any]) -> TimeStep:
 
 
 @pytest.mark.parametrize("preset", BUDGETS)
-def test_an_iteration_of_a_preset(preset: str, make: Make) -> None:
+def test_an_iteration_of_a_preset(preset, make):
     """It needs no number on the host, and few operations."""
     config = load_config(CONFIGS / f"{preset}.yaml")
     updates = 16 if batches_together(config) > 1 else 2
@@ -131,7 +131,7 @@ def test_an_iteration_of_a_preset(preset: str, make: Make) -> None:
     assert BUDGETS[preset] - 1 < operations.total / updates <= BUDGETS[preset]
 
 
-def test_memory_that_is_copied_to_or_from_a_gpu_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_is_copied_to_or_from_a_gpu_is_pinned(monkeypatch):
     """Otherwise a copy waits for the device."""
     asked, zeros, gpu = [], torch.zeros, torch.device("cuda")
 

@@ -90,7 +90,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-def test_the_table_has_every_preset_of_method_dqn() -> None:
+def test_the_table_has_every_preset_of_method_dqn():
     presets = {path.stem for path in CONFIGS.glob("*.yaml") if load_config(path).method == "dqn"}
     assert set(PRESETS) == presets
 
@@ -127,9 +127,7 @@ def fill(agent: Agent[Any], spec: Spec, rows: int, random: np.random.Generator) 
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_two_updates_of_a_preset_equal_plain_ones(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_updates_of_a_preset_equal_plain_ones(name, monkeypatch):
     """What is stored, drawn and learned, the priorities that go back, and how the agent acts."""
     recipe, num_envs, n_step, gamma, alpha, reward, spec = PRESETS[name]
     config, random = load_config(CONFIGS / f"{name}.yaml"), np.random.default_rng(1)
@@ -173,7 +171,7 @@ def test_two_updates_of_a_preset_equal_plain_ones(
     assert agent.actor.act(last.stack, 0.0).tolist() == noisy.argmax(1).tolist()
 
 
-def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch):
     monkeypatch.setattr("dqn.learning.factory.MAX_BATCHES_TOGETHER", 2)
     agent = agent_of(Config(), CARTPOLE, monkeypatch)
     fill(agent, CARTPOLE, 8, np.random.default_rng(1))
@@ -183,16 +181,14 @@ def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch: pytest.Mo
     assert (sizes, agent.learner.updates) == ([6, 6, 3], 5)
 
 
-def test_models_and_learners_compute_in_the_precision_of_the_config(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_models_and_learners_compute_in_the_precision_of_the_config(monkeypatch):
     config, state = Config(precision="bfloat16"), torch.ones(1, 1, 4)
     agent = agent_of(config, CARTPOLE, monkeypatch)
     for network in agent.learner.online, make_model(config, CARTPOLE, CPU).network:
         assert network.preprocess(state).dtype == torch.bfloat16
 
 
-def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch):
     """And what is reported stays raw."""
     raw, clipped = [-7, -0.25, 0, 0.5, 2.5], [-1, -0.25, 0, 0.5, 1]
     no, action = np.zeros(5, bool), np.zeros(5, np.int64)
@@ -208,21 +204,19 @@ def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch: pytest.MonkeyPatch
         assert reward.tolist() == raw
 
 
-def test_pooling_without_a_deterministic_gradient_is_refused() -> None:
+def test_pooling_without_a_deterministic_gradient_is_refused():
     config = Config(deterministic=True, network=NetworkConfig(torso="impala", pool=6))
     with pytest.raises(ConfigError, match=r"use --network\.pool 0 or --deterministic false"):
         make_agent(config, torch.device("cuda"))
 
 
-def test_a_shaped_reward_is_for_cartpole_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shaped_reward_is_for_cartpole_only(monkeypatch):
     config = Config(replay=ReplayConfig(shape_reward="cartpole"))
     with pytest.raises(ConfigError, match="is for CartPole, not LunarLander-v3"):
         agent_of(config, LANDER, monkeypatch)
 
 
-def test_everything_random_has_a_stream_of_its_own_from_the_seed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_everything_random_has_a_stream_of_its_own_from_the_seed(monkeypatch):
     """The same in every version: a seed's run can be repeated."""
 
     def draws(seed: int) -> list[float]:
@@ -241,9 +235,7 @@ def test_everything_random_has_a_stream_of_its_own_from_the_seed(
     assert len({*draws(1), *draws(2)}) == 8
 
 
-def test_an_untrained_model_is_the_one_that_training_begins_with(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_untrained_model_is_the_one_that_training_begins_with(monkeypatch):
     config = Config(seed=3, network=NetworkConfig(dueling=True))
     ours = make_model(config, CARTPOLE, CPU)
     theirs = agent_of(config, CARTPOLE, monkeypatch).model
@@ -259,9 +251,7 @@ def test_an_untrained_model_is_the_one_that_training_begins_with(
     assert set(policy.act(stack, 1.0)) == {0, 1}
 
 
-def test_a_replay_memory_that_cannot_be_had_is_a_mistake_of_the_config(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_replay_memory_that_cannot_be_had_is_a_mistake_of_the_config(monkeypatch):
     """A thousand rows of two and a half million numbers."""
     config = Config(replay=ReplayConfig(capacity=1000))
     spec = CARTPOLE._replace(frame_shape=(2_500_000,))
@@ -271,9 +261,7 @@ def test_a_replay_memory_that_cannot_be_had_is_a_mistake_of_the_config(
             make_replay(config, spec, torch.Generator())
 
 
-def test_a_replay_memory_larger_than_what_is_free_is_announced(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_replay_memory_larger_than_what_is_free_is_announced(monkeypatch, caplog):
     """Of 40 rows of 10,000 bytes in each of 8 environments: it would fail hours later."""
     spec = CARTPOLE._replace(frame_shape=(2500,))
     message = (
@@ -290,9 +278,7 @@ def test_a_replay_memory_larger_than_what_is_free_is_announced(
         caplog.clear()
 
 
-def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_rows_are_stored_beside_the_learner_if_not_compressed_or_elsewhere(monkeypatch):
     learners = torch.device("meta")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     for settings, device in (
