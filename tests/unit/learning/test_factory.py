@@ -245,10 +245,11 @@ def test_an_untrained_model_is_the_one_that_training_begins_with(monkeypatch):
         theirs.network.head.advantage[2].bias += 1
     ours.load_state_dict(theirs.state_dict())
     assert torch.equal(ours.q_values(state), theirs.q_values(state))
-    policy, best = ours.make_policy(np.random.default_rng(1)), ours.q_values(state[:1]).argmax()
-    stack = np.ones((50, 1, 4), np.float32)
-    assert (policy.act(stack, 0.0) == int(best)).all()
-    assert set(policy.act(stack, 1.0)) == {0, 1}
+    best, stack = int(ours.q_values(state[:1]).argmax()), np.ones((50, 1, 4), np.float32)
+    for model in ours, theirs:
+        policy = model.make_policy(np.random.default_rng(1))
+        assert (policy.act(stack, 0.0) == best).all()
+        assert set(policy.act(stack, 1.0)) == {0, 1}
 
 
 def test_a_replay_memory_that_cannot_be_had_is_a_mistake_of_the_config(monkeypatch):
