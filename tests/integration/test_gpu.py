@@ -2,7 +2,6 @@
 
 import dataclasses
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from dqn.learning.cuda_graphs import WARM_UPS, CudaGraphed
 from dqn.learning.factory import Agent, make_agent
 from dqn.learning.learner import Learner
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 ON_GPU = [*BREAKOUT, "--num-envs=8", "--device=cuda", "--deterministic=true"]
 
 
@@ -65,7 +63,7 @@ def test_captured_graphs_learn_the_same(preset):
     """From the same rows the q-values agree to 1e-6 after one update and to 1e-3 after a hundred,
     which amplify rounding."""
     options = [
-        "--game=Breakout", f"--config={CONFIGS / preset}.yaml", "--num-envs=4", "--device=cuda",
+        "--game=Breakout", f"--config={preset}", "--num-envs=4", "--device=cuda",
         "--replay.capacity=800", "--learner.batch-size=32",
     ]  # fmt: skip
     config = parse(TrainOptions, options).settings

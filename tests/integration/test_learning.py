@@ -15,6 +15,7 @@ from support.tiers import slow_except
 from dqn.config import Config
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
+from dqn.config.shipped import PRESETS
 from dqn.config.yaml_file import load_config
 from dqn.device import use_threads
 from dqn.evaluation.evaluate import evaluate
@@ -23,7 +24,6 @@ from dqn.run.loop import loop
 from dqn.run.session import Session
 
 CPU = torch.device("cpu")
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 class Catch(gymnasium.Env):
@@ -125,8 +125,8 @@ def learned(config: Config, folder: Path, enough: float = np.inf) -> Session:
     return session
 
 
-PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if load_config(path).game is None)
-PRESETS.remove("gpu")  # dqn.yaml with more environments
+FOR_ANY_GAME = [name for name, path in PRESETS.items() if load_config(path).game is None]
+FOR_ANY_GAME.remove("gpu")  # dqn.yaml with more environments
 
 SMALL_VALUES = {
     "categorical": ["--values.atoms=21", "--values.v-min=-2", "--values.v-max=2"],
@@ -145,11 +145,11 @@ def catch(preset: str, game: str, folder: Path, *options: str) -> Config:
     and of exploration, in a small size. The target moves often: Munchausen's policy stays near the
     one before it, so that it takes some tens of targets to come round. (At a rate of 3e-3 one of
     six runs of QR-DQN was stuck at .7.)"""
-    theirs = load_config(CONFIGS / f"{preset}.yaml")
+    theirs = load_config(PRESETS[preset])
     rate = {"adam": 2e-3, "rmsprop": 1e-3}[theirs.optimizer.name]
     at_last = 0 if theirs.exploration.epsilon_end == 0 else 0.1
     return config_of(
-        folder, f"--config={CONFIGS / preset}.yaml", *NOT_THEIRS, f"--game={game}",
+        folder, f"--config={preset}", *NOT_THEIRS, f"--game={game}",
         "--total-steps=6000", "--num-envs=8", "--evaluate-period=200", "--replay.gamma=.99",
         f"--replay.n-step={min(theirs.replay.n_step, 3)}", f"--optimizer.learning-rate={rate}",
         "--learner.batch-size=32", "--learner.update-period=2", "--learner.target-period=40",
@@ -164,7 +164,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", slow_except(seeds, [1]))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", FOR_ANY_GAME)
 def test_every_preset_learns_catch(preset, seed, tmp_path):
     """At least .9 of what a perfect player scores, without exploring, over 40 fresh episodes by the
     network it ends with: the first that an evaluation found so good."""

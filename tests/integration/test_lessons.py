@@ -19,7 +19,6 @@ from dqn.tabular.pictures import draw_table
 from dqn.tabular.table import PolicyTable
 from main import main
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 LESSONS = {
     "maze_random": 60, "maze_q_learning": 300, "maze_sarsa": 300, "maze_policy_gradient": 300,
     "cartpole_q_table": 800, "cartpole_random": 60, "cartpole_reinforce": 300,
@@ -33,8 +32,7 @@ BEST_PATH = {0: 1, 1: 1, 2: 2, 5: 3, 4: 2, 7: 1}
 
 def trained(folder: Path, preset: str, *options: str) -> Path:
     """Train by a preset; returns the run's folder."""
-    config = f"--config={CONFIGS / preset}.yaml"
-    assert main([config, f"--checkpoints-dir={folder}", *options]) == 0
+    assert main([f"--config={preset}", f"--checkpoints-dir={folder}", *options]) == 0
     (run,) = folder.glob(f"*/{preset}-seed*")
     return run
 

@@ -362,8 +362,11 @@ def test_a_table_that_has_converged_ends_the_run_and_is_drawn(tmp_path, monkeypa
     """There is no q of held-out states to tell."""
     drawn: list[Path] = []
     monkeypatch.setattr(dqn.tabular.table, "draw_table", lambda folder, *_: drawn.append(folder))
-    preset = Path(__file__).parents[2] / "configs" / "maze_policy_gradient.yaml"
-    options = [f"--config={preset}", "--tabular.policy-change=2", f"--checkpoints-dir={tmp_path}"]
+    options = [
+        "--config=maze_policy_gradient",
+        "--tabular.policy-change=2",
+        f"--checkpoints-dir={tmp_path}",
+    ]
     assert main(options) == 0
     first = capfd.readouterr().err
     assert re.search(r"^step 91: evaluation 1: mean .*, epsilon 0\), \d+ s$", first, re.MULTILINE)

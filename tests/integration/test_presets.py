@@ -2,18 +2,16 @@
 the table in docs/presets.md is up to date (``python tests/integration/test_presets.py`` prints it).
 """
 
-from pathlib import Path
-
 import pytest
 from support.runs import checkpoints, content, train
 from support.tiers import slow_except
 
 from dqn.config import Config, flatten
+from dqn.config.shipped import PRESETS
 from dqn.config.yaml_file import load_config
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
-PRESETS = [path for path in sorted(CONFIGS.glob("*.yaml")) if load_config(path).game is None]
+CONFIGS = {name: load_config(path) for name, path in PRESETS.items()}
+FOR_ATARI = [name for name, config in CONFIGS.items() if config.game is None]
 """Those for any Atari game; the others name their own and learn it in test_lessons.py."""
 
 SMALL = [
@@ -29,11 +27,11 @@ DISTINCT = ["dqn", "laptop", "data_efficient_rainbow", "rainbow", "munchausen_iq
 """Presets that have between them every torso, head, kind of values and target policy."""
 
 
-@pytest.mark.parametrize("name", slow_except([path.stem for path in PRESETS], DISTINCT))
+@pytest.mark.parametrize("name", slow_except(FOR_ATARI, DISTINCT))
 def test_every_preset_trains_and_resumes(name, tmp_path):
     """What it draws (noise, fractions, rows) is saved: the same network, optimizer and rows in one
     go and in two."""
-    options = [f"--config={CONFIGS / name}.yaml", *SMALL]
+    options = [f"--config={name}", *SMALL]
     whole = train(tmp_path / "whole", options)
     assert whole == tmp_path / "whole" / "Pong" / f"{name}-seed1"
     train(tmp_path / "parts", options, "--total-steps=232")
@@ -96,12 +94,12 @@ def table() -> str:
     """The table in docs/presets.md."""
     head = ["preset", *cells(Config())]
     rows = [head, ["---"] * len(head)]
-    rows += [[f"`{path.stem}`", *cells(load_config(path)).values()] for path in PRESETS]
+    rows += [[f"`{name}`", *cells(CONFIGS[name]).values()] for name in FOR_ATARI]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def test_readme_shows_every_preset_and_what_it_is_made_of():
-    assert table() in (PRESETS[0].parent.parent / "docs/presets.md").read_text(encoding="utf-8")
+def test_readme_shows_every_preset_and_what_it_is_made_of(root):
+    assert table() in (root / "docs/presets.md").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
@@ -15,10 +14,10 @@ from support.forgeries import FEW
 from dqn.config import Config, ConfigError, ReplayConfig, differing_fields, flatten
 from dqn.config.cli import options_of
 from dqn.config.rules import USED_WITH
+from dqn.config.shipped import PRESETS
 from dqn.config.yaml_file import as_yaml, load_config
 from dqn.envs import atari
 
-PRESETS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 OPTIONS = {option.name: option for option in options_of(Config)}
 
 
@@ -253,14 +252,14 @@ def test_yaml_is_in_the_order_of_the_classes():
 
 
 def test_every_preset_says_where_its_numbers_come_from():
-    for path in PRESETS:
+    for path in PRESETS.values():
         for line in path.read_text(encoding="utf-8").splitlines():
             if ": " in line and not line.startswith("#"):
                 assert " # " in line, f"{path}: {line}"
 
 
 def test_dqn_yaml_is_the_defaults():
-    assert load_config(PRESETS[0].with_name("dqn.yaml")) == Config()
+    assert load_config(PRESETS["dqn"]) == Config()
 
 
 PAPERS: dict[str, dict[str, Any]] = {
@@ -322,7 +321,7 @@ they differ from ours."""
 def test_a_preset_has_its_papers_numbers(subtests):
     for preset, numbers in PAPERS.items():
         with subtests.test(preset):
-            flat = flatten(load_config(PRESETS[0].with_name(f"{preset}.yaml")))
+            flat = flatten(load_config(PRESETS[preset]))
             assert {name: flat[name] for name in numbers} == numbers
 
 

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from support.scripted import ENDLESS, Game, script_atari, script_gym
+from support.scripted import ENDLESS, Game, ScriptedGym, script_atari, script_gym
 
 from dqn.config import Config, EnvConfig, EvaluationConfig
 from dqn.envs import ScreenEnvironment
@@ -137,12 +137,19 @@ def test_a_recorded_game_has_its_raw_return_and_every_screen(monkeypatch):
 
 
 def test_a_game_recorded_in_training_is_played_as_an_evaluation(tmp_path, monkeypatch):
-    """By its epsilon and limit, with draws of its own at each step; the video shows the end too."""
+    """By its epsilon and limit, with draws of its own for each seed and step; the video shows the
+    end too."""
     game = script_gym(monkeypatch, ENDLESS, Game((1, 0, 0, 0, 0, 0, 9)))
     settings = EvaluationConfig(epsilon=0.25, max_steps_without_reward=5)
     asked: list[float] = []
     told: list[tuple[int, int, float]] = []
     draws: list[float] = []
+    seeds: list[int | None] = []
+    reset = ScriptedGym.reset
+
+    def keep_seed(env: ScriptedGym, *, seed: int | None = None, options: Any = None) -> Any:
+        seeds.append(seed)
+        return reset(env, seed=seed)
 
     def act(_: Array, epsilon: float) -> I64:
         asked.append(epsilon)
@@ -152,14 +159,16 @@ def test_a_game_recorded_in_training_is_played_as_an_evaluation(tmp_path, monkey
         draws.append(generator.random())
         return SimpleNamespace(act=act)
 
-    for step in (100, 100, 200):
+    monkeypatch.setattr(ScriptedGym, "reset", keep_seed)
+    for seed, step in ((1, 100), (1, 100), (1, 200), (2, 100)):
+        config = Config(game=game, seed=seed, evaluation=settings)
         record = render_evaluation(
-            make_policy, Config(game=game, evaluation=settings), step, tmp_path, 7,
-            progress=lambda *now: told.append(now),
-        )  # fmt: skip
+            make_policy, config, step, tmp_path, 7, progress=lambda *now: told.append(now)
+        )
         assert record == (1, 6, True, True, 5)
-    assert asked == [0.25] * 18 and told[-1] == (0, 6, 1)
-    assert draws[0] == draws[1] != draws[2]
+    assert asked == [0.25] * 24 and told[-1] == (0, 6, 1)
+    for drawn in (draws, seeds[1::2]):  # each environment is tried first, without a seed
+        assert drawn[0] == drawn[1] and len(set(drawn)) == 3
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["eval_007", "eval_007.mp4"]
     assert len(list((tmp_path / "eval_007").iterdir())) == 6
     with av.open(str(tmp_path / "eval_007.mp4")) as video:

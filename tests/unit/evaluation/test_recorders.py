@@ -232,17 +232,6 @@ def render(folder, step=1_000, game="Breakout", seed=1, **options):
     return render_evaluation(make_policy, config, step, folder, 1, **options)
 
 
-def test_evaluation_pictures_depend_on_seed_and_step_alone(tmp_path):
-    def pictures(name, step, seed=1):
-        render(tmp_path / name, step, seed=seed)
-        return [path.read_bytes() for path in sorted((tmp_path / name / "eval_001").iterdir())]
-
-    first = pictures("a", 1_000)
-    assert pictures("b", 1_000) == first
-    assert pictures("c", 2_000) != first
-    assert pictures("d", 1_000, seed=2) != first
-
-
 def test_a_game_that_cannot_be_drawn_is_one_warning(tmp_path, caplog, monkeypatch):
     hide("pygame", monkeypatch)
     assert render(tmp_path, game="CartPole-v1") is None
