@@ -338,7 +338,6 @@ REFUSED = {
     "--emulator --config=gpu": "has no effect with --emulator; leave it out",
     "--emulator --env.threads=2": "--env.threads has no effect with --emulator; leave it out",
     "--emulator --game=CartPole-v1": "--emulator measures Atari games, not CartPole-v1",
-    "--emulator --game=Pnog": "Pong",
     "--emulator --peers": "--emulator --peers needs EnvPool: .venv/bin/pip install -r requirements",
     "--peers --json=speed.json": "--peers needs Stable-Baselines3: .venv/bin/pip install -r req",
     "--json=speed.json/speed.json": "cannot write speed.json/speed.json: ",

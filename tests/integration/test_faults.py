@@ -37,14 +37,12 @@ MEMORY = Path("/dev/shm")
 
 @pytest.fixture(scope="module")
 def folders():
-    """A folder for all of them."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         yield Path(folder)
 
 
 @pytest.fixture
 def tmp_path(folders):
-    """A folder for each test."""
     return Path(tempfile.mkdtemp(dir=folders))
 
 

@@ -52,7 +52,6 @@ def test_the_same_bits_twice_and_across_a_resume(replay, tmp_path):
 
 
 def stack_of(agent: Agent[Learner]) -> np.ndarray:
-    """What its environments show."""
     return agent.environment.timestep.stack
 
 

@@ -46,7 +46,6 @@ def scored(run: Path, tmp_path: Path) -> float:
 
 
 def table_of(run: Path) -> torch.Tensor:
-    """What the last checkpoint's table holds."""
     return safetensors.torch.load_file(checkpoints(run)[-1] / "model.safetensors")["table"]
 
 

@@ -181,5 +181,4 @@ def stopped(tmp_path_factory):
 
 @pytest.fixture
 def copied(stopped, tmp_path):
-    """A copy of it to damage."""
     return shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)

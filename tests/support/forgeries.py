@@ -72,13 +72,10 @@ def described(**entries: Any) -> bytes:
 
 
 def entry(dtype: str = "F32", shape: Any = (4,), offsets: Any = (0, 16)) -> dict[str, Any]:
-    """One of them."""
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
 
 def last(value: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Another last element."""
-
     def change(tensor: torch.Tensor) -> torch.Tensor:
         tensor.view(-1)[-1] = value
         return tensor
@@ -121,5 +118,4 @@ def edit(path: str, value: Any) -> Callable[[Meta], Any]:
 
 
 def nested(depth: int) -> Meta:
-    """Dicts in dicts."""
     return {"a": nested(depth - 1)} if depth else {}

@@ -98,7 +98,6 @@ def _run(arguments: list[str], stderr: multiprocessing.connection.Connection) ->
 
 
 def start(folder: Path, options: list[str], *more: str) -> ForkedMain:
-    """Train in a new process."""
     return ForkedMain([*options, f"--checkpoints-dir={folder}", *more])
 
 

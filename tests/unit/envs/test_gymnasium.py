@@ -56,7 +56,6 @@ class Odd(gymnasium.Env[Any, int]):
 
 
 def odd(space: Any, patch: pytest.MonkeyPatch) -> Environment:
-    """Two of them."""
     spec = gymnasium.envs.registration.EnvSpec("Odd-v0", lambda: Odd(space))
     patch.setitem(gymnasium.registry, "Odd-v0", spec)
     return make(Config(game="Odd-v0"), 2)

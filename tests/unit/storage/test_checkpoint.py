@@ -19,8 +19,6 @@ PROVENANCE = Provenance("a game", "", 5, [2, 2, 2], {}, "cpu", 1)
 
 
 class Learner:
-    """One weight."""
-
     def __init__(self, weight: float) -> None:
         self.weight = torch.tensor([weight])
 
@@ -33,7 +31,6 @@ class Learner:
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch):
-    """Pieces of 8 rows."""
     monkeypatch.setattr("dqn.storage.replay_pieces.PIECE_ROWS", 8)
 
 

@@ -77,7 +77,6 @@ def load_model(run: Path) -> None:
 
 
 def newest(run: Path) -> Path:
-    """Its newest checkpoint."""
     return max(run.glob("step_*[0-9]"))
 
 
@@ -106,14 +105,6 @@ def _hurry(monkeypatch):
     monkeypatch.setattr("dqn.storage.saved_run.time.sleep", lambda _: None)
 
 
-def copy_of(cartpole: Path, folder: Path) -> Path:
-    """A copy, replacing an earlier copy."""
-    run = folder / "CartPole-v1/dqn-seed1"
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(cartpole, run, ignore=shutil.ignore_patterns("events.*"))
-    return run
-
-
 Fresh = Callable[[], Path]
 
 
@@ -122,7 +113,13 @@ def fresh(cartpole, tmp_path):
     """Makes a copy to be forged, in place of the one before, beside a file that must not be
     touched."""
     (tmp_path / "outside").write_text("untouched")
-    return lambda: copy_of(cartpole, tmp_path)
+    run = tmp_path / "CartPole-v1/dqn-seed1"
+
+    def copy() -> Path:
+        shutil.rmtree(run, ignore_errors=True)
+        return shutil.copytree(cartpole, run, ignore=shutil.ignore_patterns("events.*"))
+
+    return copy
 
 
 @pytest.fixture
@@ -404,8 +401,8 @@ def survives(run: Path) -> None:
 
 @FEW
 @given(data=st.data())
-def test_any_meta(data, cartpole, tmp_path):
-    run = copy_of(cartpole, tmp_path)
+def test_any_meta(data, fresh):
+    run = fresh()
     meta = json.loads((newest(run) / "meta.json").read_bytes())
     for _ in range(data.draw(st.integers(1, 2))):
         *parents, key = data.draw(st.sampled_from(places(meta)))
@@ -420,8 +417,8 @@ def test_any_meta(data, cartpole, tmp_path):
 
 @FEW
 @given(data=st.data())
-def test_any_header(data, cartpole, tmp_path):
-    run = copy_of(cartpole, tmp_path)
+def test_any_header(data, fresh):
+    run = fresh()
     file = newest(run) / data.draw(st.sampled_from(["model.safetensors", "state.safetensors"]))
     content = bytearray(file.read_bytes())
     header = 8 + int.from_bytes(content[:8], "little")
