@@ -10,7 +10,7 @@ import time
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -47,18 +47,10 @@ def config_of(*more: str) -> Config:
     return parse(BenchOptions, [*CARTPOLE[1:], *more]).settings
 
 
-class Measured(NamedTuple):
-    figures: dict[str, Any]
-    out: str
-    err: str
-    alive: list[int]
-    """Replay memories there were when each was made."""
-
-
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """One whole measurement. Every update also sorts 300,000 numbers, and only bench itself
-    collects garbage."""
+    """One whole measurement, and the replay memories alive when each was made. Every update also
+    sorts 300,000 numbers, and only bench itself collects garbage."""
     file = tmp_path_factory.mktemp("bench") / "speed.json"
     out, err = io.StringIO(), io.StringIO()
     made: list[weakref.ref[Replay]] = []
@@ -88,7 +80,8 @@ def measured(tmp_path_factory):
             assert main([*CARTPOLE, "--profile", f"--json={file}"]) == 0
         finally:
             gc.enable()
-    return Measured(json.loads(file.read_text()), out.getvalue(), err.getvalue(), alive)
+    figures = json.loads(file.read_text())
+    return SimpleNamespace(figures=figures, out=out.getvalue(), err=err.getvalue(), alive=alive)
 
 
 def test_figures(measured):

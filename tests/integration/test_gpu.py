@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from support.runs import BREAKOUT, NEVER, assert_same, finish, interrupt, run_of, train
+from support.runs import BREAKOUT, NEVER, TINY, assert_same, finish, interrupt, run_of, train
 
 from dqn.commands.bench_parts import fill
 from dqn.config import Config
@@ -112,10 +112,7 @@ def test_deterministic_operations_are_asked_for(wanted, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "dqn.commands.train.use_deterministic_operations", lambda device: asked.append(device.type)
     )
-    small = [
-        "--game=CartPole-v1", "--total-steps=16", "--learning-starts=16", "--device=cpu",
-        "--replay.capacity=100", "--evaluation.episodes=1", "--evaluation.held-out-states=2",
-    ]  # fmt: skip
-    train(tmp_path, [*small, f"--deterministic={str(wanted).lower()}"])
+    cartpole = [*TINY, "--game=CartPole-v1", "--device=cpu"]
+    train(tmp_path, [*cartpole, f"--deterministic={str(wanted).lower()}"])
     assert asked == (["cpu"] if wanted else [])
     assert not Config().deterministic

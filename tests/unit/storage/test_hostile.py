@@ -105,9 +105,6 @@ def _hurry(monkeypatch):
     monkeypatch.setattr("dqn.storage.saved_run.time.sleep", lambda _: None)
 
 
-Fresh = Callable[[], Path]
-
-
 @pytest.fixture
 def fresh(cartpole, tmp_path):
     """Makes a copy to be forged, in place of the one before, beside a file that must not be
@@ -141,8 +138,8 @@ Forge = Callable[[Path, str, Any], Any]
 
 
 def refused_each(
-    forgeries: dict[str, list[Any]], forge: Forge, fresh: Fresh, subtests: pytest.Subtests,
-    *commands: Callable[[Path], None],
+    forgeries: dict[str, list[Any]], forge: Forge, fresh: Callable[[], Path],
+    subtests: pytest.Subtests, *commands: Callable[[Path], None],
 ) -> None:  # fmt: skip
     """Each change to each name, in a copy of its own, is refused by each command."""
     for name, change in [(name, c) for name, changes in forgeries.items() for c in changes]:
