@@ -3,10 +3,8 @@
 import dataclasses
 import re
 
-import pytest
-
 from dqn.config import Config
-from dqn.run.resume import StoppedEarly, is_finished, show_progress
+from dqn.run.resume import is_finished, show_progress
 from dqn.storage.manifest import Manifest
 from dqn.storage.provenance import Provenance
 from dqn.types import State
@@ -18,14 +16,6 @@ def test_a_bar_counts_the_steps_of_all_environments_and_goes(terminal):
     assert "| 0/12 [" in screen.getvalue()
     drawn = re.sub(r"\x1b\[A|\n", "", screen.getvalue()).split("\r")[1:]  # over each other
     assert not "".join(drawn[-2:]).strip()
-
-
-def test_restoring_ends_when_it_is_asked_to():
-    answers = iter([False, True])
-    steps = show_progress(range(3), 1, lambda: next(answers))
-    assert next(steps) == 0
-    with pytest.raises(StoppedEarly):
-        next(steps)
 
 
 def test_a_run_is_finished_when_all_steps_are_taken_and_its_last_is_evaluated():
