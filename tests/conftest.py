@@ -11,9 +11,6 @@ import pytest
 import torch
 from support.mutants import choose
 
-import dqn.device
-import dqn.run.session
-import dqn.tabular.table
 from main import main
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
@@ -55,13 +52,13 @@ def _no_waiting():
     """For this process only, not for those that tests start."""
     with pytest.MonkeyPatch.context() as patch:
         # Half a second for each curves.png or table.png; tests of the pictures put it back.
-        patch.setattr(dqn.run.session, "draw_curves", lambda *_: None)
-        patch.setattr(dqn.tabular.table, "draw_table", lambda *_: None)
+        patch.setattr("dqn.run.session.draw_curves", lambda *_: None)
+        patch.setattr("dqn.tabular.table.draw_table", lambda *_: None)
         # A sixth of the suite's time; FaultyDisk counts the calls.
         patch.setattr(os, "fsync", lambda _: None)
         # ``threads: 0`` is one thread: two that wait for each other beside a second pytest worker
         # take ten times as long.
-        patch.setattr(dqn.device, "cores", lambda: 1)
+        patch.setattr("dqn.device.cores", lambda: 1)
         yield
 
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 from support.learners import CPU
 
-import dqn.commands.peers
 from dqn.commands import bench_emulator, bench_timing
 from dqn.commands.bench_loop import Stopwatch, measure_shares
 from dqn.commands.bench_parts import OperationCount, fill, measure_parts
@@ -340,7 +339,7 @@ REFUSED = {
 
 def test_combinations_are_refused(refused, monkeypatch, subtests):
     """Before anything is measured; a file of earlier figures is left as it is."""
-    monkeypatch.setattr(dqn.commands.peers.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     Path("speed.json").write_text("earlier")
     for typed, said in REFUSED.items():
         with subtests.test(typed):

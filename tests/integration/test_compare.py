@@ -9,8 +9,6 @@ import cv2
 import pytest
 from support.runs import CARTPOLE, NEVER, train
 
-import dqn.commands.compare
-import dqn.report.tensorboard
 from dqn.commands.compare import draw
 from dqn.report.run_record import read_run
 from dqn.report.tensorboard import EventWriter, read_seconds
@@ -23,7 +21,7 @@ EVALUATION, SPEED = "evaluation/mean", "speed/steps_per_second"
 def watch(monkeypatch):
     """A clock that a test sets."""
     clock = SimpleNamespace(now=1_000.0, time=lambda: clock.now)
-    monkeypatch.setattr(dqn.report.tensorboard, "time", clock)
+    monkeypatch.setattr("dqn.report.tensorboard.time", clock)
     return clock
 
 
@@ -218,7 +216,7 @@ def test_what_a_running_run_has_not_written_yet_is_ignored(tmp_path, watch):
 
 def test_configs_that_share_a_color_differ_in_their_dashes(tmp_path, watch, monkeypatch):
     drawn = []
-    monkeypatch.setattr(dqn.commands.compare, "_draw_run", lambda *given: drawn.append(given[3]))
+    monkeypatch.setattr("dqn.commands.compare._draw_run", lambda *given: drawn.append(given[3]))
     runs = [make_run(tmp_path / f"r{i}-seed1", watch, {100: i}) for i in range(15)]
     for i, run in enumerate(runs):
         (Path(run) / "config.yaml").write_text(f"game: Pong\nreplay: {{n_step: {i + 1}}}\n")

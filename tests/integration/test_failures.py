@@ -8,6 +8,7 @@ import os
 import pty
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -84,19 +85,13 @@ def test_a_closed_pipe(undisturbed, tmp_path):
     ended(tmp_path, process, undisturbed)
 
 
-HANG_UP_IGNORED = """
-import os, signal, sys
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
 def test_a_closed_terminal(undisturbed, tmp_path):
     """As under nohup, where the hang-up itself is ignored."""
     ours, theirs = pty.openpty()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the process inherits it
     process = subprocess.Popen(
-        [sys.executable, "-c", HANG_UP_IGNORED, *command(tmp_path, SHORT)],
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=BUFFERED,
+        command(tmp_path, SHORT), stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True, env=BUFFERED,
     )  # fmt: skip
     os.close(theirs)
     os.close(ours)

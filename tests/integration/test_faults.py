@@ -12,7 +12,6 @@ from support.runs import assert_same, newest, run_of
 from support.tiers import slow_except
 
 import dqn.commands.train
-import dqn.storage.replay_pieces
 from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
@@ -59,7 +58,7 @@ def load_once(run: Path) -> Config:
 
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """Small pieces of replay, so that checkpoints share some."""
-    patch.setattr(dqn.storage.replay_pieces, "PIECE_ROWS", 16)
+    patch.setattr("dqn.storage.replay_pieces.PIECE_ROWS", 16)
     patch.setattr(dqn.commands.train, "load_run_config", load_once)
 
 

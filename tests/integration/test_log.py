@@ -24,9 +24,7 @@ from support.runs import checkpoints, lines, run_of, scalars
 from support.scripted import GYM, Game, ScriptedGym, script_gym
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import dqn.report.progress
 import dqn.run.session
-import dqn.tabular.table
 from dqn.learning import factory
 from dqn.report.metrics import Metrics
 from dqn.storage.checkpoint import Checkpoints
@@ -196,7 +194,7 @@ def test_a_recorded_episode_is_told_of(run, tmp_path, monkeypatch):
     monkeypatch.setattr(dqn.run.session, "draw_curves", draw)
     monkeypatch.setattr(Metrics, "film", failing(iter([False, True]), Metrics.film))
     for name in ("LINE_SECONDS", "SHOW_SECONDS"):
-        monkeypatch.setattr(dqn.report.progress, name, 0)
+        monkeypatch.setattr(f"dqn.report.progress.{name}", 0)
     _, said = run("--render", "--evaluate-period=16", "--env.max-episode-steps=3")
     of_bars = re.compile(r"step \d+/32|Learning|evaluation: |step \d+: evaluation")
     game = [
@@ -361,7 +359,7 @@ def test_text_of_a_run_that_left_no_checkpoint_is_not_kept(run, tmp_path):
 def test_a_table_that_has_converged_ends_the_run_and_is_drawn(tmp_path, monkeypatch, capfd):
     """There is no q of held-out states to tell."""
     drawn: list[Path] = []
-    monkeypatch.setattr(dqn.tabular.table, "draw_table", lambda folder, *_: drawn.append(folder))
+    monkeypatch.setattr("dqn.tabular.table.draw_table", lambda folder, *_: drawn.append(folder))
     options = [
         "--config=maze_policy_gradient",
         "--tabular.policy-change=2",

@@ -24,9 +24,6 @@ from support.runs import assert_same, lines, scalars, train
 from support.scripted import Game, ScriptedAtari, script_atari, script_gym
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import dqn.report.metrics
-import dqn.report.progress
-import dqn.run.session
 from dqn.learning import factory
 from dqn.run.session import Session
 from dqn.storage.checkpoint import Checkpoints
@@ -107,8 +104,10 @@ def watched(patch: pytest.MonkeyPatch) -> SimpleNamespace:
         return write(*arguments)
 
     patch.setattr(Checkpoints, "save", save)
-    for module in (dqn.run.session, dqn.report.metrics, dqn.report.progress):
-        patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: ScriptedAtari.seconds))
+    for module in ("run.session", "report.metrics", "report.progress"):
+        patch.setattr(
+            f"dqn.{module}.time", SimpleNamespace(monotonic=lambda: ScriptedAtari.seconds)
+        )
     patch.setattr(factory, "make_agent", keep_agent)
     patch.setattr(Session, "evaluate", keep_weights)
     return seen
@@ -122,7 +121,7 @@ def played(tmp_path_factory):
         emulators = script_atari(patch, {2: [TRAINING, two_games], 3: EVALUATIONS})
         known_network(patch)
         seen = watched(patch)
-        patch.setattr(dqn.report.progress, "LINE_SECONDS", 0)  # a line for each refresh
+        patch.setattr("dqn.report.progress.LINE_SECONDS", 0)  # a line for each refresh
         run = train(tmp_path_factory.mktemp("oracle"), OPTIONS)
         yield SimpleNamespace(run=run, seen=seen, made=emulators.made, replay=seen.agent.replay)
 

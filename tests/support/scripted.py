@@ -11,7 +11,6 @@ import gymnasium
 import numpy as np
 import pytest
 
-import dqn.envs.atari
 from dqn.types import I64, Array, Bool
 
 ACTIONS = 3
@@ -174,7 +173,7 @@ def script_atari(
     """Every Atari game is now played from ``games``."""
     for name, value in (("games", games), ("made", []), ("seconds", 0)):
         patch.setattr(ScriptedAtari, name, value)
-    patch.setattr(dqn.envs.atari, "AtariVectorEnv", ScriptedAtari)
+    patch.setattr("dqn.envs.atari.AtariVectorEnv", ScriptedAtari)
     return ScriptedAtari
 
 

@@ -11,8 +11,6 @@ import pytest
 import torch
 from support.runs import scalars
 
-import dqn.report.metrics
-import dqn.report.progress
 from dqn.config import Config
 from dqn.envs import Spec
 from dqn.report.metrics import TAGS, Metrics
@@ -24,10 +22,12 @@ from dqn.types import TimeStep
 def clock(monkeypatch, caplog):
     """The time; every refresh of the bar is a line of the log."""
     clock = SimpleNamespace(now=0.0)
-    for module in (dqn.report.metrics, dqn.report.progress):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in ("metrics", "progress"):
+        monkeypatch.setattr(
+            f"dqn.report.{module}.time", SimpleNamespace(monotonic=lambda: clock.now)
+        )
     monkeypatch.setattr("dqn.report.tensorboard.time.time", lambda: 1.0)
-    monkeypatch.setattr(dqn.report.progress, "LINE_SECONDS", 0)
+    monkeypatch.setattr("dqn.report.progress.LINE_SECONDS", 0)
     caplog.set_level(logging.INFO, "dqn")
     return clock
 
