@@ -54,21 +54,23 @@ def test_flags_stacks_and_rewards_of_written_games(protocol, terminal, monkeypat
 
 
 def test_each_environment_is_reseeded_at_the_first_end_after_reseed_steps(monkeypatch):
-    """Ends at 2 and 5, and at 1 and 3: old enough from 3 on. A new game begins with a no-op."""
-    emulators = script_atari(monkeypatch, {2: [[[Game((0, 0))] * 2, [Game((0,))] * 2]]})
+    """Ends at 2 and 5, and at 1, 3 and 6: old enough from 3 on. A new game begins with a no-op."""
+    games = [[Game((0, 0))] * 2, [Game((0,)), Game((0,)), Game((0, 0, 0))]]
+    emulators = script_atari(monkeypatch, {2: [games]})
     environment = make_pong(reseed_steps=3)
     stream = [environment.reset(1, "x"), *play(environment, [np.full(2, 2)] * 7)]
     ends = np.array([step.last for step in stream]).T
-    assert [np.flatnonzero(row).tolist() for row in ends] == [[2, 5], [1, 3]]
+    assert [np.flatnonzero(row).tolist() for row in ends] == [[2, 5], [1, 3, 6]]
     (made,) = emulators.made
-    assert [(step, chosen) for step, chosen, _ in made.resets] == [(0, [0, 1]), (3, [1]), (5, [0])]
-    assert made.actions == [[2, 2], [2, 2], [2, 2], [2, 0], [2, 2], [0, 2], [2, 2]]
+    resets = [(step, chosen) for step, chosen, _ in made.resets]
+    assert resets == [(0, [0, 1]), (3, [1]), (5, [0]), (6, [1])]
+    assert made.actions == [[2, 2], [2, 2], [2, 2], [2, 0], [2, 2], [0, 2], [2, 0]]
     seeds = made.seeds
-    assert len(set(seeds)) == len(seeds) == 4
+    assert len(set(seeds)) == len(seeds) == 5
     now = environment.state_dict()
-    assert now["seed"].tolist() == [seeds[3], seeds[2]] and now["age"].tolist() == [2, 4]
+    assert now["seed"].tolist() == [seeds[3], seeds[4]] and now["age"].tolist() == [2, 1]
     assert {now[name].dtype.name for name in ("lives", "count", "seed", "age")} == {"int64"}
-    assert now["actions"].dtype == np.uint8 and now["actions"].tolist() == [[2, 2]] * 4
+    assert now["actions"].dtype == np.uint8 and now["actions"].tolist() == [[2, 2]] * 2
 
 
 def test_emulator_seeds_belong_to_seed_and_owner(monkeypatch):
