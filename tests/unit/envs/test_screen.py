@@ -38,6 +38,19 @@ def test_equals_the_vector_environment(game, protocol):
     assert died == (game == "Breakout")
 
 
+def test_only_the_same_seed_and_owner_give_the_same_game():
+    environment = ScreenEnvironment(Config(game="Pong", env=EnvConfig(protocol="machado")))
+
+    def play(seed, owner):
+        environment.reset(seed, owner)
+        return np.stack([environment.step(np.array([2 + i % 2])).stack for i in range(50)])
+
+    first = play(1, "render")
+    assert not np.array_equal(play(1, "evaluate"), first)
+    assert not np.array_equal(play(2, "render"), first)
+    np.testing.assert_array_equal(play(1, "render"), first)
+
+
 class _Headless(gymnasium.Env):
     metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium's own form
     action_space = gymnasium.spaces.Discrete(2)
