@@ -93,8 +93,10 @@ def gpu_versions(device: torch.device) -> dict[str, str]:
     """The versions of a GPU's libraries and driver, on which its bits depend; none on the CPU."""
     if device.type != "cuda":
         return {}
-    driver = _DRIVER.read_text() if _DRIVER.exists() else ""
-    number = re.search(r"\d+\.\d+(\.\d+)?", driver)
+    try:
+        number = re.search(r"\d+\.\d+(\.\d+)?", _DRIVER.read_text())
+    except OSError:  # as under WSL
+        number = None
     return {
         "cuda": str(torch.version.cuda),
         "cudnn": str(torch.backends.cudnn.version()),

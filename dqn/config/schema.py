@@ -45,7 +45,8 @@ class Config:
     threads: Threads = 0
     """CPU threads of the learner (0: one per core); bitwise equal results need equal threads."""
     deterministic: bool = False
-    """GPU: use only deterministic operations, at some cost; on the CPU all of them are."""
+    """GPU: use only deterministic operations, at some cost (not with network.pool, which has none);
+    on the CPU all of them are."""
     cuda_graphs: bool | Literal["auto"] = "auto"
     """Capture acting, storing and updating as CUDA graphs, which removes Python's overhead (auto:
     if networks and replay memory are on the GPU)."""

@@ -88,7 +88,7 @@ def on_side_stream(work: Callable[[], None]) -> None:
 
 @functools.cache
 def _side_stream() -> torch.cuda.Stream:
-    """One for all, because libraries keep a workspace for each stream."""
+    """One for all work on the GPU, because libraries keep a workspace for each stream."""
     return torch.cuda.Stream()
 
 

@@ -49,7 +49,8 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     """Every part of a run of method dqn, freshly initialized.
 
     Raises:
-        ConfigError: the game or a device does not exist, or there is not enough memory.
+        ConfigError: the game or a device does not exist, there is not enough memory, or the
+            network cannot be deterministic on its device.
     """
     if config.deterministic and device.type == "cuda" and config.network.pool:
         raise ConfigError(

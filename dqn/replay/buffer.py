@@ -96,7 +96,7 @@ class Replay:
         def constant(values: list[int] | list[list[int]] | list[float]) -> AnyArray:
             return numpy_view_or_tensor(torch.tensor(values, device=self.device))
 
-        # Rows by index, in which the same environment's next time step is ``num_envs`` further on.
+        # Offsets of row indices: from one time step to the next it is ``num_envs``.
         self._all_envs = constant(list(range(num_envs)))
         self._ago = constant([num_envs * k for k in range(stack)])
         self._oldest_first = constant(list(range(stack))[::-1])
@@ -155,19 +155,19 @@ class Replay:
     def sample(self, batch_size: int) -> Batch:
         """Draw a batch of transitions with the sampler's probabilities."""
         index, weight = self._sampler.draw(batch_size)
-        rows = self._flat
+        flat = self._flat
         ahead = (index[:, None] + self._ahead) % self._num_rows  # [B, n]
-        terminal = rows["terminal"][ahead]
-        ends = terminal | rows["last"][ahead]
+        terminal = flat["terminal"][ahead]
+        ends = terminal | flat["last"][ahead]
         counted = _up_to_first(ends)
         steps = counted.sum(1)  # [B], the row rule's k
         # Rewards past k are read from the blank row: 0 times a reward that is inf would be nan.
-        gained = rows["reward"][where(counted, ahead, self._num_rows)] * self._gamma[:-1]
+        gained = flat["reward"][where(counted, ahead, self._num_rows)] * self._gamma[:-1]
         discount = self._gamma[steps] * ~(terminal & counted).any(1)
         state, next_state = self._stacks(index + self._here_and_next * steps)
         return Batch(
             state=state,
-            action=torch.as_tensor(rows["action"][index]).long(),
+            action=torch.as_tensor(flat["action"][index]).long(),
             reward=torch.as_tensor(gained.sum(1)),
             discount=torch.as_tensor(discount),
             next_state=next_state,
@@ -214,13 +214,13 @@ class Replay:
         self._sampler.load_state_dict(state["sampler"])
         self._sampler.set_beta(self.time * self.num_envs)
 
-    def _stacks(self, row: AnyArray) -> torch.Tensor:
-        """Stacks seen at the rows ``row [..., B]``: ``[..., B, S, *frame]``."""
-        rows = (row[..., None] - self._ago) % self._num_rows  # [..., B, S], newest first
-        shown = _up_to_first(self._flat["first"][rows])
-        rows = where(shown, rows, self._num_rows)[..., self._oldest_first]
-        frames = self._frames.read(torch.as_tensor(rows).flatten())
-        return frames.view(*rows.shape, *frames.shape[1:])
+    def _stacks(self, index: AnyArray) -> torch.Tensor:
+        """Stacks seen at the rows ``index [..., B]``: ``[..., B, S, *frame]``."""
+        row = (index[..., None] - self._ago) % self._num_rows  # [..., B, S], newest first
+        shown = _up_to_first(self._flat["first"][row])
+        row = where(shown, row, self._num_rows)[..., self._oldest_first]
+        frames = self._frames.read(torch.as_tensor(row).flatten())
+        return frames.view(*row.shape, *frames.shape[1:])
 
     def _write_staged(self) -> None:
         """Write the uploaded time step. Its slot is read from the upload, never from Python, so

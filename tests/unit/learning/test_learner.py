@@ -64,7 +64,7 @@ def learner_of(recipe: Recipe, tau: float) -> Learner:
     return learner
 
 
-def test_updates_equal_plain_ones(subtests: pytest.Subtests) -> None:
+def test_updates_equal_plain_ones(subtests):
     """Priorities, metrics and both networks, which begin far apart; with importance weights, ends,
     another learning rate from the third update on, a target network moved after the fifth, and
     then, unless there is noise, four steps on parts of one batch."""
@@ -99,7 +99,7 @@ def test_updates_equal_plain_ones(subtests: pytest.Subtests) -> None:
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.25])
-def test_the_target_network_changes_in_sync_target_only(tau: float) -> None:
+def test_the_target_network_changes_in_sync_target_only(tau):
     """All that is saved of it: the center and the vectors of spectral norm too."""
     settings = {"torso": "impala", "spectral_norm": True, "center": True, "hidden_units": 8}
     learner = make_learner(make_network((1, 16, 16), **settings), target_tau=tau)
@@ -127,7 +127,7 @@ def assert_equal(ours: Any, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
-def test_a_restored_learner_continues_to_the_bit(name: Any) -> None:
+def test_a_restored_learner_continues_to_the_bit(name):
     """Its noise and taus too."""
     ours, theirs = (
         tiny_learner("implicit_quantile", noisy=True, optimizer=OptimizerConfig(name, 0.01))
@@ -146,14 +146,14 @@ def test_a_restored_learner_continues_to_the_bit(name: Any) -> None:
     assert ours.pop_means() == theirs.pop_means()
 
 
-def test_counts_go_on_where_a_float32_would_stop() -> None:
+def test_counts_go_on_where_a_float32_would_stop():
     learner, many = tiny_learner(), 2**24
     learner.load_state_dict(learner.state_dict() | {"updates": many, "summed": many})
     learner.update(random_batch(1)._replace(reward=torch.full((16,), torch.nan)))
     assert learner.updates == learner.summed == int(learner.nonfinite.first) == many + 1
 
 
-def test_noise_is_on_in_training_and_off_in_evaluation() -> None:
+def test_noise_is_on_in_training_and_off_in_evaluation():
     """Evaluating draws nothing, so a run does not depend on it."""
     learner = tiny_learner(noisy=True)
     state = torch.randn(5, 1, 2, generator=generator())
@@ -169,7 +169,7 @@ def test_noise_is_on_in_training_and_off_in_evaluation() -> None:
     torch.testing.assert_close(learner.acting_q_values(state), model.q_values(state))
 
 
-def test_what_is_not_finite_is_remembered() -> None:
+def test_what_is_not_finite_is_remembered():
     """An update, whatever follows it, and a weight even without an update."""
     infinite = torch.full((16,), torch.inf)
     for broken in ({}, {"reward": infinite}, {"weight": infinite}):
@@ -185,7 +185,7 @@ def test_what_is_not_finite_is_remembered() -> None:
     assert not learner.finite()
 
 
-def test_the_first_batch_that_was_not_finite_is_kept() -> None:
+def test_the_first_batch_that_was_not_finite_is_kept():
     """Also where it may not be looked at in between, as on a GPU, and where all batches lie in the
     same memory, as in a CUDA graph."""
     metrics = torch.ones(6, 4, 3)  # of four updates at once, each with a quarter of a batch
@@ -204,7 +204,7 @@ def test_the_first_batch_that_was_not_finite_is_kept() -> None:
             assert torch.equal(kept, part[4:8])
 
 
-def test_a_learner_works_on_the_device_of_its_generator() -> None:
+def test_a_learner_works_on_the_device_of_its_generator():
     """Given batches on another; torch refuses to mix them, and has "meta" on every machine, though
     neither random numbers nor its fused Adam there."""
     values = [ValuesConfig(kind) for kind in ("expected", "categorical", "quantile")]
@@ -223,7 +223,7 @@ def test_a_learner_works_on_the_device_of_its_generator() -> None:
 
 
 @pytest.mark.gpu
-def test_a_batch_may_come_from_the_cpu_to_a_learner_on_the_gpu() -> None:
+def test_a_batch_may_come_from_the_cpu_to_a_learner_on_the_gpu():
     learner, on_cpu = tiny_learner(device="cuda"), tiny_learner()
     for step in range(5):
         ours, theirs = learner.update(random_batch(step)), on_cpu.update(random_batch(step))

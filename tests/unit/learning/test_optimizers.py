@@ -15,7 +15,7 @@ RATE = torch.tensor(0.01)
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
-def test_optimizers_equal_torchs_adam_and_natures_formula(name: Any) -> None:
+def test_optimizers_equal_torchs_adam_and_natures_formula(name):
     """Adam to the bit; 30 steps of two parameters, with gradients of very different sizes."""
     ours, theirs = ([torch.ones(4, 3), torch.ones(2)] for _ in range(2))
     named = nn.ParameterDict({str(i): nn.Parameter(part) for i, part in enumerate(ours)})
@@ -39,7 +39,7 @@ def test_optimizers_equal_torchs_adam_and_natures_formula(name: Any) -> None:
         )
 
 
-def test_rmsprop_survives_a_constant_gradient() -> None:
+def test_rmsprop_survives_a_constant_gradient():
     """Its variance is 0, and rounding makes it negative: no root of a negative number."""
     named = nn.ParameterDict({"w": nn.Parameter(torch.zeros(500))})
     optimizer = make_optimizer(OptimizerConfig("rmsprop", epsilon=9.765625e-6), named)
@@ -50,14 +50,14 @@ def test_rmsprop_survives_a_constant_gradient() -> None:
     assert named["w"].isfinite().all()
 
 
-def test_a_parameter_without_gradient_is_refused() -> None:
+def test_a_parameter_without_gradient_is_refused():
     optimizer = make_optimizer(OptimizerConfig(), nn.ParameterDict({"w": nn.Parameter(RATE)}))
     with pytest.raises(AssertionError, match="has no gradient"):
         optimizer.step(RATE)
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
-def test_an_optimizers_state_is_saved_by_parameter_name(name: Any) -> None:
+def test_an_optimizers_state_is_saved_by_parameter_name(name):
     """And loaded into moments in the memory layout of their parameters, whatever its own is."""
     networks = [
         make_network((4, 36, 36), seed=seed, hidden_units=4).place(CPU, "float32")
@@ -83,7 +83,7 @@ def test_an_optimizers_state_is_saved_by_parameter_name(name: Any) -> None:
             assert torch.equal(moment[1], saved[key][moment[0]])
 
 
-def test_a_state_that_is_no_optimizers_is_refused() -> None:
+def test_a_state_that_is_no_optimizers_is_refused():
     """That of the other kind, or with a second moment whose root does not exist."""
     parameters = nn.ParameterDict({"w": nn.Parameter(torch.ones(2))})
     adam, nature = (

@@ -7,7 +7,6 @@ tests/dopamine/jax/agents/rainbow/rainbow_agent_test.py of github.com/google/dop
 import math
 from typing import Any
 
-import pytest
 import torch
 
 from dqn.config import LearnerConfig
@@ -42,7 +41,7 @@ TD_ERRORS: dict[str, tuple[Any, ...]] = {
 policy; the expected error of actions 0 and 1."""
 
 
-def test_expected_values_as_rlax(subtests: pytest.Subtests) -> None:
+def test_expected_values_as_rlax(subtests):
     values, action = Expected("mse", 1.0), torch.tensor([0, 1])
     for name, (q, reward, discount, next_q, policy, error) in TD_ERRORS.items():
         with subtests.test(name):
@@ -69,7 +68,7 @@ NEXT_LOGITS = [
 SELECTOR = [[1, 0, 0, 9], [9, 0, 1, 1], [1, 9, 1, 1], [0, 1, 0, 9], [1, 1, 1, 9]]
 
 
-def test_c51_losses_as_rlax() -> None:
+def test_c51_losses_as_rlax():
     """CategoricalQLearningTest and CategoricalDoubleQLearningTest."""
     values, next_z = Categorical(3, 0.5, 1.5), torch.tensor(NEXT_LOGITS).float()
     action, reward, discount = [2, 1, 3, 0, 1], [0.5, 0.0, 0.5, 0.8, -0.1], [0.8, 1, 0.8, 0, 1]
@@ -96,7 +95,7 @@ PROJECTIONS = [
 """Dopamine: the first and last of five atoms, moved by reward + discount * atom; probabilities."""
 
 
-def test_c51_projections_as_dopamine(subtests: pytest.Subtests) -> None:
+def test_c51_projections_as_dopamine(subtests):
     """The distribution of an action that is not chosen does not matter."""
     for first, last, reward, discount, weights, expected in PROJECTIONS:
         with subtests.test(f"{reward} + {discount} * {first}..{last}"):
@@ -105,7 +104,7 @@ def test_c51_projections_as_dopamine(subtests: pytest.Subtests) -> None:
             torch.testing.assert_close(target, torch.tensor([expected]).float(), rtol=0, atol=1e-6)
 
 
-def test_quantile_losses_as_rlax() -> None:
+def test_quantile_losses_as_rlax():
     """QuantileRegressionLossTest. rlax does not divide by kappa, and with 0 takes the plain
     quantile loss, which ours becomes as kappa vanishes."""
     z = torch.tensor([[[9.0, 9.0], [-1.0, 3.0]]] * 2)
@@ -116,7 +115,7 @@ def test_quantile_losses_as_rlax() -> None:
         torch.testing.assert_close(priority, torch.full((2,), (2 + 5 + 3 + 6 + 1 + 1) / 6))
 
 
-def test_quantile_targets_as_rlax() -> None:
+def test_quantile_targets_as_rlax():
     """QuantileLearningTest: Double Q-learning of two quantiles; its tables are ``[B, K, A]``."""
     next_z = [
         [[0, 5, 2, 2], [0, -3, 2, 2]], [[-3, -1, 4, -3], [1, 3, 1, -4]],
@@ -139,7 +138,7 @@ def test_quantile_targets_as_rlax() -> None:
     assert (iqn.q(both) == 99).all()
 
 
-def test_munchausen_by_hand() -> None:
+def test_munchausen_by_hand():
     """Vieillard et al. 2020, equation 1, for q-values whose softmax is (1/4, 3/4) and (1/2, 1/2):
     ``r + alpha clip(tau log pi(a|s)) + gamma sum_a pi(a|s') (q(s', a) - tau log pi(a|s'))``."""
     tau = 0.5
@@ -160,6 +159,6 @@ def test_munchausen_by_hand() -> None:
     torch.testing.assert_close(target, bonus + 0.9 * soft)
 
 
-def test_greedy_breaks_ties_by_the_first_action() -> None:
+def test_greedy_breaks_ties_by_the_first_action():
     q = torch.tensor([[1.0, 3.0, 3.0], [-1.0, -2.0, -3.0]])
     assert greedy(q).tolist() == [[0, 1, 0], [1, 0, 0]]
