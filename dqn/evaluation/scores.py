@@ -101,22 +101,9 @@ def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float
     mean = float(values.mean())
     if len(values) == 1:
         return mean, -math.inf, math.inf
+    # Imported here because it takes half a second.
+    from scipy import stats
+
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    half = _student_975(len(values) - 1) * error
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
     return mean, mean - half, mean + half
-
-
-def _student_975(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: a table up to 9 degrees of freedom, above that Fisher's
-    expansion around the normal quantile (Abramowitz and Stegun 26.7.5), exact to 3 decimals."""
-    few = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.306, 2.26216)
-    if freedom <= len(few):
-        return few[freedom - 1]
-    z = 1.9599639845
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return sum(term / float(freedom) ** power for power, term in enumerate(terms))

@@ -1,0 +1,225 @@
+"""A Ray cluster: joining one, or starting a local one, and whether its nodes can do the work.
+
+Ray takes a second to import and may be missing, so it is imported inside functions.
+"""
+
+import contextlib
+import hashlib
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dqn
+from dqn.config import ConfigError
+from dqn.device import cores
+from dqn.storage.provenance import as_text, versions
+
+CONNECT_SECONDS = 7.0
+"""How long each of two steps may take: does anything answer, and is a node of it here."""
+
+PROBE_SECONDS = 60.0
+"""How long a node may take to import the program."""
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Shared memory of a local cluster; where /dev/shm is smaller, Ray uses /tmp."""
+
+PROGRAM = Path(dqn.__file__).parent
+"""The folder of the package."""
+
+
+class Found(NamedTuple):
+    """What a probe found on its node."""
+
+    versions: dict[str, str]
+    source: str
+    sees_folder: bool
+
+
+@contextlib.contextmanager
+def connect(address: str | None, store_bytes: int = OBJECT_STORE_BYTES) -> Iterator[None]:
+    """Join the cluster at ``auto`` or ``HOST:PORT``, or start a local one that ends with the
+    context and listens on loopback only.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers there.
+    """
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    environment["RAY_GCS_SERVER_REQUEST_TIMEOUT_SECONDS"] = f"{CONNECT_SECONDS:.0f}"
+    if address is None:
+        # Ray's own switch for loopback, which macOS has by default. Explicit addresses do not help:
+        # it replaces 127.0.0.1 by the machine's.
+        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    elif (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
+        environment["RAY_AUTH_MODE"] = "token"  # as `ray start` does by itself
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "Ray is not installed; type `pip install -r requirements-ray.txt`"
+        ) from None
+    # Workers import the program from here, wherever the command was started.
+    code = ray.job_config.JobConfig(_py_driver_sys_path=[str(PROGRAM.parent)])
+    options: dict[str, Any] = {
+        "job_config": code, "log_to_driver": False, "logging_level": "ERROR",
+    }  # fmt: skip
+    before = signal.getsignal(signal.SIGTERM)  # which Ray replaces
+    try:
+        if address is None:
+            ray.init(
+                "local", num_cpus=cores(), include_dashboard=False,
+                object_store_memory=store_bytes, **options,
+            )  # fmt: skip
+        else:
+            _join(ray, address, options)
+        signal.signal(signal.SIGTERM, before)
+        yield
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _join(ray: Any, typed: str, options: dict[str, Any]) -> None:
+    """Join the cluster at an address.
+
+    Raises:
+        ConfigError: within 15 seconds, if there is none, or no node of it on this machine.
+    """
+    address = os.environ.get("RAY_ADDRESS", typed) if typed == "auto" else typed
+    if address != "auto":
+        host, colon, port = address.rpartition(":")
+        if not (host and colon and port.isdigit()) or "/" in host:
+            raise ConfigError(f"--address must be auto or HOST:PORT, not {address}")
+        _check_answers(address)
+    try:
+        ray.init(address, **options)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        if address == "auto":
+            raise ConfigError(
+                "--address is auto, but no Ray cluster runs on this machine; start one with "
+                "`ray start --head`, or leave --address out"
+            ) from None
+        reason = str(error).partition("\n")[0].rstrip(".")[:200]
+        raise ConfigError(
+            f"cannot join the Ray cluster at {address} from this machine: {reason}; make it a node "
+            f"with `ray start --address {address}`"
+        ) from None
+
+
+def _check_answers(address: str) -> None:
+    """Ask a Ray head whether it is there; its own client would wait for a minute."""
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=CONNECT_SECONDS)
+        except grpc.RpcError:
+            raise ConfigError(
+                f"no Ray cluster answers at {address}; start one with `ray start --head`, or leave "
+                "--address out"
+            ) from None
+
+
+def alive_nodes() -> dict[str, dict[str, Any]]:
+    """The nodes of the cluster by their ids."""
+    import ray
+
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+
+
+def node_name(node: dict[str, Any]) -> str:
+    """A node as it is shown: host and address."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+
+
+def check_resources(cpus: float, gpus: float, whose: str = "a run") -> None:
+    """Refuse what no node has: Ray would wait for it forever.
+
+    Raises:
+        ConfigError: no node has that many.
+    """
+    nodes = [node["Resources"] for node in alive_nodes().values()]
+    if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        return
+    for kind, wanted in (("CPU", cpus), ("GPU", gpus)):
+        most = max(node.get(kind, 0) for node in nodes)
+        if wanted > most:
+            raise ConfigError(
+                f"{whose} needs {wanted:g} {kind}s, but no node of the cluster has more than "
+                f"{most:g}"
+            )
+    raise ConfigError(
+        f"no node of the cluster has both {cpus:g} CPUs and {gpus:g} GPUs for {whose}"
+    )
+
+
+def check_nodes(folder: Path) -> None:
+    """Refuse a cluster in which a node lacks this very program, or does not see the runs' folder.
+
+    Raises:
+        ConfigError: one sentence that names the node and what it lacks.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ours, source = versions(), source_digest()
+    token = folder / f".token-{uuid.uuid4().hex}"
+    token.write_text(token.name)
+    remote = ray.remote(num_cpus=0, max_retries=0)(probe)
+    try:
+        nodes = alive_nodes()
+        probes = {
+            node_id: remote.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
+            ).remote(str(token))
+            for node_id in nodes
+        }
+        for node_id, found in probes.items():
+            where = f"node {node_name(nodes[node_id])}"
+            try:
+                theirs = Found(*ray.get(found, timeout=PROBE_SECONDS))
+            except ray.exceptions.GetTimeoutError:
+                raise ConfigError(f"{where} did not answer for {PROBE_SECONDS:.0f} s") from None
+            except ray.exceptions.RayError as error:
+                reason = str(error).strip().splitlines()[-1][:200]
+                raise ConfigError(
+                    f"{where} cannot import this program ({reason}); it must be at {PROGRAM} there "
+                    "too, or be installed"
+                ) from None
+            different = {name: v for name, v in theirs.versions.items() if ours.get(name) != v}
+            if different:
+                mine = {name: ours[name] for name in different if name in ours}
+                raise ConfigError(
+                    f"{where} has {as_text(different)}, not {as_text(mine)}; equal bits need equal "
+                    "versions"
+                )
+            if theirs.source != source:
+                raise ConfigError(f"{where} has another copy of this program than {PROGRAM} here")
+            if not theirs.sees_folder:
+                raise ConfigError(
+                    f"{where} does not see {folder}; --checkpoints-dir must be on storage that all "
+                    "nodes share, under the same path"
+                )
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def probe(token: str) -> tuple[dict[str, str], str, bool]:
+    """What a node has: versions, the program's digest, and whether it sees a file."""
+    try:
+        seen = Path(token).read_text() == Path(token).name
+    except OSError:
+        seen = False
+    return versions(), source_digest(), seen
+
+
+def source_digest() -> str:
+    """A digest of the program's text: the version alone does not tell two checkouts apart."""
+    digest = hashlib.sha256()
+    for path in sorted(PROGRAM.rglob("*.py")):
+        digest.update(str(path.relative_to(PROGRAM)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
