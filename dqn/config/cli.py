@@ -39,7 +39,7 @@ def options_of(kind: Any) -> Iterator[Option]:
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.default):
             yield from options_of(type(field.default))
-        elif field.name != "run":
+        elif field.name not in ("run", "typed"):
             name, about = prefix_of(kind) + field.name, kind.__pydantic_fields__[field.name]
             yield Option(name, field.type, field.default, about.description, section)
 
@@ -62,9 +62,14 @@ def parse(kind: type[Options], arguments: list[str]) -> Options:
             raise unknown(option.lstrip("-").replace("-", "_"), options, option)
     files = typed.pop("config", [])
     given: dict[str, Given] = {}
-    for file in files:
-        given |= read_settings(find_preset(_value(options["config"], file)))
+    is_suite = "typed" in kind.__annotations__  # each of its runs has a config of its own
+    if not is_suite:
+        for file in files:
+            given |= read_settings(find_preset(_value(options["config"], file)))
     given |= {name: Given(_value(options[name], text)) for name, text in typed.items()}
+    if is_suite:
+        given = {name: value for name, value in given.items() if name in kind.__annotations__}
+        given["typed"] = Given(tuple(typed.items()))
     return build(kind, given | {"config": Given(tuple(files)), "run": Given(_runs(kind, words))})
 
 
@@ -134,11 +139,13 @@ def _runs(kind: Any, words: list[str]) -> str | tuple[str, ...]:
     if hint is None and words:
         raise ConfigError(f"unexpected {words[0]!r}; a game is given as --game Breakout")
     if hint is not None and not words:
+        if hasattr(kind, "run"):  # it has a default
+            return str(kind.run)
         raise ConfigError(f"no RUN given; try {as_started(f'python {kind.example}')}")
     if hint is None or get_origin(hint) is tuple:
         return tuple(words)
     if len(words) > 1:
-        raise ConfigError(f"expected one RUN, not {' '.join(words)}")
+        raise ConfigError(f"expected one {text_metavar(hint)}, not {' '.join(words)}")
     return words[0]
 
 

@@ -17,10 +17,10 @@ Checkpoint = Annotated[str, "latest|best|STEP"]
 class TrainOptions:
     """Train a deep Q-network on a game. The same command again resumes the run at its last
     checkpoint. Other commands, each with its own --help: main.py evaluate RUN; main.py play RUN;
-    main.py compare RUN RUN; main.py bench. The command line takes precedence over --config, and
-    both over the defaults below; in YAML, names have underscores and sections are mappings. Whole
-    numbers may be written 2_000_000 or 2e6; an option that is true or false may stand alone for
-    true. A step is one decision in one environment, 4 emulator frames on Atari."""
+    main.py compare RUN RUN; main.py bench; main.py suite. The command line takes precedence over
+    --config, and both over the defaults below; in YAML, names have underscores and sections are
+    mappings. Whole numbers may be written 2_000_000 or 2e6; an option that is true or false may
+    stand alone for true. A step is one decision in one environment, 4 emulator frames on Atari."""
 
     usage: ClassVar = "main.py [train] --game GAME [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()
@@ -121,12 +121,49 @@ class CompareOptions:
     """Plot training returns and evaluations over steps and over minutes."""
 
 
+@validated
+class SuiteOptions:
+    """Train each game with each config and each seed, as tasks of a Ray cluster (pip install -r
+    requirements-ray.txt), and summarize the scores. Every run is the one that main.py makes alone,
+    in the same folder. The same command again resumes what is unfinished and starts what is
+    missing. Ctrl-C saves every run. All settings of a run may be given too; they are those of every
+    run."""
+
+    usage: ClassVar = (
+        "main.py suite SUITE | --games A,B --seeds N --config FILE [--OPTION VALUE ...]"
+    )
+    run: Annotated[str, "SUITE"] = ""
+    """A shipped suite or a YAML file."""
+    games: Annotated[str, "GAME,..."] | None = None
+    """Games, separated by commas."""
+    seeds: Annotated[int, Interval(ge=1, le=1000)] | None = None
+    """Number of runs of each game with each config, with seeds 1, 2, ... (1 unless the suite says
+    otherwise)."""
+    config: tuple[File, ...] = ()
+    """Preset or YAML file of the settings that all runs share; may be repeated."""
+    configs: Annotated[str, "FILE,..."] | None = None
+    """Presets or YAML files to compare, separated by commas; they take precedence over --config."""
+    name: Annotated[str, "NAME"] | None = None
+    """Name of the suite, for suites/NAME in the folder of all runs (by default the suite's file, or
+    its configs)."""
+    cpus_per_run: Annotated[float, Interval(gt=0, le=1024)] = 1.0
+    """CPUs reserved for each run; where threads or env.threads is 0 it becomes this number."""
+    gpus_per_run: Annotated[float, Interval(ge=0, le=64)] = 0.0
+    """GPUs reserved for each run; several runs share one if it is below 1, and with 0 they use
+    none."""
+    address: Annotated[str, "auto|HOST:PORT"] | None = None
+    """Existing Ray cluster, of which this machine is a node (null: one is started here)."""
+    typed: tuple[tuple[str, str], ...] = ()
+    settings: Config = Config()
+
+
 COMMANDS: dict[str, type] = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "play": PlayOptions,
     "compare": CompareOptions,
     "bench": BenchOptions,
+    "suite": SuiteOptions,
 }
 """The options of each module in ``dqn.commands``."""
 

@@ -14,6 +14,9 @@ def _shipped(folder: str) -> Path:
 PRESETS = {path.stem: path for path in sorted(_shipped("configs").glob("*.yaml"))}
 """Files by their names without ``.yaml``."""
 
+SUITES = {path.stem: path for path in sorted(_shipped("configs").glob("suites/*.yaml"))}
+"""Files by their names without ``.yaml``."""
+
 AGENTS = {path.parent.name: path.parent for path in _shipped("checkpoints").glob("*/best")}
 """Folders by their names."""
 
@@ -23,6 +26,13 @@ def find_preset(typed: str) -> str:
     ``laptop`` or ``configs/laptop.yaml``."""
     name = typed.removeprefix("configs/").removesuffix(".yaml")
     return str(PRESETS[name]) if name in PRESETS and not Path(typed).is_file() else typed
+
+
+def find_suite(typed: str) -> str:
+    """The file that SUITE means: one that is there, or else the shipped suite of that name, as
+    ``atari5`` or ``configs/suites/atari5.yaml``."""
+    name = typed.removeprefix("configs/suites/").removesuffix(".yaml")
+    return str(SUITES[name]) if name in SUITES and not Path(typed).is_file() else typed
 
 
 def find_run(typed: str) -> Path:

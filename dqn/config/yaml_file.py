@@ -131,16 +131,17 @@ def read_settings(file: str) -> dict[str, Given]:
         elif value is not None:  # None: everything in the section is commented out
             example = next(name for name in known if name.startswith(f"{key}."))
             example = f"{key}: {{{example.partition('.')[2]}: {shown(known[example])}}}"
-            where = _where(file, lines.get(key))
+            where = at_line(file, lines.get(key))
             raise ConfigError(f"{key} must be a mapping, such as {example}, not {value}{where}")
-    given = {name: Given(value, _where(file, lines.get(name))) for name, value in values.items()}
+    given = {name: Given(value, at_line(file, lines.get(name))) for name, value in values.items()}
     for name, (_, where) in given.items():
         if name not in known:
             raise unknown(name, known, name, where)
     return given
 
 
-def _where(file: str, line: int | None) -> str:
+def at_line(file: str, line: int | None) -> str:
+    """A place in a file, to end a sentence with."""
     return f" (in {file}, line {line})" if line else f" (in {file})"
 
 

@@ -17,6 +17,10 @@ from dqn.report.tensorboard import hide_from_tensorboard
 log = logging.getLogger("dqn")
 
 
+class FolderInUse(ConfigError):
+    """Another process trains in the folder."""
+
+
 class RunFolder:
     """The folder, locked until it is closed or the process ends."""
 
@@ -64,7 +68,7 @@ class RunFolder:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             lock.close()
-            raise ConfigError(
+            raise FolderInUse(
                 f"process {owner} is training in {self.path} already; stop it, or choose another "
                 "--seed, --config or --checkpoints-dir"
             ) from None

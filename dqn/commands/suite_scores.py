@@ -1,0 +1,145 @@
+"""The scores of a suite: by game and config over seeds, and over all games."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dqn.commands.suite_plan import PlannedRun
+from dqn.config import ConfigError
+from dqn.envs.atari import FRAME_SKIP
+from dqn.envs.names import atari_rom
+from dqn.evaluation import scores
+from dqn.evaluation.aggregate import RESAMPLES, Estimate, aggregate
+from dqn.report.curves import Lines, read_lines
+
+Cells = list[list[str]]
+
+
+class Score(NamedTuple):
+    """The last evaluation of a finished run."""
+
+    run: PlannedRun
+    record: dict[str, Any]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.record["mean"])
+
+    @property
+    def how(self) -> str:
+        """How it was measured."""
+        step, returns = self.record["step"], self.record["returns"]
+        frames = f" ({FRAME_SKIP * step:,} frames)" * bool(atari_rom(self.run.config.game))
+        return (
+            f"final evaluation at step {step:,}{frames}, episodes: {len(returns)}, protocol "
+            f"{self.record['protocol']}, epsilon {self.record['epsilon']:g}"
+        )
+
+
+def read_scores(runs: Sequence[PlannedRun]) -> list[Score]:
+    """The final evaluations of finished runs.
+
+    Raises:
+        ConfigError: a run's evaluations are missing or damaged.
+    """
+    return [Score(run, _final(run.folder / "evaluations.jsonl")) for run in runs]
+
+
+def _final(file: Path) -> dict[str, Any]:
+    try:
+        lines: Lines = read_lines(file)
+        record = lines[-1]
+        float(record["mean"]), int(record["step"]), len(record["returns"])
+        float(record["epsilon"]), str(record["protocol"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{file} is missing or damaged ({error})") from None
+    return record
+
+
+def summary(found: list[Score]) -> tuple[str, dict[str, Any]]:
+    """The tables as text, and the same for suite.json."""
+    names = list(dict.fromkeys(score.run.name for score in found))
+    games = list(dict.fromkeys(score.run.game for score in found))
+    means = {
+        (game, name): [s.mean for s in found if (s.run.game, s.run.name) == (game, name)]
+        for game in games
+        for name in names
+    }
+    data: dict[str, Any] = {"how": list(dict.fromkeys(score.how for score in found)), "games": []}
+    table: Cells = [["game", *names]]
+    for game in games:
+        row = [game]
+        for name in names:
+            values = means[game, name]
+            row.append(_interval(*scores.mean_interval(values), len(values)) if values else "-")
+            if values:
+                mean, low, high = scores.mean_interval(values)
+                data["games"].append({
+                    "game": game, "config": name, "scores": values, "mean": mean,
+                    "low": _finite(low), "high": _finite(high),
+                    "human_normalised": scores.human_normalised(game, mean),
+                })  # fmt: skip
+        table.append(row)
+    text = ["Mean return [95% interval over seeds] (seeds)", *data["how"], "", *_aligned(table)]
+    over_games, data["aggregates"] = _over_games(games, names, means)
+    return "\n".join([*text, *over_games]), data
+
+
+def _over_games(
+    games: list[str], names: list[str], means: dict[tuple[str, str], list[float]]
+) -> tuple[list[str], dict[str, Any]]:
+    """The table of statistics over the games whose human score is known and that every config has
+    been trained on."""
+    known = [game for game in games if scores.human_score(game) is not None]
+    usable = [game for game in known if all(means[game, name] for name in names)]
+    if not usable:
+        return [], {}
+    estimates: dict[str, dict[str, Estimate]] = {}
+    for name in names:
+        normalised = [
+            [float(scores.human_normalised(game, score) or 0) for score in means[game, name]]
+            for game in usable
+        ]
+        estimates[name] = aggregate(normalised)
+    table: Cells = [["statistic", *names]]
+    for statistic in estimates[names[0]]:
+        row = [f"{_estimate(estimates[name][statistic])}" for name in names]
+        table.append([statistic, *row])
+    left_out = [game for game in games if game not in usable]
+    heading = (
+        f"Human-normalised score over games: {', '.join(usable)}"
+        f"{f'; left out: {chr(44).join(left_out)}' * bool(left_out)}"
+    )
+    how = f"[95% interval by a stratified bootstrap over runs, {RESAMPLES:,} draws]"
+    data = {
+        name: {
+            statistic: {"value": e.value, "low": _finite(e.low), "high": _finite(e.high)}
+            for statistic, e in found.items()
+        }
+        for name, found in estimates.items()
+    }
+    return ["", heading, how, "", *_aligned(table)], data
+
+
+def _estimate(estimate: Estimate) -> str:
+    if not np.isfinite(estimate.low):
+        return f"{estimate.value:.3f} [-]"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _interval(mean: float, low: float, high: float, seeds: int) -> str:
+    ends = f"[{low:.1f}, {high:.1f}]" if np.isfinite(low) else "[-]"
+    return f"{mean:.1f} {ends} ({seeds})"
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if np.isfinite(value) else None
+
+
+def _aligned(table: Cells) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]

@@ -1,0 +1,186 @@
+"""Runs as tasks of a Ray cluster: each in a process of its own, started again if that is lost.
+
+Ray only places and starts them. A run's state is in its own folder, and a task returns no more
+than its exit status.
+"""
+
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dqn.config import Config, ConfigError
+from dqn.run.folder import FolderInUse
+from dqn.storage.checkpoint import newest_first, step_of
+from dqn.storage.files import remove, replace_file
+
+log = logging.getLogger("dqn")
+
+Train = Callable[[Config, str, bool], int]
+"""Trains the run of a config under a name, not anew, and returns its exit status."""
+
+State = Literal["waiting", "running", "finished", "stopped", "failed"]
+
+CHANCES = 3
+"""A run that failed so often, or was lost so often without a new checkpoint, is not started
+again."""
+
+POLL_SECONDS = 0.5
+
+LOCK_SECONDS = 120.0
+"""How long a run waits for its folder, which the process of a lost task may still hold."""
+
+
+class Job(NamedTuple):
+    """What a task trains, and where."""
+
+    config: Config
+    name: str
+    folder: Path
+    note: Path
+    """A file in which the task says where it runs."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A run, as the driver sees it."""
+
+    job: Job
+    state: State = "waiting"
+    attempts: int = 0
+    """How often it was started."""
+    node: str = ""
+    reason: str = ""
+    """Why the last attempt ended, if it failed or was lost."""
+    failures: int = 0
+    losses: int = 0
+    """How often it was lost since its last new checkpoint."""
+    checkpoint: int = -1
+    """Step of the newest checkpoint when it was last lost."""
+
+
+def execute(train: Train, job: Job) -> tuple[int, str]:
+    """Train a run in this process; returns its exit status, and why it was refused."""
+    # Imported here: this runs on a node.
+    import ray
+
+    node = f"{socket.gethostname()}-{ray.get_runtime_context().get_node_id()[:4]}"
+    replace_file(job.note, json.dumps({"node": node, "pid": os.getpid()}).encode())
+    logging.getLogger("dqn").setLevel(logging.INFO)
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return train(job.config, job.name, False), ""
+        except FolderInUse as error:
+            if time.monotonic() > give_up:
+                return 2, str(error)
+            time.sleep(1)
+        except ConfigError as error:
+            return 2, str(error)
+
+
+class Driver:
+    """Starts all runs, and those that are lost again, until each has finished or failed.
+
+    ``changed`` is called with a run whose state, node or number of attempts is new, ``refresh`` at
+    each look at the tasks, twice a second.
+    """
+
+    def __init__(
+        self,
+        train: Train,
+        cpus: float,
+        gpus: float,
+        changed: Callable[[Run], None],
+        refresh: Callable[[], None],
+    ) -> None:
+        import ray
+
+        self._task = ray.remote(
+            num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0, scheduling_strategy="SPREAD"
+        )(execute)
+        self._train, self._changed, self._refresh = train, changed, refresh
+        self._tasks: dict[Any, Run] = {}
+
+    def drive(self, runs: Sequence[Run], stop: Callable[[], bool]) -> None:
+        """Train the runs. When ``stop`` says so, each is saved and stopped."""
+        import ray
+
+        for run in runs:
+            self._start(run)
+        stopping = False
+        while self._tasks:
+            ended, _ = ray.wait(list(self._tasks), num_returns=1, timeout=POLL_SECONDS)
+            for run in self._tasks.values():
+                self._look(run)
+            for task in ended:
+                run = self._tasks.pop(task)
+                self._end(run, task, stopping)
+                self._changed(run)
+            if stop() and not stopping:
+                stopping = True
+                for task in self._tasks:
+                    ray.cancel(task)  # SIGINT, on which a run saves itself
+            self._refresh()
+            if not stopping:
+                for run in runs:
+                    if run.state == "waiting" and run not in self._tasks.values():
+                        self._start(run)
+
+    def _start(self, run: Run) -> None:
+        remove(run.job.note)
+        run.state, run.node = "waiting", ""
+        self._tasks[self._task.remote(self._train, run.job)] = run
+
+    def _look(self, run: Run) -> None:
+        """See whether a task has begun."""
+        if run.state != "waiting":
+            return
+        try:
+            run.node = json.loads(run.job.note.read_text())["node"]
+        except FileNotFoundError:
+            return
+        run.state = "running"
+        run.attempts += 1
+        self._changed(run)
+
+    def _end(self, run: Run, task: Any, stopping: bool) -> None:
+        """Set the state of a run whose task has ended."""
+        import ray
+
+        try:
+            status, run.reason = ray.get(task)
+        except ray.exceptions.TaskCancelledError:
+            run.state = "stopped"
+        except ray.exceptions.RayTaskError as error:  # a bug, or a package that is missing there
+            self._failed(run, str(error).strip().splitlines()[-1])
+        except ray.exceptions.RayError as error:
+            self._lost(run, f"its process or node died ({type(error).__name__})", stopping)
+        else:
+            if status == 0:
+                run.state, run.reason = "finished", ""
+            elif status in (1, 2):
+                self._failed(run, run.reason or "it ended with exit status 1")
+            elif stopping:
+                run.state = "stopped"
+            else:
+                self._lost(run, f"someone stopped it (exit status {status})", stopping)
+
+    def _failed(self, run: Run, reason: str) -> None:
+        run.failures, run.reason = run.failures + 1, reason
+        run.state = "failed" if run.failures == CHANCES else "waiting"
+
+    def _lost(self, run: Run, reason: str, stopping: bool) -> None:
+        newest = next(map(step_of, newest_first(run.job.folder)), 0)
+        has_begun = run.state == "running"  # or its node was gone before Ray noticed
+        run.losses = has_begun + (run.losses if newest == run.checkpoint else 0)
+        run.checkpoint, run.reason = newest, reason
+        run.state = "stopped" if stopping else "waiting"
+        if run.losses == CHANCES:
+            run.state = "failed"
+            run.reason = f"it died {CHANCES} times without a new checkpoint: {reason}"
