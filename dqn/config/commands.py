@@ -129,9 +129,7 @@ class SuiteOptions:
     missing. Ctrl-C saves every run. All settings of a run may be given too; they are those of every
     run."""
 
-    usage: ClassVar = (
-        "main.py suite SUITE | --games A,B --seeds N --config FILE [--OPTION VALUE ...]"
-    )
+    usage: ClassVar = "main.py suite SUITE | --games A,B [--OPTION VALUE ...]"
     run: Annotated[str, "SUITE"] = ""
     """A shipped suite or a YAML file."""
     games: Annotated[str, "GAME,..."] | None = None

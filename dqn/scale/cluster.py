@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import dqn
 from dqn.config import ConfigError
 from dqn.device import cores
+from dqn.scale.address import check_answers, current_cluster, try_to_join
 from dqn.storage.provenance import as_text, versions
 
-CONNECT_SECONDS = 7.0
-"""How long each of two steps may take: does anything answer, and is a node of it here."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 PROBE_SECONDS = 60.0
 """How long a node may take to import the program."""
@@ -47,21 +47,28 @@ def connect(address: str | None, store_bytes: int = OBJECT_STORE_BYTES) -> Itera
         ConfigError: Ray is not installed, or no cluster answers there.
     """
     environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    environment["RAY_GCS_SERVER_REQUEST_TIMEOUT_SECONDS"] = f"{CONNECT_SECONDS:.0f}"
-    if address is None:
-        # Ray's own switch for loopback, which macOS has by default. Explicit addresses do not help:
-        # it replaces 127.0.0.1 by the machine's.
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or current_cluster()
+    if address is None or address.rpartition(":")[0] in LOOPBACK:
+        # Ray's own switch for loopback, which macOS has by default. Without it Ray replaces
+        # 127.0.0.1 by the machine's address.
         environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    elif (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
+    if (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
         environment["RAY_AUTH_MODE"] = "token"  # as `ray start` does by itself
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     try:
         import ray
+        from ray._private import worker
     except ModuleNotFoundError:
         raise ConfigError(
             "Ray is not installed; type `pip install -r requirements-ray.txt`"
         ) from None
+    # It prints the log of every node that dies; Ray has no option for that.
+    worker.print_to_stdstream = lambda *_, **__: None
+    if address is not None:
+        check_answers(address)
+        try_to_join(address)
     # Workers import the program from here, wherever the command was started.
     code = ray.job_config.JobConfig(_py_driver_sys_path=[str(PROGRAM.parent)])
     options: dict[str, Any] = {
@@ -75,53 +82,12 @@ def connect(address: str | None, store_bytes: int = OBJECT_STORE_BYTES) -> Itera
                 object_store_memory=store_bytes, **options,
             )  # fmt: skip
         else:
-            _join(ray, address, options)
+            ray.init(address, **options)
         signal.signal(signal.SIGTERM, before)
         yield
     finally:
         ray.shutdown()
         signal.signal(signal.SIGTERM, before)
-
-
-def _join(ray: Any, typed: str, options: dict[str, Any]) -> None:
-    """Join the cluster at an address.
-
-    Raises:
-        ConfigError: within 15 seconds, if there is none, or no node of it on this machine.
-    """
-    address = os.environ.get("RAY_ADDRESS", typed) if typed == "auto" else typed
-    if address != "auto":
-        host, colon, port = address.rpartition(":")
-        if not (host and colon and port.isdigit()) or "/" in host:
-            raise ConfigError(f"--address must be auto or HOST:PORT, not {address}")
-        _check_answers(address)
-    try:
-        ray.init(address, **options)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        if address == "auto":
-            raise ConfigError(
-                "--address is auto, but no Ray cluster runs on this machine; start one with "
-                "`ray start --head`, or leave --address out"
-            ) from None
-        reason = str(error).partition("\n")[0].rstrip(".")[:200]
-        raise ConfigError(
-            f"cannot join the Ray cluster at {address} from this machine: {reason}; make it a node "
-            f"with `ray start --address {address}`"
-        ) from None
-
-
-def _check_answers(address: str) -> None:
-    """Ask a Ray head whether it is there; its own client would wait for a minute."""
-    import grpc
-
-    with grpc.insecure_channel(address) as channel:
-        try:
-            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=CONNECT_SECONDS)
-        except grpc.RpcError:
-            raise ConfigError(
-                f"no Ray cluster answers at {address}; start one with `ray start --head`, or leave "
-                "--address out"
-            ) from None
 
 
 def alive_nodes() -> dict[str, dict[str, Any]]:

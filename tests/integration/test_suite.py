@@ -1,0 +1,209 @@
+"""The ``suite`` command: runs as tasks of real Ray clusters, real kills, and bits of runs alone."""
+
+import json
+import os
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+from support.clusters import Suite, nodes
+from support.runs import CARTPOLE, assert_same, checkpoints, newest, reports
+
+from main import main
+
+MAZE = [
+    "--config=maze_q_learning", "--total-steps=400", "--evaluate-period=200",
+    "--report-period=100", "--evaluation.episodes=2", "--num-envs=1",
+]  # fmt: skip
+"""A run of tenths of a second."""
+
+SHORT = ["--config=cartpole", *CARTPOLE[1:], "--seeds=2", "--checkpoint-minutes=0.01"]
+"""Two runs of some ten seconds; each saves every 0.6 s."""
+
+
+def suite_json(folder: Path) -> dict:
+    (file,) = folder.glob("suites/*/suite.json")
+    return json.loads(file.read_text())
+
+
+def train_alone(folder: Path, tmp_path: Path) -> None:
+    """The command that suite.json gives of each run, in another folder: the same bits."""
+    alone = tmp_path / "alone"
+    for run in suite_json(folder)["runs"]:
+        program, *arguments = shlex.split(run["command"])[1:]
+        assert program == "main.py"
+        assert main([*arguments, f"--checkpoints-dir={alone}", "--checkpoint-minutes=1e6"]) == 0
+        assert_same(folder / run["run"], alone / run["run"])
+
+
+@pytest.mark.ray
+def test_a_suite_gives_the_runs_that_main_gives_alone(tmp_path, capfd, monkeypatch):
+    runs = tmp_path / "runs"
+    typed = ["suite", *MAZE, "--seeds=2", f"--checkpoints-dir={runs}"]
+    assert main(typed) == 0
+    printed = capfd.readouterr()
+    assert "maze_q_learning-seed1: running, on " in printed.err
+    assert "maze_q_learning-seed2: finished" in printed.err
+    assert "final evaluation at step 400, episodes: 2, protocol gymnasium" in printed.out
+    saved = suite_json(runs)
+    assert [(run["state"], run["attempts"]) for run in saved["runs"]] == [("finished", 1)] * 2
+    assert saved["scores"]["games"][0]["config"] == "maze_q_learning"
+    train_alone(runs, tmp_path)
+
+    # Again: all is finished, so nothing is started.
+    monkeypatch.setattr("dqn.commands.suite.connect", None)
+    assert main(typed) == 0
+    assert capfd.readouterr().out.endswith(printed.out)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_worker_and_a_killed_node_lose_nothing(tmp_path):
+    runs = tmp_path / "runs"
+    with nodes() as cluster:
+        suite = Suite(runs, [*SHORT, "--games=CartPole-v1", f"--address={cluster.address}"])
+        folders = suite.wait_for(
+            lambda: (found := sorted(runs.glob("*/*-seed*"))) and len(found) == 2 and found
+        )
+        suite.wait_for(lambda: all(map(newest, folders)))
+        first = suite.notes()
+        assert len({note["node"] for note in first.values()}) == 2, "a node has both"
+        elsewhere = next(n for n, note in first.items() if cluster.second[:4] in note["node"])
+        os.kill(first[elsewhere]["pid"], signal.SIGKILL)
+        suite.wait_for(lambda: suite.notes().get(elsewhere, first[elsewhere]) != first[elsewhere])
+        cluster.kill_second()
+        status, out, said = suite.wait()
+        assert status == 0, said
+    attempts = sorted(run["attempts"] for run in suite_json(runs)["runs"])
+    assert attempts[0] == 1 and attempts[1] >= 2, said
+    assert "its process or node died" in said and "(raylet)" not in said
+    assert "CartPole-v1  " in out
+    train_alone(runs, tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_and_an_interrupted_driver_continue(tmp_path):
+    runs = tmp_path / "runs"
+    options = [*SHORT, "--games=CartPole-v1"]
+    suite = Suite(runs, options)
+    folder = suite.wait_for(lambda: next(runs.glob("*/*-seed1"), None))
+    suite.wait_for(lambda: newest(folder))
+    suite.send_signal(signal.SIGKILL)
+    suite.wait()
+    reached = newest(folder)
+
+    suite = Suite(runs, options)
+    suite.wait_for(lambda: len(suite.notes()) == 2 and newest(folder) > reached)
+    before = reports(folder)
+    suite.wait_for(lambda: reports(folder) > before or newest(folder) == 12_000)
+    suite.send_signal(signal.SIGINT)
+    status, _, said = suite.wait()
+    assert status == 130, said
+    assert "the same command continues" in said
+    states = {run["state"] for run in suite_json(runs)["runs"]}
+    assert states <= {"stopped", "finished"} and "stopped" in states
+    assert checkpoints(folder)
+
+    suite = Suite(runs, options)
+    status, _, said = suite.wait()
+    assert status == 0, said
+    train_alone(runs, tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_that_fails_by_itself_does_not_keep_the_others(tmp_path, capfd):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("seed: 1\n")
+    bad.write_text("optimizer: {learning_rate: 1.0e+30}\n")
+    short = ["--total-steps=2000", *CARTPOLE[2:], "--games=CartPole-v1", f"--configs={good},{bad}"]
+    options = ["suite", *short, f"--checkpoints-dir={tmp_path / 'runs'}", "--name=both"]
+    assert main(options) == 1
+    printed = capfd.readouterr()
+    states = {run["config"]: run for run in suite_json(tmp_path / "runs")["runs"]}
+    assert (states["good"]["state"], states["good"]["attempts"]) == ("finished", 1)
+    assert (states["bad"]["state"], states["bad"]["attempts"]) == ("failed", 3)
+    assert "bad-seed1 failed 3 times" in printed.err
+    assert "not finite" in printed.err, "the end of its log"
+
+
+def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeypatch):
+    config = "--config=laptop"
+    cases = {
+        "2 games cannot be played: unknown game 'Pongg', did you mean Pong?; unknown game "
+        "'Brakout', did you mean Breakout?": ["--games=Pongg,Freeway,Brakout", config],
+        "the suite has game SpaceInvaders twice": ["--games=SpaceInvaders,space_invaders", config],
+        "no config given for the suite's runs; try --config laptop": ["--games=Pong"],
+        "no game given; try --game Breakout": [config],
+        "a suite's games are given as --games, not --game": ["--game=Pong", config],
+        "a suite's seeds are given as --seeds, not --seed": ["--games=Pong", "--seed=2", config],
+        "the suite has run Pong/laptop-seed1 twice": ["--games=Pong", "--configs=laptop,laptop"],
+        "--seeds must be a whole number from 1 to 1,000, or null, not 0": ["--seeds=0", config],
+        "unknown suite 'atari6'; there are atari5, pong_seeds, smoke, or name a file": ["atari6"],
+        "env.frame_size is for Atari games only": ["--games=CartPole-v1", config],
+        "device is cuda, which needs a share of a GPU": ["--games=Pong", config, "--device=cuda"],
+        "--name must be the name of a folder": ["smoke", "--name=a/b"],
+        "no Ray cluster answers at 127.0.0.1:1;": ["smoke", "--address=127.0.0.1:1"],
+        "--address must be auto or HOST:PORT, not here": ["smoke", "--address=here"],
+    }
+    for sentence, typed in cases.items():
+        assert sentence in refused(["suite", *typed]), typed
+    monkeypatch.setattr("dqn.scale.address.CURRENT_CLUSTER", tmp_path / "none")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert "this machine is a node of no Ray cluster" in refused(
+        ["suite", "smoke", "--address=auto"]
+    )
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    assert refused(["suite", "smoke"]) == (
+        "Ray is not installed; type `pip install -r requirements-ray.txt`"
+    )
+
+
+def test_another_suite_in_the_same_folder_is_refused(refused, tmp_path):
+    folder = tmp_path / "checkpoints" / "suites" / "mine"
+    folder.mkdir(parents=True)
+    runs = [
+        {"run": "Pong/laptop-seed1", "identity": "x"},
+        {"run": "Pong/laptop-seed9", "identity": ""},
+    ]
+    (folder / "suite.json").write_text(json.dumps({"runs": runs}))
+    said = refused(["suite", "--games=Pong", "--config=laptop", "--seeds=2", "--name=mine"])
+    assert said.startswith(
+        "checkpoints/suites/mine is another suite (new: Pong/laptop-seed2; gone: "
+        "Pong/laptop-seed9; with other settings: Pong/laptop-seed1); choose another --name"
+    )
+    (folder / "suite.json").write_text("[]")
+    said = refused(["suite", "--games=Pong", "--config=laptop", "--name=mine"])
+    assert "suite.json is damaged" in said
+
+
+def test_a_run_of_another_config_is_refused(refused, tmp_path):
+    run = tmp_path / "checkpoints" / "Pong" / "laptop-seed2"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("game: Pong\nseed: 2\n")
+    said = refused(["suite", "--games=Pong", "--config=laptop", "--seeds=2"])
+    assert "Pong/laptop-seed2 belongs to another config (" in said and "num_envs" not in said
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (
+            "games: Pong",
+            "games must be a list, such as [Pong, Breakout], not Pong (in s.yaml, line 1)",
+        ),
+        ("configs: [1]", "configs must be a list, such as [laptop, rainbow], not [1] (in"),
+        ("seeds: [a]", "seeds must be a whole number from 1 to 1,000, or a list such as [1, 2, 3]"),
+        ("seeds: [2, 2]", "the suite has seed 2 twice"),
+        ("gamse: [Pong]", "unknown setting gamse (in s.yaml, line 1); did you mean games?"),
+        ("settings: 3", "settings must be a mapping, such as {total_steps: 1e6}, not 3 (in s.yaml"),
+        ("settings: {game: Pong}", "settings.game is set by games (in s.yaml, line 1)"),
+        ("settings: {replay: {gama: 1}}", "unknown setting replay.gama"),
+        ("games: [Pong, Pong]", "the suite has game Pong twice; each run must be another"),
+    ],
+)
+def test_a_wrong_suite_file_is_refused(text, sentence, refused, tmp_path):
+    (tmp_path / "s.yaml").write_text(text)
+    assert sentence in refused(["suite", "s.yaml", "--config=laptop"])

@@ -1,0 +1,110 @@
+"""Ray clusters of several nodes on this machine, on loopback, with real raylets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from support.processes import ROOT
+
+NODES = """
+import os, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+second = cluster.add_node(num_cpus=1)
+print(cluster.address, second.node_id, flush=True)
+sys.stdin.readline()
+cluster.remove_node(second, allow_graceful=False)
+print("killed", flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+ENVIRONMENT = os.environ | {
+    "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
+}  # fmt: skip
+
+
+class Nodes:
+    """Two nodes with a CPU each; the second one can be killed."""
+
+    def __init__(self) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", NODES],
+            stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+        assert self._process.stdout
+        self.address, self.second = self._process.stdout.readline().split()
+
+    def kill_second(self) -> None:
+        """SIGKILL all processes of the second node but its workers, which notice."""
+        self._say()
+        assert self._process.stdout
+        assert self._process.stdout.readline() == "killed\n"
+
+    def _say(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def stop(self) -> None:
+        """End all nodes."""
+        assert self._process.stdin
+        self._process.stdin.write("\n\n")
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+@contextmanager
+def nodes() -> Iterator[Nodes]:
+    """Two nodes that end with the context."""
+    found = Nodes()
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+class Suite:
+    """``python main.py suite`` in a process of its own."""
+
+    def __init__(self, folder: Path, options: list[str], *more: str) -> None:
+        self.folder = folder
+        command = [sys.executable, str(ROOT / "main.py"), "suite", *options, *more]
+        self._process = subprocess.Popen(
+            [*command, f"--checkpoints-dir={folder}"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """What each task has said of its node and process, by the note's name."""
+        found = {}
+        for path in self.folder.glob("suites/*/.run_*.json"):
+            try:
+                found[path.stem] = json.loads(path.read_text())
+            except FileNotFoundError:  # just replaced
+                continue
+        return found
+
+    def wait_for(self, condition: Callable[[], Any]) -> Any:
+        """Look every few milliseconds, as long as it runs; returns what is true."""
+        while not (found := condition()):
+            assert self._process.poll() is None, self._process.communicate()
+            time.sleep(0.02)
+        return found
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> tuple[int, str, str]:
+        """Its exit status, and what it wrote to stdout and stderr."""
+        out, err = self._process.communicate(timeout=240)
+        return self._process.returncode, out, err
