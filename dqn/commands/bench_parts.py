@@ -86,7 +86,7 @@ def measure_parts(
         with FlopCounterMode(display=False) as updating:
             learner.update(next(batches), steps)
         with FlopCounterMode(display=False) as choosing, torch.no_grad():
-            learner.acting_q_values(torch.from_numpy(timestep.stack).to(device))
+            learner.online(torch.from_numpy(timestep.stack).to(device))
         with OperationCount() as operations:  # type: ignore[no-untyped-call]
             learn = agent.learn
             (learn.work if isinstance(learn, CudaGraphed) else learn)(due)

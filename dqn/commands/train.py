@@ -3,6 +3,8 @@
 import dataclasses
 import logging
 import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -54,17 +56,20 @@ def run(options: TrainOptions) -> int:
         print(as_yaml(dataclasses.replace(config, game=game)), end="")
         return 0
     log_to_terminal()
-    return train(config, options.name, options.fresh)
+    return train(config, options.name, options.fresh, options.address)
 
 
-def train(config: Config, name: str, fresh: bool) -> int:
+def train(config: Config, name: str, fresh: bool, address: str | None = None) -> int:
     """Train, or continue, the run of a config; returns the exit status.
 
-    ``name`` is the preset's, for the run's folder; ``fresh`` moves an old run aside.
+    ``name`` is the preset's, for the run's folder; ``fresh`` moves an old run aside; ``address`` is
+    that of the cluster for ``config.actors``, see ``scale.cluster.connect``.
 
     Raises:
         ConfigError: what was typed or configured is wrong, or the folder is another run's.
     """
+    if address and not config.actors:
+        raise ConfigError("--address has no effect without --actors; do not set it")
     device = resolve_device(config.device)
     use_threads(config.threads)
     if config.deterministic:
@@ -84,7 +89,8 @@ def train(config: Config, name: str, fresh: bool) -> int:
     try:
         if not fresh:
             _check_identity(config, folder.path)
-        return _run(config, folder, device, fresh)
+        with _cluster(config, address):
+            return _run(config, folder, device, fresh)
     except ConfigError:  # refused: nothing was changed, so nothing is logged to the folder either
         raise
     except RunStopped as error:
@@ -106,8 +112,7 @@ def train(config: Config, name: str, fresh: bool) -> int:
 def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -> int:
     """Run to the end, or until a signal."""
     with StopSignals() as stop:
-        make_agent = factory.make_agent if config.method == "dqn" else tabular.make_agent
-        agent: Agent[LearnerProtocol] = make_agent(config, device)
+        agent = _make_agent(config, device, stop)
         aside = folder.set_aside() if fresh else None
         try:
             with Session(config, agent, folder.path, device, stop) as session:
@@ -128,6 +133,27 @@ def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -
             log.info("Done: %s.", counted(session.step, "step"))
             _say_what_is_there(folder.path)
         return stop.exit_status
+
+
+def _cluster(config: Config, address: str | None) -> AbstractContextManager[None]:
+    """The Ray cluster that a run's actors need, if it has any."""
+    if not config.actors:
+        return nullcontext()
+    from dqn.scale import cluster
+
+    return cluster.connect(address)
+
+
+def _make_agent(
+    config: Config, device: torch.device, stop: Callable[[], bool]
+) -> Agent[LearnerProtocol]:
+    if config.method != "dqn":
+        return tabular.make_agent(config, device)
+    if config.actors:
+        from dqn.scale import distributed  # imports Ray, which may be missing
+
+        return distributed.make_agent(config, device, stop)
+    return factory.make_agent(config, device)
 
 
 def _say_what_is_there(folder: Path) -> None:

@@ -28,6 +28,9 @@ class TrainOptions:
     repeated."""
     fresh: bool = False
     """Move an old run of the same name aside and start anew."""
+    address: Annotated[str, "ADDRESS"] | None = None
+    """--actors: Ray cluster to join, HOST:PORT, or auto for the one that this machine is a node of
+    (null: one of this machine alone, which ends with the run)."""
     print_config: bool = False
     """Print every setting as YAML for --config, and exit."""
     version: bool = False

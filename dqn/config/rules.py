@@ -76,6 +76,9 @@ def _wrong_sizes(config: Flat, _: Flat) -> Iterator[str]:
             f"replay.capacity of {capacity:,} leaves {rows} rows for each of {envs} environments; "
             f"with an n_step of {n_step} each needs at least {needed}"
         )
+    actors = config["actors"]
+    if actors and envs % actors:
+        yield f"num_envs of {envs} is not a multiple of the {actors} actors that share them"
     first, starts = envs * (n_step + 1), config["learning_starts"]
     if starts < first:
         yield (
@@ -95,6 +98,8 @@ def _wrong_method(config: Flat, default: Flat) -> Iterator[str]:
         yield f"method {method} runs on the CPU; set device to cpu"
     if method != "dqn" and config["precision"] not in ("auto", "float32"):
         yield f"precision {config['precision']} has no effect with method {method}; do not set it"
+    if method != "dqn" and config["actors"]:
+        yield f"actors has no effect with method {method}; do not set it"
     on_policy = method in ("policy_gradient", "reinforce")
     if on_policy and config["num_envs"] != 1:
         yield f"method {method} learns from one episode at a time; set num_envs to 1"
@@ -135,6 +140,10 @@ def _no_effect(config: Flat, default: Flat) -> Iterator[str]:
                     f"{name} has no effect unless {other} is {right}, and it is {actual}; change "
                     f"that, or do not set {name}"
                 )
+    for name in ("round_length", "lag", "threads"):
+        name = f"distributed.{name}"
+        if config[name] != default[name] and not config["actors"]:
+            yield f"{name} has no effect without actors; set actors too, or do not set {name}"
     if config["tabular.bins"] != default["tabular.bins"] and not config["tabular.limits"]:
         yield ("tabular.bins has no effect without tabular.limits; set those too, or do not set it")
 

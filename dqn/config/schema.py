@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Annotated, Any, Literal, Self
 
+from annotated_types import Interval
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dqn.config import rules, sections
@@ -30,6 +31,9 @@ class Config:
     """Length of the run; a larger value extends a finished run."""
     num_envs: Games = 8
     """Environments stepped in parallel."""
+    actors: Annotated[int, Interval(ge=0, le=256)] = 0
+    """Processes on a Ray cluster that play the environments while this one learns (0: this one
+    plays them too)."""
     learning_starts: NonNegativeInt = 50_000
     """Steps of random play before the first update."""
     evaluate_period: PositiveInt = 250_000
@@ -59,6 +63,7 @@ class Config:
     optimizer: sections.OptimizerConfig = sections.OptimizerConfig()
     learner: sections.LearnerConfig = sections.LearnerConfig()
     exploration: sections.ExplorationConfig = sections.ExplorationConfig()
+    distributed: sections.DistributedConfig = sections.DistributedConfig()
     tabular: sections.TabularConfig = sections.TabularConfig()
     evaluation: sections.EvaluationConfig = sections.EvaluationConfig()
 

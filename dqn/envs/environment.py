@@ -84,6 +84,8 @@ class Environment:
 
     timestep: TimeStep
     """The current time step."""
+    engine_step: EngineStep
+    """What the engine returned for it."""
 
     def __init__(self, engine: Engine, config: EnvConfig) -> None:
         self.spec = engine.spec
@@ -96,17 +98,22 @@ class Environment:
         self.progress: Progress = iter
         """Displays the progress of ``load_state_dict``, which may take minutes."""
 
-    def reset(self, seed: int, owner: str) -> TimeStep:
-        """Start the first episodes, with seeds that only ``owner`` uses (see seeds.py)."""
+    def reset(self, seed: int, owner: str, first: int = 0) -> TimeStep:
+        """Start the first episodes, with seeds that only ``owner`` uses (see seeds.py); ``first``
+        is the number of the first of these environments among the owner's."""
         self._root = (seed, owner)
+        self._numbers = np.arange(first, first + self.num_envs)
         self._count = np.zeros(self.num_envs, np.int64)  # reseeds of each environment so far
-        self._seed = environment_seeds(seed, owner, np.arange(self.num_envs), self._count)
+        self._seed = environment_seeds(seed, owner, self._numbers, self._count)
         self._age = np.zeros(self.num_envs, np.int64)  # steps since it was last seeded
         self._actions: deque[Array] = deque()  # of the last max(age) steps, [N] each
-        self._lives = np.zeros(self.num_envs, np.int64)
         shape = (self.num_envs, self.spec.stack, *self.spec.frame_shape)
         blank = np.zeros(shape, self.spec.frame_dtype)
-        return self._interpret(self._engine.reset(self._seed), blank, np.ones(self.num_envs, bool))
+        self.engine_step = self._engine.reset(self._seed)
+        self.timestep = self._interpret(
+            blank, first=np.ones(self.num_envs, bool), lives=self.engine_step.lives
+        )
+        return self.timestep
 
     def send(self, action: I64) -> None:
         """Start a step with ``action [N]``; the emulators run on until ``receive``."""
@@ -117,7 +124,7 @@ class Environment:
         seed = np.full(self.num_envs, -1, np.int64)
         if due.any():
             self._count[due] += 1
-            seed[due] = environment_seeds(*self._root, np.flatnonzero(due), self._count[due])
+            seed[due] = environment_seeds(*self._root, self._numbers[due], self._count[due])
             self._seed = np.where(due, seed, self._seed)
             self._age[due] = 0
         self._actions.append(action.astype(self._action_dtype))
@@ -131,7 +138,10 @@ class Environment:
         """Wait for the step, and return it."""
         assert self._sent, "receive without send"
         self._sent = False
-        return self._interpret(self._engine.receive(), self.timestep.stack, self.timestep.last)
+        lives, before = self.engine_step.lives, self.timestep
+        self.engine_step = self._engine.receive()
+        self.timestep = self._interpret(before.stack, first=before.last, lives=lives)
+        return self.timestep
 
     def close(self) -> None:
         """Release the engine's threads and windows."""
@@ -143,7 +153,7 @@ class Environment:
         assert not self._sent, "state_dict between send and receive"
         return {
             "timestep": self.timestep._asdict(),
-            "lives": self._lives,
+            "lives": self.engine_step.lives,
             "count": self._count.copy(),
             "seed": self._seed,
             "age": self._age.copy(),
@@ -164,41 +174,45 @@ class Environment:
             raise ValueError("the number of recorded actions does not match the environments' ages")
         if ((actions < 0) | (actions >= self.spec.num_actions)).any():
             raise ValueError("the recorded actions are not valid in this game")
-        everyone = np.arange(self.num_envs)
         if self._count.min() < 0 or not np.array_equal(
-            self._seed, environment_seeds(*self._root, everyone, self._count)
+            self._seed, environment_seeds(*self._root, self._numbers, self._count)
         ):
             raise ValueError("the emulators' seeds do not belong to this run")
         self._actions = deque(actions.astype(self._action_dtype))
-        # All environments step together, each seeded at the step that makes them all finish at
-        # once. One that was never reseeded is as old as the run: the initial reset seeds it.
-        step = self._engine.reset(self._seed)
+        self.engine_step = step = self._replay(state)
+        self.timestep = TimeStep(**state["timestep"])
+        pairs = (
+            (step.frame, self.timestep.stack[:, -1]),
+            (step.reward, self.timestep.reward),
+            (step.terminated | step.truncated, self.timestep.last),
+            (step.lives, state["lives"]),
+        )
+        if not all(np.array_equal(shown, saved) for shown, saved in pairs):
+            raise ValueError("the emulators did not return to the saved screens")
+
+    def _replay(self, state: State) -> EngineStep:
+        """Replay the actions of a state; returns the last step. All environments step together,
+        each seeded at the step that makes them all finish at once. One that was never reseeded is
+        as old as the run: the initial reset seeds it."""
+        step, actions = self._engine.reset(self._seed), state["actions"]
         begin = len(actions) - self._age  # [N]
         for t in self.progress(range(len(actions))):
             seed_now = np.where((begin == t) & (self._count > 0), self._seed, -1)
             self._engine.send(actions[t].astype(np.int64), seed_now)
             step = self._engine.receive()
-        self.timestep, self._lives = TimeStep(**state["timestep"]), state["lives"]
-        pairs = (
-            (step.frame, self.timestep.stack[:, -1]),
-            (step.reward, self.timestep.reward),
-            (step.terminated | step.truncated, self.timestep.last),
-            (step.lives, self._lives),
-        )
-        if not all(np.array_equal(shown, saved) for shown, saved in pairs):
-            raise ValueError("the emulators did not return to the saved screens")
+        return step
 
-    def _interpret(self, step: EngineStep, stack: Array, first: Bool) -> TimeStep:
-        """The time step after ``stack``; ``first [N]`` are those that start an episode."""
+    def _interpret(self, stack: Array, first: Bool, lives: I64) -> TimeStep:
+        """The engine's step after ``stack`` and ``lives [N]``; ``first [N]`` are those that start
+        an episode."""
+        step = self.engine_step
         stack = np.concatenate((stack[:, 1:], step.frame[:, None]), axis=1)
         stack[first, :-1] = 0
-        life_lost = self._life_loss_is_terminal & (step.lives < self._lives)
-        self.timestep = TimeStep(
+        life_lost = self._life_loss_is_terminal & (step.lives < lives)
+        return TimeStep(
             stack=stack,
             reward=step.reward,
             first=first,
             last=step.terminated | step.truncated,
             terminal=step.terminated | (life_lost & ~first),
         )
-        self._lives = step.lives
-        return self.timestep

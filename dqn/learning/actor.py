@@ -10,7 +10,7 @@ import torch
 from dqn.learning.interfaces import QValues
 from dqn.learning.values import ValueDistribution
 from dqn.networks.q_network import QNetwork
-from dqn.types import F64, I64, Array, State
+from dqn.types import F64, I64, Array, Bool, State
 
 Greedy = Callable[[Array], I64]
 """``stack [N, S, *frame]`` -> greedy actions ``[N]``."""
@@ -46,17 +46,34 @@ class StochasticPolicy:
 class Actor(StochasticPolicy):
     """Epsilon-greedy policy for N environments."""
 
-    def __init__(self, greedy: Greedy, num_actions: int, generator: np.random.Generator) -> None:
+    def __init__(
+        self,
+        greedy: Greedy,
+        num_actions: int,
+        generator: np.random.Generator,
+        noise: torch.Generator | None = None,
+    ) -> None:
+        """``noise`` is what a noisy network draws from when ``greedy`` evaluates it."""
         super().__init__(generator)
         self._greedy = greedy
         self._num_actions = num_actions
+        self._noise = noise
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
-        """Actions ``[N]``. The random draws do not depend on the network, which is not evaluated
-        if every action is random."""
-        n = len(stack)
+        return self.choose(stack, *self.draw(len(stack), epsilon))
+
+    def draw(self, n: int, epsilon: float | F64) -> tuple[Bool, I64]:
+        """Which of N actions are random ``[N]``, and random actions ``[N]``; also seeds the noise.
+        Nothing here depends on the network."""
         explore = self._generator.random(n) < epsilon
         action = self._generator.integers(self._num_actions, size=n)
+        if self._noise:
+            self._noise.manual_seed(int(self._generator.integers(2**63)))
+        return explore, action
+
+    def choose(self, stack: Array, explore: Bool, action: I64) -> I64:
+        """``action``, and greedy ones where not to ``explore``; the network is not evaluated if all
+        actions are random."""
         if not explore.all():
             action = np.where(explore, action, self._greedy(stack))
         return action

@@ -17,7 +17,7 @@ from dqn.device import resolve_device
 from dqn.learning.actor import Actor, QModel, make_greedy
 from dqn.learning.cuda_graphs import CudaGraphed, CudaGraphedGreedy
 from dqn.learning.distributions import Categorical, ImplicitQuantile, Quantile
-from dqn.learning.interfaces import LearnerProtocol, Model, Policy
+from dqn.learning.interfaces import LearnerProtocol, Model, Policy, QValues
 from dqn.learning.learner import Learner
 from dqn.learning.values import Expected, ValueDistribution
 from dqn.networks.q_network import QNetwork, make_network
@@ -49,15 +49,25 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     """Every part of a run of method dqn, freshly initialized.
 
     Raises:
-        ConfigError: the game or a device does not exist, there is not enough memory, or the
-            network cannot be deterministic on its device.
+        ConfigError: the game does not exist, or as ``make_agent_for``.
+    """
+    return make_agent_for(envs.make(config, config.num_envs), config, device)
+
+
+def make_agent_for(
+    environment: envs.Environment, config: Config, device: torch.device
+) -> Agent[Learner]:
+    """Every part of a run of method dqn in ``environment``, freshly initialized.
+
+    Raises:
+        ConfigError: a device does not exist, there is not enough memory, or the network cannot be
+            deterministic on its device.
     """
     if config.deterministic and device.type == "cuda" and config.network.pool:
         raise ConfigError(
             "deterministic is true, but on a GPU torch has no deterministic gradient of adaptive "
             "max pooling; use --network.pool 0 or --deterministic false"
         )
-    environment = envs.make(config, config.num_envs)
     spec = environment.spec
     network, values = make_q_network(config, spec)
     learner_rng = torch_generator(config.seed, "learner", device=device)
@@ -68,12 +78,13 @@ def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     replay_rng = torch_generator(config.seed, "replay", device=replay_device)
     replay = make_replay(config, spec, replay_rng)
     make_updates: Callable[[int], None] = functools.partial(learn, replay, learner, config)
-    greedy = make_greedy(learner.acting_q_values, device)
+    noise, q_values = make_acting(config, learner.online, values, device)
+    greedy = make_greedy(q_values, device)
     if _use_cuda_graphs(config, device, replay_device):
         make_updates = CudaGraphed(make_updates, [learner_rng, replay_rng])
         replay.wrap_write(lambda write: functools.partial(CudaGraphed(lambda _: write(), []), 1))
-        greedy = CudaGraphedGreedy(learner.acting_q_values, replay, [learner_rng])
-    actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"))
+        greedy = CudaGraphedGreedy(q_values, replay, [noise] if noise else [])
+    actor = Actor(greedy, spec.num_actions, numpy_generator(config.seed, "actor"), noise)
     model = QModel(network, values, spec.num_actions, device)
     return Agent(environment, replay, model, learner, actor, make_updates)
 
@@ -92,6 +103,15 @@ def batches_together(config: Config) -> int:
     the priorities, or needs noise of its own for the target network."""
     alone = config.replay.sampler == "prioritized" or config.network.noisy
     return 1 if alone else MAX_BATCHES_TOGETHER
+
+
+def make_acting(
+    config: Config, network: QNetwork, values: ValueDistribution, device: torch.device
+) -> tuple[torch.Generator | None, QValues]:
+    """The generator of a noisy network's noise, or None, and the q-values to act on in training,
+    which draw from it."""
+    noise = torch_generator(config.seed, "noise", device=device) if config.network.noisy else None
+    return noise, lambda state: values.q(network(state, noise))
 
 
 def make_model(config: Config, spec: envs.Spec, device: torch.device) -> QModel:

@@ -56,10 +56,6 @@ class Learner:
         self._summed = torch.zeros((), dtype=torch.int64, device=device)
         self.nonfinite = NonFiniteGuard(device)
 
-    def acting_q_values(self, state: torch.Tensor) -> torch.Tensor:
-        """The online network's q-values ``[B, A]`` for training, with noise if it is noisy."""
-        return self._values.q(self.online(state, self._generator))
-
     @property
     def updates(self) -> int:
         """Updates made so far; waits for the device."""

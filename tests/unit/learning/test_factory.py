@@ -164,9 +164,12 @@ def test_two_updates_of_a_preset_equal_plain_ones(name, monkeypatch):
     masses = replay.state_dict()["sampler"]["mass"].flatten()[batches[-1].index]
     expected = torch.ones(size) if alpha is None else priority**alpha * 2**20
     np.testing.assert_allclose(masses, expected, rtol=1e-3)
-    state = torch.as_tensor(last.stack)
+    state, draws = torch.as_tensor(last.stack), np.random.default_rng()
+    draws.bit_generator.state = agent.actor.state_dict()["generator"]
+    draws.random(num_envs), draws.integers(spec.num_actions, size=num_envs)
     with torch.no_grad():
-        quiet, noisy = plain.q(state, None), plain.q(state, again)
+        quiet = plain.q(state, None)
+        noisy = plain.q(state, torch.Generator().manual_seed(int(draws.integers(2**63))))
         np.testing.assert_allclose(agent.model.q_values(state), quiet, rtol=1e-3, atol=1e-3)
     assert agent.actor.act(last.stack, 0.0).tolist() == noisy.argmax(1).tolist()
 
@@ -205,7 +208,8 @@ def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch):
 
 
 def test_pooling_without_a_deterministic_gradient_is_refused():
-    config = Config(deterministic=True, network=NetworkConfig(torso="impala", pool=6))
+    network = NetworkConfig(torso="impala", pool=6)
+    config = Config("Pong", deterministic=True, network=network)
     with pytest.raises(ConfigError, match=r"use --network\.pool 0 or --deterministic false"):
         make_agent(config, torch.device("cuda"))
 

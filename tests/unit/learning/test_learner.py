@@ -11,9 +11,9 @@ import torch
 from support.learners import generator, make_learner, make_network, random_batch, tiny_learner
 from support.plain import PlainLearner, Recipe, mlp
 
-from dqn.config import LearnerConfig, OptimizerConfig, ValuesConfig
+from dqn.config import Config, LearnerConfig, NetworkConfig, OptimizerConfig, ValuesConfig
 from dqn.learning.actor import QModel
-from dqn.learning.factory import make_values
+from dqn.learning.factory import make_acting, make_values
 from dqn.learning.learner import Learner
 from dqn.learning.nonfinite import NonFiniteGuard
 
@@ -157,16 +157,18 @@ def test_noise_is_on_in_training_and_off_in_evaluation():
     """Evaluating draws nothing, so a run does not depend on it."""
     learner = tiny_learner(noisy=True)
     state = torch.randn(5, 1, 2, generator=generator())
-    drawn, again = learner.acting_q_values(state), learner.acting_q_values(state)
-    assert not torch.equal(drawn, again)
-    before = learner.state_dict()["generator"].clone()
+    config = Config(network=NetworkConfig(noisy=True))
+    noise, acting = make_acting(config, learner.online, learner._values, CPU)
+    assert not torch.equal(acting(state), acting(state))
+    before = learner.state_dict()["generator"].clone(), noise.get_state()
     model = QModel(learner.online, learner._values, 3, CPU)
     assert torch.equal(model.q_values(state), model.q_values(state))
-    assert torch.equal(learner.state_dict()["generator"], before)
+    assert torch.equal(learner.state_dict()["generator"], before[0])
+    assert torch.equal(noise.get_state(), before[1])
     with torch.no_grad():
         for name, parameter in learner.online.named_parameters():
             parameter *= "sigma" not in name
-    torch.testing.assert_close(learner.acting_q_values(state), model.q_values(state))
+    torch.testing.assert_close(acting(state), model.q_values(state))
 
 
 def test_what_is_not_finite_is_remembered():
@@ -219,7 +221,7 @@ def test_a_learner_works_on_the_device_of_its_generator():
         learner.center_on(torch.zeros(3, 1, 2))
         assert learner.update(random_batch(1)).device.type == "meta"
         learner.sync_target()
-        assert learner.acting_q_values(torch.zeros(3, 1, 2, device="meta")).device.type == "meta"
+        assert learner.online(torch.zeros(3, 1, 2, device="meta")).device.type == "meta"
 
 
 @pytest.mark.gpu
