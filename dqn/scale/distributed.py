@@ -97,13 +97,14 @@ class DistributedActor:
         self._workers = workers
         self._weights = weights
         self._turn = 0
-        self._sent = deque([weights()] * (self._lag + 1), self._lag + 1)
+        self._sent = deque([weights() for _ in range(self._lag + 1)], self._lag + 1)
         """The weights of this round and of those after it, up to the newest that are known."""
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:  # noqa: ARG002  the workers saw it
         """The actions ``[N]`` of the next turn; waits for the workers if it begins a round."""
         if self._turn % self._length == 0:
-            self._sent.extend([self._weights()] * (1 if self._turn else self._lag + 1))
+            new = 1 if self._turn else self._lag + 1
+            self._sent.extend(self._weights() for _ in range(new))
         if not self._engine.remaining:
             self._request_rounds()
             self._engine.load(self._workers.receive(self._snapshot))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import ray
 import zstandard
-from ray.exceptions import ObjectLostError, RayActorError
+from ray.exceptions import ActorUnavailableError, ObjectLostError
 
 from dqn.config import Config
 from dqn.envs.environment import EngineStep
@@ -23,7 +23,7 @@ from dqn.types import Array, State
 
 log = logging.getLogger("dqn")
 
-LOST = (RayActorError, ObjectLostError, OutOfOrder)
+LOST = (ActorUnavailableError, ObjectLostError, OutOfOrder)
 """What a request raises if its worker has died, or its node with the answer, or if it is new."""
 
 POLL_SECONDS = 0.2
@@ -120,8 +120,8 @@ class Workers:
                 try:
                     rollout, frames = ray.get(answers[0])
                     break
-                except LOST as error:
-                    self._replace(worker, snapshot(), error)
+                except LOST:
+                    self._replace(worker, snapshot())
             answers.popleft()
             frames = decompress(frames) if isinstance(frames, CompressedFrames) else frames
             rollouts.append(rollout._replace(steps=rollout.steps._replace(frame=frames)))
@@ -136,11 +136,11 @@ class Workers:
     def _send(self, worker: int, request: Request) -> None:
         self._answers[worker].append(self._workers[worker].answer.remote(*request))
 
-    def _replace(self, worker: int, snapshot: Snapshot, error: Exception) -> None:
+    def _replace(self, worker: int, snapshot: Snapshot) -> None:
         """Restore a lost worker and send it all requests again."""
         began = time.monotonic()
         which = f"Actor {worker + 1} of {len(self._workers)}"
-        log.warning("%s was lost (%s); a new one takes over.", which, type(error).__name__)
+        log.warning("%s was lost; a new one takes over.", which)
         self._restore([worker], snapshot)
         self._answers[worker].clear()
         for request in self._requests:

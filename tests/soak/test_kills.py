@@ -12,7 +12,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from support.processes import start_python
+import pytest
+from support.clusters import actors_of
+from support.processes import start_python, wait_for
 from support.runs import BREAKOUT, NEVER, assert_same, checkpoints, finish, newest, reports, train
 
 STEPS_PER_KILL = 500
@@ -64,6 +66,38 @@ def test_killed_at_random_instants(request, tmp_path, capsys):
     with capsys.disabled():
         print(f"{writing} of {kills} while a checkpoint was written, {after_first} after the first")
         print("model, optimizer, replay, rewards.txt and evaluations.jsonl: the same bits")
+
+
+@pytest.mark.ray
+def test_actors_and_learner_killed_at_random_instants(request, tmp_path, capsys):
+    """Two actors in turn, then the learner, and again; a third as many kills."""
+    kills = max(3, request.config.getoption("--kills") * 3 // 10)
+    seed = random.SystemRandom().getrandbits(32)
+    draw = random.Random(seed)
+    command = [*options(kills), "--actors=2"]
+    undisturbed = train(tmp_path / "undisturbed", command, NEVER)
+    folder = tmp_path / "killed"
+    run = folder / undisturbed.relative_to(tmp_path / "undisturbed")
+    with capsys.disabled():
+        print(f"\nseed {seed}, {kills} kills")
+    process, lost = start_python(folder, command, FREQUENT), 0
+    for number in range(kills):
+        loop_begun(process, run, draw)
+        actor = number % 3 < 2
+        if actor:
+            wait_for(process, lambda process=process: len(actors_of(process)) == 2)
+            draw.choice(actors_of(process)).kill()
+        else:
+            process.kill()
+            lost += process.communicate()[1].count("was lost; a new one takes over.")
+            process = start_python(folder, command, FREQUENT)
+        with capsys.disabled():
+            who = "an actor" if actor else "the learner"
+            print(f"kill {number + 1:3d}: {who}, newest checkpoint at step {newest(run):6,}")
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert lost + said.count("was lost; a new one takes over.") >= kills // 3, "too few were missed"
+    assert_same(run, undisturbed)
 
 
 def any_instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:
