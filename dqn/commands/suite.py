@@ -17,7 +17,7 @@ from dqn.report.suite_table import SuiteTable
 from dqn.run.folder import RunFolder
 from dqn.run.process import StopSignals, log_to_terminal
 from dqn.run.resume import is_finished
-from dqn.scale.cluster import check_nodes, check_resources, connect
+from dqn.scale.cluster import check_folder, check_resources, connect
 from dqn.scale.runs import Driver, Job, Run
 from dqn.storage.checkpoint import newest_first
 from dqn.storage.files import remove, replace_file
@@ -95,7 +95,7 @@ class Suite:
 
         with StopSignals() as stop, connect(options.address):
             check_resources(options.cpus_per_run, options.gpus_per_run)
-            check_nodes(plan.folder.resolve())
+            check_folder(plan.folder.resolve())
             for run in self._runs:
                 if run not in missing:
                     changed(run)

@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
     versions: dict[str, str]
     source: str
-    sees_folder: bool
+    sees_token: bool
 
 
 @contextlib.contextmanager
@@ -123,8 +123,34 @@ def check_resources(cpus: float, gpus: float, whose: str = "a run") -> None:
     )
 
 
-def check_nodes(folder: Path) -> None:
+def check_cpus_together(cpus: int, whose: str) -> None:
+    """Refuse what all nodes together do not have.
+
+    Raises:
+        ConfigError: they have fewer CPUs.
+    """
+    have = sum(node["Resources"].get("CPU", 0) for node in alive_nodes().values())
+    if cpus > have:
+        raise ConfigError(f"{whose} need {cpus} CPUs, but the cluster has {have:g}")
+
+
+def check_folder(folder: Path) -> None:
     """Refuse a cluster in which a node lacks this very program, or does not see the runs' folder.
+
+    Raises:
+        ConfigError: one sentence that names the node and what it lacks.
+    """
+    token = folder / f".token-{uuid.uuid4().hex}"
+    token.write_text(token.name)
+    try:
+        check_program(token)
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def check_program(token: Path | None = None) -> None:
+    """Refuse a cluster in which a node lacks this very program, or does not see ``token``, which
+    contains its name.
 
     Raises:
         ConfigError: one sentence that names the node and what it lacks.
@@ -133,51 +159,46 @@ def check_nodes(folder: Path) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ours, source = versions(), source_digest()
-    token = folder / f".token-{uuid.uuid4().hex}"
-    token.write_text(token.name)
     remote = ray.remote(num_cpus=0, max_retries=0)(probe)
-    try:
-        nodes = alive_nodes()
-        probes = {
-            node_id: remote.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
-            ).remote(str(token))
-            for node_id in nodes
-        }
-        for node_id, found in probes.items():
-            where = f"node {node_name(nodes[node_id])}"
-            try:
-                theirs = Found(*ray.get(found, timeout=PROBE_SECONDS))
-            except ray.exceptions.GetTimeoutError:
-                raise ConfigError(f"{where} did not answer for {PROBE_SECONDS:.0f} s") from None
-            except ray.exceptions.RayError as error:
-                reason = str(error).strip().splitlines()[-1][:200]
-                raise ConfigError(
-                    f"{where} cannot import this program ({reason}); it must be at {PROGRAM} there "
-                    "too, or be installed"
-                ) from None
-            different = {name: v for name, v in theirs.versions.items() if ours.get(name) != v}
-            if different:
-                mine = {name: ours[name] for name in different if name in ours}
-                raise ConfigError(
-                    f"{where} has {as_text(different)}, not {as_text(mine)}; equal bits need equal "
-                    "versions"
-                )
-            if theirs.source != source:
-                raise ConfigError(f"{where} has another copy of this program than {PROGRAM} here")
-            if not theirs.sees_folder:
-                raise ConfigError(
-                    f"{where} does not see {folder}; --checkpoints-dir must be on storage that all "
-                    "nodes share, under the same path"
-                )
-    finally:
-        token.unlink(missing_ok=True)
+    nodes = alive_nodes()
+    probes = {
+        node_id: remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
+        ).remote(token)
+        for node_id in nodes
+    }
+    for node_id, found in probes.items():
+        where = f"node {node_name(nodes[node_id])}"
+        try:
+            theirs = Found(*ray.get(found, timeout=PROBE_SECONDS))
+        except ray.exceptions.GetTimeoutError:
+            raise ConfigError(f"{where} did not answer for {PROBE_SECONDS:.0f} s") from None
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[-1][:200]
+            raise ConfigError(
+                f"{where} cannot import this program ({reason}); it must be at {PROGRAM} there "
+                "too, or be installed"
+            ) from None
+        different = {name: v for name, v in theirs.versions.items() if ours.get(name) != v}
+        if different:
+            mine = {name: ours[name] for name in different if name in ours}
+            raise ConfigError(
+                f"{where} has {as_text(different)}, not {as_text(mine)}; equal bits need equal "
+                "versions"
+            )
+        if theirs.source != source:
+            raise ConfigError(f"{where} has another copy of this program than {PROGRAM} here")
+        if token and not theirs.sees_token:
+            raise ConfigError(
+                f"{where} does not see {token.parent}; --checkpoints-dir must be on storage that "
+                "all nodes share, under the same path"
+            )
 
 
-def probe(token: str) -> tuple[dict[str, str], str, bool]:
+def probe(token: Path | None) -> tuple[dict[str, str], str, bool]:
     """What a node has: versions, the program's digest, and whether it sees a file."""
     try:
-        seen = Path(token).read_text() == Path(token).name
+        seen = token is not None and token.read_text() == token.name
     except OSError:
         seen = False
     return versions(), source_digest(), seen

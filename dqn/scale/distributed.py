@@ -21,6 +21,7 @@ from dqn.envs.environment import EngineStep
 from dqn.learning.actor import Actor
 from dqn.learning.factory import Agent, make_agent_for
 from dqn.learning.learner import Learner
+from dqn.scale.cluster import alive_nodes, check_cpus_together, check_program
 from dqn.scale.rollouts import Rollout, Weights
 from dqn.scale.workers import Snapshot, Workers
 from dqn.types import F64, I64, Array, State
@@ -143,8 +144,11 @@ def make_agent(config: Config, device: torch.device, stop: Callable[[], bool]) -
     connected. ``stop`` says whether the run has been asked to stop.
 
     Raises:
-        ConfigError: as ``factory.make_agent``.
+        ConfigError: the cluster has too few CPUs or other programs, or as ``factory.make_agent``.
     """
+    check_cpus_together(config.actors * config.distributed.threads, f"{config.actors} actors")
+    if len(alive_nodes()) > 1:
+        check_program()
     one = envs.make(config, 1)
     one.close()
     workers = Workers(config, stop)

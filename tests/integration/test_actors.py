@@ -1,109 +1,94 @@
-"""Distributed replay on a real Ray cluster: actors, their node and the learner are killed, and the
+"""Distributed replay on real Ray clusters: actors, their node and the learner are killed, and the
 result is the one that nothing disturbed."""
 
-import os
-import signal
-
-import psutil
 import pytest
-from ray.cluster_utils import Cluster
+from support.clusters import actors_of, finish_python, nodes
 from support.processes import start_python, wait_for
-from support.runs import BREAKOUT, CARTPOLE, NEVER, assert_same, newest, reports, run_of
+from support.runs import (
+    BREAKOUT,
+    CARTPOLE,
+    NEVER,
+    assert_same,
+    assert_same_learning,
+    newest,
+    reports,
+    run_of,
+    train,
+)
 
-pytestmark = pytest.mark.ray
-
-ACTORS = ["--num-envs=4", "--actors=2", "--exploration.epsilon-end=.5"]
-SHORT = [*CARTPOLE, *ACTORS, "--total-steps=4000", "--evaluate-period=4000"]
-LONG = [*BREAKOUT, *ACTORS, "--total-steps=12000", "--evaluate-period=6000"]
-
-
-def finish(folder, options, *more):
-    """Train to the end; returns the run's folder and stderr."""
-    process = start_python(folder, options, NEVER, *more)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    return run_of(folder), said
-
-
-def actors_of(process):
-    """The processes of a run's actors."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            found += [child] * child.cmdline()[0].startswith("ray::RemoteWorker")
-        except psutil.Error:  # it ended
-            continue
-    return found
+FOUR = ["--num-envs=4", "--exploration.epsilon-end=.5"]
+SHORT = [*CARTPOLE, *FOUR, "--total-steps=1000", "--evaluate-period=1000"]
+LONG = [*BREAKOUT, *FOUR, "--actors=2", "--total-steps=12000", "--evaluate-period=6000"]
+LOST = "of 2 was lost; a new one takes over."
 
 
-def kill_one_actor(process, number):
-    """Once it plays."""
-    wait_for(process, lambda: len(actors_of(process)) == 2)
-    victim = actors_of(process)[number % 2]
-    os.kill(victim.pid, signal.SIGKILL)
-
-
+@pytest.mark.ray
 @pytest.mark.slow
 def test_actors_and_learner_are_killed(tmp_path):
-    """Two actors, then the learner, an actor, and the learner with both."""
-    undisturbed, _ = finish(tmp_path / "a", LONG)
-    folder = tmp_path / "b"
-    run = folder / undisturbed.relative_to(tmp_path / "a")
+    """An actor, the other one, the learner; then an actor, and the learner with both."""
+    finish_python(tmp_path / "a", LONG)
+    undisturbed = run_of(tmp_path / "a")
+    run = tmp_path / "b" / undisturbed.relative_to(tmp_path / "a")
     for kills in (2, 1):
-        process = start_python(folder, LONG, "--checkpoint-minutes=0.01")
+        process = start_python(tmp_path / "b", LONG, "--checkpoint-minutes=0.01")
         for kill in range(kills):
             goal = reports(run) + 5
             wait_for(process, lambda goal=goal: reports(run) >= goal)
-            kill_one_actor(process, kill)
-        step = newest(run)
+            wait_for(process, lambda process=process: len(actors_of(process)) == 2)
+            actors_of(process)[kill].kill()
+        goal, step = reports(run) + 5, newest(run)
+        wait_for(process, lambda goal=goal: reports(run) >= goal)
         wait_for(process, lambda step=step: newest(run) > step)
         for victim in actors_of(process) * (kills == 1):
             victim.kill()
         process.kill()
         _, said = process.communicate()
-        assert said.count(" of 2 was lost; a new one takes over.") >= kills, said
-        assert said.count(" of 2 is restored (") >= kills, said
-    run, said = finish(folder, LONG)
+        assert said.count(LOST) == said.count(" of 2 is restored (") == kills, said
+    said = finish_python(tmp_path / "b", LONG)
     assert said.startswith(f"Continuing {run} at step ")
     assert_same(run, undisturbed)
 
 
-@pytest.fixture
-def two_nodes():
-    """A head without CPUs, on which the learner runs, and two nodes of one CPU."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    cluster.wait_for_nodes()
-    yield cluster, nodes
-    cluster.shutdown()
-
-
+@pytest.mark.ray
 @pytest.mark.slow
-def test_a_node_is_killed(tmp_path, two_nodes):
-    """Frames cross between nodes, compressed; the lost actor moves to a new node."""
-    cluster, nodes = two_nodes
+def test_a_node_is_killed(tmp_path):
+    """One that the learner is not on: frames from it are compressed, and its actor moves."""
     options = [*LONG, "--total-steps=8000", "--evaluate-period=8000"]
-    undisturbed, _ = finish(tmp_path / "a", options)
-    folder = tmp_path / "b"
-    run = folder / undisturbed.relative_to(tmp_path / "a")
-    process = start_python(folder, options, NEVER, f"--address={cluster.address}")
-    wait_for(process, lambda: reports(run) >= 5)
-    cluster.remove_node(nodes[0], allow_graceful=False)
-    cluster.add_node(num_cpus=1)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert " of 2 was lost; a new one takes over." in said
+    finish_python(tmp_path / "a", options)
+    undisturbed = run_of(tmp_path / "a")
+    run = tmp_path / "b" / undisturbed.relative_to(tmp_path / "a")
+    with nodes(cpus=2) as cluster:
+        process = start_python(tmp_path / "b", options, NEVER, f"--address={cluster.address}")
+        wait_for(process, lambda: reports(run) >= 5)
+        cluster.kill_second()
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    assert said.count(LOST) == said.count(" of 2 is restored (") == 1, said
     assert_same(run, undisturbed)
 
 
 def test_bad_input(refused):
     for typed, sentence in {
         "--actors=3": "num_envs of 8 is not a multiple of the 3 actors that share them",
-        "--actors=2 --config=maze": "actors has no effect with method policy_gradient; do not set it",
-        "--distributed.lag=2": "--distributed.lag has no effect without actors; set actors too, or do "
-        "not set distributed.lag",
+        "--actors=1 --config=maze_sarsa": "--actors has no effect with method sarsa; do not set it",
+        "--distributed.lag=2": "--distributed.lag has no effect without actors; set actors too, or "
+        "do not set distributed.lag",
         "--address=auto": "--address has no effect without --actors; do not set it",
         "--actors=2 --address=127.0.0.1:1": "no Ray cluster answers at 127.0.0.1:1; start one with "
         "`ray start --head`, or leave --address out",
-    }.items():  # fmt: skip
+    }.items():
         assert refused(["--game=Pong", *typed.split()]) == sentence
+
+
+@pytest.mark.ray
+def test_an_actor_without_lag_gives_the_bits_of_a_run_in_one_process(tmp_path):
+    alone = train(tmp_path / "alone", SHORT)
+    lag = ["--distributed.lag=0", "--distributed.round-length=1"]
+    finish_python(tmp_path / "actor", [*SHORT, "--actors=1"], *lag)
+    assert_same_learning(run_of(tmp_path / "actor"), alone)
+
+
+@pytest.mark.ray
+def test_more_actors_than_the_cluster_has_cpus_are_refused(refused, monkeypatch):
+    monkeypatch.setattr("dqn.scale.cluster.cores", lambda: 1)
+    assert refused(["--game=Pong", "--actors=4"]) == "4 actors need 4 CPUs, but the cluster has 1"

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import torch
+from support.local_workers import play_in_this_process
 from support.runs import TINY, train
 
 import dqn.envs.atari
@@ -24,6 +25,7 @@ RUNS = [
         *TINY, "--game=Pong", "--network.torso=impala", "--network.hidden-units=8",
         "--learner.batch-size=2", "--env.max-episode-frames=40",
     ],
+    [*CARTPOLE, "--actors=2"],
     [*CARTPOLE, "--method=q_learning", "--device=cpu", "--tabular.limits=[2.4,3,.2,2]"],
     [
         *TINY, "--game=Maze-v0", "--method=policy_gradient", "--device=cpu", "--num-envs=1",
@@ -49,6 +51,7 @@ def test_every_setting_is_read(tmp_path, monkeypatch):
     listen(Config, "")
     for section in {name.split(".")[0] for name in every if "." in name}:
         listen(type(getattr(config, section)), f"{section}.")
+    play_in_this_process(monkeypatch)
     for number, options in enumerate(RUNS):
         train(tmp_path / str(number), options)
     assert sorted(every - read) == []

@@ -13,9 +13,19 @@ import time
 from pathlib import Path
 
 import pytest
-from support.clusters import actors_of
+from support.clusters import actors_of, finish_python
 from support.processes import start_python, wait_for
-from support.runs import BREAKOUT, NEVER, assert_same, checkpoints, finish, newest, reports, train
+from support.runs import (
+    BREAKOUT,
+    NEVER,
+    assert_same,
+    checkpoints,
+    finish,
+    newest,
+    reports,
+    run_of,
+    train,
+)
 
 STEPS_PER_KILL = 500
 FREQUENT = "--checkpoint-minutes=0.006"  # 0.36 s
@@ -75,7 +85,8 @@ def test_actors_and_learner_killed_at_random_instants(request, tmp_path, capsys)
     seed = random.SystemRandom().getrandbits(32)
     draw = random.Random(seed)
     command = [*options(kills), "--actors=2"]
-    undisturbed = train(tmp_path / "undisturbed", command, NEVER)
+    finish_python(tmp_path / "undisturbed", command)
+    undisturbed = run_of(tmp_path / "undisturbed")
     folder = tmp_path / "killed"
     run = folder / undisturbed.relative_to(tmp_path / "undisturbed")
     with capsys.disabled():

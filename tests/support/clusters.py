@@ -7,16 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from support.processes import ROOT
+import psutil
+
+from support.processes import ROOT, Process, start_python
+from support.runs import NEVER
 
 NODES = """
 import os, sys
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cpus = int(sys.argv[1])
+head = {"num_cpus": cpus, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 second = cluster.add_node(num_cpus=1)
 print(cluster.address, second.node_id, flush=True)
 sys.stdin.readline()
@@ -33,12 +38,12 @@ ENVIRONMENT = os.environ | {
 
 
 class Nodes:
-    """Two nodes with a CPU each; the second one can be killed."""
+    """Two nodes; the second one has one CPU and can be killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpus: int) -> None:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [sys.executable, "-c", NODES],
+            [sys.executable, "-c", NODES, str(cpus)],
             stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT,
         )  # fmt: skip
         assert self._process.stdout
@@ -64,13 +69,30 @@ class Nodes:
 
 
 @contextmanager
-def nodes() -> Iterator[Nodes]:
-    """Two nodes that end with the context."""
-    found = Nodes()
+def nodes(cpus: int = 1) -> Iterator[Nodes]:
+    """Two nodes that end with the context; the first one has so many CPUs."""
+    found = Nodes(cpus)
     try:
         yield found
     finally:
         found.stop()
+
+
+def actors_of(process: Process) -> list[psutil.Process]:
+    """The processes of the actors that a local cluster has for a run."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it ended
+            found += [child] * child.cmdline()[0].startswith("ray::RemoteWorker")
+    return found
+
+
+def finish_python(folder: Path, options: list[str], *more: str) -> str:
+    """Train to the end by ``python main.py``; returns its stderr."""
+    process = start_python(folder, options, NEVER, *more)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    return said
 
 
 class Suite:

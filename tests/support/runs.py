@@ -138,3 +138,12 @@ def assert_same(run: Path, undisturbed: Path) -> None:
     texts = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
     for name in (*texts, "best/model.safetensors"):
         assert (run / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+def assert_same_learning(run: Path, other: Path) -> None:
+    """Two runs have learned the same, whoever played the environments."""
+    ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(other)[-1])
+    names = [name for name in theirs if name not in ("state", "state.safetensors")]
+    assert [name for name in names if ours[name] != theirs[name]] == []
+    for name in ("rewards.txt", "evaluations.jsonl", "training.jsonl"):
+        assert (run / name).read_bytes() == (other / name).read_bytes(), name

@@ -185,8 +185,8 @@ def test_train_is_the_default_command(preset, monkeypatch):
     assert main(["train", "--game=Breakout"]) == 0
     assert main(["train", "--config", preset, "--fresh"]) == 0
     first, second, (config, *others) = (call.args for call in train.call_args_list)
-    assert first == second == (Config(game="Breakout"), "dqn", False)
-    assert others == ["mine", True]
+    assert first == second == (Config(game="Breakout"), "dqn", False, None)
+    assert others == ["mine", True, None]
     assert config.game == "Pong"
 
 

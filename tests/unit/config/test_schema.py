@@ -122,6 +122,8 @@ def test_both_ends_of_a_range_are_allowed(subtests):
         needed = {other: values[0] for other, values, names in USED_WITH if name in names}
         needed |= {"replay.beta_start": 0.0} if name == "replay.beta_end" else {}
         needed |= {"num_envs": 2} if name == "exploration.spread" else {}
+        needed |= {"num_envs": 256} if name == "actors" else {}
+        needed |= {"actors": 1} if name.startswith("distributed.") else {}
         with subtests.test(name):
             for end in ends:
                 with_fields(Config(), base | needed | {name: wrapped(name, kind(end))})

@@ -20,7 +20,7 @@ def refusal(sentence: str):
 
 def test_what_a_node_lacks_is_said_at_once(tmp_path, monkeypatch):
     with cluster.connect(None):
-        cluster.check_nodes(tmp_path)
+        cluster.check_folder(tmp_path)
         cluster.check_resources(1, 0)
         with refusal("a run needs 500 CPUs, but no node of the cluster has more than"):
             cluster.check_resources(500, 0)
@@ -28,12 +28,12 @@ def test_what_a_node_lacks_is_said_at_once(tmp_path, monkeypatch):
             cluster.check_resources(1, 0.5)
         with monkeypatch.context() as patch, refusal("has another copy of this program than"):
             patch.setattr(cluster, "source_digest", lambda: "another")
-            cluster.check_nodes(tmp_path)
+            cluster.check_folder(tmp_path)
         with monkeypatch.context() as patch, refusal("not torch 1.0; equal bits need equal"):
             patch.setattr(cluster, "versions", lambda: {"torch": "1.0"})
-            cluster.check_nodes(tmp_path)
+            cluster.check_folder(tmp_path)
         # The driver alone believes that it wrote something.
         with monkeypatch.context() as patch, refusal("on storage that all nodes share"):
             patch.setattr(Path, "write_text", lambda *_: None)
-            cluster.check_nodes(tmp_path)
+            cluster.check_folder(tmp_path)
         assert not list(tmp_path.iterdir())

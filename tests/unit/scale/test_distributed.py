@@ -1,19 +1,16 @@
 """Rounds of distributed replay, with workers in this process instead of Ray's."""
 
-from collections import deque
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
-from support.runs import BREAKOUT, CARTPOLE, checkpoints, content, train
+from support.local_workers import LocalWorkers, play_in_this_process
+from support.runs import BREAKOUT, CARTPOLE, assert_same_learning, checkpoints, content, train
 
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.learning.factory import make_q_network
 from dqn.run import session
-from dqn.scale import distributed
-from dqn.scale.rollouts import OutOfOrder, RolloutWorker, columns, select_columns
-from dqn.scale.workers import CompressedFrames, compress, decompress, join
+from dqn.scale.rollouts import OutOfOrder, RolloutWorker
+from dqn.scale.workers import CompressedFrames, compress, decompress
 
 CARTPOLE = [
     *CARTPOLE, "--total-steps=2000", "--evaluate-period=2000", "--num-envs=4",
@@ -30,49 +27,9 @@ NOISY = [
 WITHOUT_LAG = ["--distributed.lag=0", "--distributed.round-length=1"]
 
 
-class LocalWorkers:
-    """``Workers`` that play when they are asked for what they played."""
-
-    def __init__(self, config, stop):
-        self._config = config
-        self._workers = [RolloutWorker(config, worker) for worker in range(config.actors)]
-        self._requests = deque()
-        self.log = []
-        """Turn, turns and weights of every request."""
-        made.append(self)
-
-    def reset(self):
-        steps = [worker.reset() for worker in self._workers]
-        return type(steps[0])(*map(np.concatenate, zip(*steps, strict=True)))
-
-    def restore(self, snapshot):
-        for number, worker in enumerate(self._workers):
-            mine = select_columns(snapshot.environment, columns(self._config, number))
-            worker.restore(snapshot.turn, mine, snapshot.actor)
-
-    @property
-    def requested(self):
-        return len(self._requests)
-
-    def request(self, *request):
-        self._requests.append(request)
-        self.log.append(request)
-
-    def receive(self, snapshot):
-        request = self._requests.popleft()
-        return join([worker.play(*request) for worker in self._workers])
-
-    def close(self): ...
-
-
-made: list[LocalWorkers] = []
-
-
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch):
-    made.clear()
-    monkeypatch.setattr(distributed, "Workers", LocalWorkers)
-    monkeypatch.setattr("dqn.scale.cluster.connect", lambda _: nullcontext())
+    play_in_this_process(monkeypatch)
 
 
 @pytest.mark.parametrize("options", [CARTPOLE, NOISY, BREAKOUT], ids=["CartPole", "noisy", "Atari"])
@@ -93,15 +50,6 @@ def test_the_number_of_workers_changes_no_bit(options, tmp_path):
         assert_same_learning(run, one)
 
 
-def assert_same_learning(run, other):
-    """All but which weights the workers have."""
-    ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(other)[-1])
-    names = [name for name in theirs if name not in ("state", "state.safetensors")]
-    assert [name for name in names if ours[name] != theirs[name]] == []
-    for name in ("rewards.txt", "evaluations.jsonl", "training.jsonl"):
-        assert (run / name).read_bytes() == (other / name).read_bytes(), name
-
-
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_a_round_is_played_with_the_weights_of_lag_rounds_ago(lag, tmp_path, monkeypatch):
     """Recorded before each turn, when the loop asks whether there is one."""
@@ -114,7 +62,7 @@ def test_a_round_is_played_with_the_weights_of_lag_rounds_ago(lag, tmp_path, mon
     monkeypatch.setattr(session.Session, "before_step", asked)
     options = ["--actors=2", f"--distributed.lag={lag}", "--distributed.round-length=5"]
     train(tmp_path, CARTPOLE, *options)
-    (workers,) = made
+    (workers,) = LocalWorkers.made
     assert [request[:2] for request in workers.log] == [(5 * r, 5) for r in range(100 + lag)]
     assert len({*map(tuple, before)}) > 20
     for r, (*_, weights) in enumerate(workers.log):
@@ -128,7 +76,8 @@ def test_a_run_resumed_within_a_round_continues_it(tmp_path):
     undisturbed = train(tmp_path / "a", options)
     for steps in (1000, 1508, 2000):
         run = train(tmp_path / "b", options, f"--total-steps={steps}")
-    assert [request[:2] for request in made[2].log[:3]] == [(250, 6), (256, 16), (272, 16)]
+    begun = [request[:2] for request in LocalWorkers.made[2].log[:3]]
+    assert begun == [(250, 6), (256, 16), (272, 16)]
     ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(undisturbed)[-1])
     # It was evaluated more often, which the state counts.
     assert [name for name in theirs if ours[name] != theirs[name]] == ["state"]
