@@ -18,10 +18,13 @@ RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dqn \
 # --build-arg PIP_EXTRA_INDEX_URL=...: one more package index, such as one with torch's CPU build.
 ARG PIP_EXTRA_INDEX_URL
 
+# --build-arg REQUIREMENTS=requirements-ray.txt: for suites.
+ARG REQUIREMENTS=requirements.txt
+
 # The packages come before the code: a change of code builds in a second.
-COPY requirements.txt requirements-box2d.txt ./
+COPY requirements.txt requirements-box2d.txt requirements-ray.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
-    -r requirements.txt
+    -r "$REQUIREMENTS"
 
 # Installed, presets and the shipped agent are found whatever is mounted over checkpoints/.
 COPY . /src

@@ -55,7 +55,8 @@ class Suite:
         saved = _read(plan)
         self._runs = [Run(_job(plan, run, i)) for i, run in enumerate(plan.runs)]
         for run, planned in zip(self._runs, plan.runs, strict=True):
-            run.attempts = int(saved.get(planned.label, {}).get("attempts", 0))
+            before = saved.get(planned.label, {})
+            run.attempts, run.node = int(before.get("attempts", 0)), str(before.get("node", ""))
             if _has_finished(planned):
                 run.state = "finished"
         self._scores: dict[str, Any] = {}
@@ -78,7 +79,7 @@ class Suite:
             self._report(run)
         if status:
             log.info("The suite is stopped, and its runs are saved; the same command continues.")
-        return status or bool(failed)
+        return status or int(bool(failed))
 
     def _train(self, missing: list[Run]) -> int:
         """Train these runs; returns 128 + the signal that stopped them, or 0."""
@@ -140,7 +141,11 @@ class Suite:
             "cpus_per_run": options.cpus_per_run, "gpus_per_run": options.gpus_per_run,
             "runs": runs, "scores": self._scores,
         }  # fmt: skip
-        replace_file(self._plan.folder / FILE, (json.dumps(content, indent=1) + "\n").encode())
+        file = self._plan.folder / FILE
+        try:
+            replace_file(file, (json.dumps(content, indent=1) + "\n").encode())
+        except OSError as error:  # the runs look after themselves
+            log.warning("%s is not up to date (%s).", file, error.strerror)
 
 
 def _times(run: Run) -> str:

@@ -83,8 +83,8 @@ def make_plan(options: SuiteOptions) -> Plan:
         raise ConfigError("checkpoints_dir must be the same for all runs of a suite")
     name = Path(options.run).stem if options.run else "-".join(dict.fromkeys(r.name for r in runs))
     name = options.name or name
-    if Path(name).name != name:
-        raise ConfigError(f"--name must be the name of a folder, not {name}")
+    if Path(name).name != name or name == "..":
+        raise ConfigError(f"--name {name} is not the name of a folder")
     return Plan(name, runs)
 
 

@@ -31,11 +31,9 @@ class Score(NamedTuple):
     @property
     def how(self) -> str:
         """How it was measured."""
-        step, returns = self.record["step"], self.record["returns"]
-        frames = f" ({FRAME_SKIP * step:,} frames)" * bool(atari_rom(self.run.config.game))
         return (
-            f"final evaluation at step {step:,}{frames}, episodes: {len(returns)}, protocol "
-            f"{self.record['protocol']}, epsilon {self.record['epsilon']:g}"
+            f"episodes: {len(self.record['returns'])}, protocol {self.record['protocol']}, epsilon "
+            f"{self.record['epsilon']:g}"
         )
 
 
@@ -59,6 +57,22 @@ def _final(file: Path) -> dict[str, Any]:
     return record
 
 
+def _heading(found: list[Score]) -> list[str]:
+    """How the scores were measured: a line for each way."""
+    lines = []
+    for how in dict.fromkeys(score.how for score in found):
+        alike = [score for score in found if score.how == how]
+        steps = sorted({int(score.record["step"]) for score in alike})
+        frames = [FRAME_SKIP * step for step in steps if atari_rom(alike[0].run.config.game)]
+        of_frames = f" ({_range(frames)} frames)" if frames else ""
+        lines.append(f"final evaluation at step {_range(steps)}{of_frames}, {how}")
+    return lines
+
+
+def _range(values: list[int]) -> str:
+    return " to ".join(f"{value:,}" for value in dict.fromkeys((values[0], values[-1])))
+
+
 def summary(found: list[Score]) -> tuple[str, dict[str, Any]]:
     """The tables as text, and the same for suite.json."""
     names = list(dict.fromkeys(score.run.name for score in found))
@@ -68,7 +82,7 @@ def summary(found: list[Score]) -> tuple[str, dict[str, Any]]:
         for game in games
         for name in names
     }
-    data: dict[str, Any] = {"how": list(dict.fromkeys(score.how for score in found)), "games": []}
+    data: dict[str, Any] = {"how": _heading(found), "games": []}
     table: Cells = [["game", *names]]
     for game in games:
         row = [game]

@@ -5,6 +5,7 @@ Ray takes a second to import and may be missing, so it is imported inside functi
 
 import contextlib
 import hashlib
+import logging
 import os
 import signal
 import uuid
@@ -17,6 +18,8 @@ from dqn.config import ConfigError
 from dqn.device import cores
 from dqn.scale.address import check_answers, current_cluster, try_to_join
 from dqn.storage.provenance import as_text, versions
+
+log = logging.getLogger("dqn")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -46,15 +49,20 @@ def connect(address: str | None, store_bytes: int = OBJECT_STORE_BYTES) -> Itera
     Raises:
         ConfigError: Ray is not installed, or no cluster answers there.
     """
-    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    environment = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_worker_niceness": "0",  # Ray's default is 15
+    }
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or current_cluster()
     if address is None or address.rpartition(":")[0] in LOOPBACK:
         # Ray's own switch for loopback, which macOS has by default. Without it Ray replaces
         # 127.0.0.1 by the machine's address.
         environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    if (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
-        environment["RAY_AUTH_MODE"] = "token"  # as `ray start` does by itself
+    has_token = (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ
+    if address is not None and has_token:  # as `ray start` and a local cluster do by themselves
+        environment["RAY_AUTH_MODE"] = "token"
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     try:
@@ -77,6 +85,7 @@ def connect(address: str | None, store_bytes: int = OBJECT_STORE_BYTES) -> Itera
     before = signal.getsignal(signal.SIGTERM)  # which Ray replaces
     try:
         if address is None:
+            log.info("Starting a Ray cluster on this machine; it takes some ten seconds.")
             ray.init(
                 "local", num_cpus=cores(), include_dashboard=False,
                 object_store_memory=store_bytes, **options,

@@ -64,13 +64,16 @@ class Run:
     """Step of the newest checkpoint when it was last lost."""
 
 
-def execute(train: Train, job: Job) -> tuple[int, str]:
-    """Train a run in this process; returns its exit status, and why it was refused."""
-    # Imported here: this runs on a node.
+def this_node() -> str:
+    """A name of the node that this task runs on; several nodes may share a machine."""
     import ray
 
-    node = f"{socket.gethostname()}-{ray.get_runtime_context().get_node_id()[:4]}"
-    replace_file(job.note, json.dumps({"node": node, "pid": os.getpid()}).encode())
+    return f"{socket.gethostname()}-{ray.get_runtime_context().get_node_id()[:4]}"
+
+
+def execute(train: Train, job: Job) -> tuple[int, str]:
+    """Train a run in this process; returns its exit status, and why it was refused."""
+    replace_file(job.note, json.dumps({"node": this_node(), "pid": os.getpid()}).encode())
     logging.getLogger("dqn").setLevel(logging.INFO)
     give_up = time.monotonic() + LOCK_SECONDS
     while True:
@@ -134,7 +137,7 @@ class Driver:
 
     def _start(self, run: Run) -> None:
         remove(run.job.note)
-        run.state, run.node = "waiting", ""
+        run.state = "waiting"
         self._tasks[self._task.remote(self._train, run.job)] = run
 
     def _look(self, run: Run) -> None:
@@ -170,6 +173,8 @@ class Driver:
                 run.state = "stopped"
             else:
                 self._lost(run, f"someone stopped it (exit status {status})", stopping)
+        if run.state == "waiting":
+            run.node = ""
 
     def _failed(self, run: Run, reason: str) -> None:
         run.failures, run.reason = run.failures + 1, reason

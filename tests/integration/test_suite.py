@@ -10,6 +10,9 @@ import pytest
 from support.clusters import Suite, nodes
 from support.runs import CARTPOLE, assert_same, checkpoints, newest, reports
 
+from dqn.commands.suite_plan import make_plan
+from dqn.config.commands import SuiteOptions
+from dqn.config.shipped import SUITES
 from main import main
 
 MAZE = [
@@ -38,6 +41,7 @@ def train_alone(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_suite_gives_the_runs_that_main_gives_alone(tmp_path, capfd, monkeypatch):
     runs = tmp_path / "runs"
     typed = ["suite", *MAZE, "--seeds=2", f"--checkpoints-dir={runs}"]
@@ -129,6 +133,19 @@ def test_a_run_that_fails_by_itself_does_not_keep_the_others(tmp_path, capfd):
     assert "not finite" in printed.err, "the end of its log"
 
 
+def test_shipped_suites():
+    plans = {name: make_plan(SuiteOptions(run=name)) for name in SUITES}
+    assert {name: len(plan.runs) for name, plan in plans.items()} == {
+        "atari5": 25, "pong_seeds": 5, "smoke": 4,
+    }  # fmt: skip
+    (first, *_), folder = plans["atari5"].runs, plans["atari5"].folder
+    assert (first.label, folder) == ("BattleZone/dqn-seed1", Path("checkpoints/suites/atari5"))
+    assert first.command == (
+        "python main.py --game BattleZone --seed 1 --config dqn --threads=1 --env.threads=1 "
+        "--device=cpu"
+    )
+
+
 def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeypatch):
     config = "--config=laptop"
     cases = {
@@ -144,7 +161,8 @@ def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeyp
         "unknown suite 'atari6'; there are atari5, pong_seeds, smoke, or name a file": ["atari6"],
         "env.frame_size is for Atari games only": ["--games=CartPole-v1", config],
         "device is cuda, which needs a share of a GPU": ["--games=Pong", config, "--device=cuda"],
-        "--name must be the name of a folder": ["smoke", "--name=a/b"],
+        "--name a/b is not the name of a folder": ["smoke", "--name=a/b"],
+        "--name .. is not the name of a folder": ["smoke", "--name=.."],
         "no Ray cluster answers at 127.0.0.1:1;": ["smoke", "--address=127.0.0.1:1"],
         "--address must be auto or HOST:PORT, not here": ["smoke", "--address=here"],
     }

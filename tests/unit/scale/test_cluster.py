@@ -1,6 +1,7 @@
 """What nodes of a Ray cluster must have."""
 
 import contextlib
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ def refusal(sentence: str):
 
 
 def test_what_a_node_lacks_is_said_at_once(tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
     with cluster.connect(None):
+        assert signal.getsignal(signal.SIGTERM) is before, "Ray has one of its own"
         cluster.check_folder(tmp_path)
         cluster.check_resources(1, 0)
         with refusal("a run needs 500 CPUs, but no node of the cluster has more than"):

@@ -1,0 +1,116 @@
+"""When a run is started again, and when it is not; without a cluster."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dqn.config import Config, ConfigError
+from dqn.run.folder import FolderInUse
+from dqn.scale import runs
+from dqn.scale.runs import Driver, Job, Run, execute
+
+DIED, CANCELLED = "WorkerCrashedError", "TaskCancelledError"
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "this_node", lambda: "vm-12ab")
+    monkeypatch.setattr(runs.time, "sleep", lambda _: None)
+    return Job(Config(game="Pong"), "dqn", tmp_path / "run", tmp_path / "note.json")
+
+
+def raising(*errors: Exception):
+    waiting = list(errors)
+
+    def train(config, name, fresh):
+        assert (config.game, name, fresh) == ("Pong", "dqn", False)
+        if waiting:
+            raise waiting.pop(0)
+        return 0
+
+    return train
+
+
+def test_a_task_says_where_it_runs_and_returns_what_training_does(job):
+    assert execute(raising(), job) == (0, "")
+    assert json.loads(job.note.read_text())["node"] == "vm-12ab"
+    assert execute(raising(ConfigError("no such thing")), job) == (2, "no such thing")
+
+
+def test_a_task_waits_for_the_folder_that_a_lost_one_still_holds(job, monkeypatch):
+    held = FolderInUse("process 7 is training in it already")
+    assert execute(raising(held, held), job) == (0, "")
+    monkeypatch.setattr(runs, "LOCK_SECONDS", -1)
+    assert execute(raising(held, held), job) == (2, str(held))
+
+
+class Outcomes:
+    """Tasks whose results are written in the test, in place of a cluster."""
+
+    def __init__(self, monkeypatch, job: Job, *results: object) -> None:
+        self.results, self.job, self.cancelled = list(results), job, 0
+        self.driver = Driver(raising(), 1, 0, lambda run: None, lambda: None)
+        self.driver._task = self
+        ray = pytest.importorskip("ray")  # here: other tests import it after they set its options
+        monkeypatch.setattr(ray, "wait", lambda tasks, **_: (tasks, []))
+        monkeypatch.setattr(ray, "get", self._get)
+        monkeypatch.setattr(ray, "cancel", lambda task: None)
+
+    def remote(self, train, job: Job) -> object:
+        self.job.note.write_text(json.dumps({"node": "vm-12ab"}))
+        return object()
+
+    def _get(self, task: object) -> tuple[int, str]:
+        result = self.results.pop(0)
+        if isinstance(result, Path):  # its process died after it saved this
+            result.mkdir(parents=True)
+            result = DIED
+        if isinstance(result, str):
+            raise getattr(pytest.importorskip("ray").exceptions, result)
+        return result
+
+    def drive(self, stop=lambda: False) -> Run:
+        run = Run(self.job)
+        self.driver.drive([run], stop)
+        return run
+
+
+def test_a_lost_run_is_started_again(job, monkeypatch):
+    run = Outcomes(monkeypatch, job, DIED, (143, ""), (0, "")).drive()
+    assert (run.state, run.attempts, run.failures, run.reason) == ("finished", 3, 0, "")
+
+
+def test_a_run_that_is_lost_three_times_at_one_checkpoint_has_failed(job, monkeypatch):
+    outcomes = Outcomes(monkeypatch, job, DIED, DIED, DIED, DIED)
+    run = outcomes.drive()
+    assert (run.state, run.attempts, len(outcomes.results)) == ("failed", 3, 1)
+    assert "died 3 times without a new checkpoint" in run.reason
+    saved = [job.folder / f"step_{step:09d}" for step in (1000, 2000)]
+    run = Outcomes(monkeypatch, job, DIED, DIED, saved[0], DIED, saved[1], DIED, (0, "")).drive()
+    assert (run.state, run.attempts) == ("finished", 7)
+
+
+def test_a_node_that_was_gone_before_the_run_began_is_not_its_fault(job, monkeypatch):
+    outcomes = Outcomes(monkeypatch, job, *[DIED] * 5, (0, ""))
+    begin = outcomes.remote
+    monkeypatch.setattr(
+        outcomes, "remote", lambda *a: begin(*a) if len(outcomes.results) == 1 else object()
+    )
+    run = outcomes.drive()
+    assert (run.state, run.attempts) == ("finished", 1)
+
+
+def test_a_run_that_fails_three_times_is_not_started_again(job, monkeypatch):
+    outcomes = Outcomes(monkeypatch, job, (1, ""), DIED, (2, "no disk"), (1, ""), (0, ""))
+    run = outcomes.drive()
+    assert (run.state, run.failures, run.attempts) == ("failed", 3, 4)
+    assert run.reason == "it ended with exit status 1"
+
+
+@pytest.mark.parametrize("result", [(130, ""), DIED, CANCELLED])
+def test_when_stopped_nothing_is_started_again(result, job, monkeypatch):
+    outcomes = Outcomes(monkeypatch, job, result)
+    looks = iter([[]])  # at the first look nothing has ended
+    monkeypatch.setattr("ray.wait", lambda tasks, **_: (next(looks, tasks), []))
+    assert outcomes.drive(stop=lambda: True).state == "stopped"
