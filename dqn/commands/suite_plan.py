@@ -97,6 +97,8 @@ def _make_run(
         arguments += ["--config", file]
     arguments += [f"{as_typed(name)}={text}" for name, text in settings.items()]
     config = parse(TrainOptions, arguments).settings
+    if config.actors:
+        raise ConfigError("a suite's runs play by themselves; leave --actors out, or train alone")
     if config.device == "cuda" and not options.gpus_per_run:
         raise ConfigError("device is cuda, which needs a share of a GPU: --gpus-per-run 1, or less")
     cpus = str(max(1, int(options.cpus_per_run)))

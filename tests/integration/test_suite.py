@@ -161,6 +161,7 @@ def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeyp
         "unknown suite 'atari6'; there are atari5, pong_seeds, smoke, or name a file": ["atari6"],
         "env.frame_size is for Atari games only": ["--games=CartPole-v1", config],
         "device is cuda, which needs a share of a GPU": ["--games=Pong", config, "--device=cuda"],
+        "a suite's runs play by themselves; leave --actors out": ["smoke", "--actors=2"],
         "--name a/b is not the name of a folder": ["smoke", "--name=a/b"],
         "--name .. is not the name of a folder": ["smoke", "--name=.."],
         "no Ray cluster answers at 127.0.0.1:1;": ["smoke", "--address=127.0.0.1:1"],
