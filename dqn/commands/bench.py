@@ -53,14 +53,18 @@ def run(options: BenchOptions) -> int:
     """Measure, print tables, and write the figures to a file if asked.
 
     Raises:
-        ConfigError: the method is not DQN, the game or the device does not exist, the file cannot
-            be written, there is no peer to compare with, or options exclude each other.
+        ConfigError: the method is not DQN or has actors, the game or the device does not exist, the
+            file cannot be written, there is no peer to compare with, or options exclude each other.
     """
     config = dataclasses.replace(options.settings, game=options.settings.game or "Breakout")
     if options.emulator:
         bench_emulator.check(options)
     elif config.method != "dqn":
         raise ConfigError(f"bench measures method dqn, not {config.method}")
+    elif config.actors:
+        raise ConfigError(
+            "bench measures one process; leave --actors out (docs/scaling.py measures them)"
+        )
     elif options.peers:
         check_peers(config)
     if options.json:

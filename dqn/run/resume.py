@@ -100,7 +100,9 @@ def _has_converged(manifest: Manifest) -> bool:
 
 
 def _announce(what: str, folder: Path, step: int, config: Config, ours: Provenance) -> None:
+    actors = f", actors: {config.actors}" if config.actors else ""
+    threads = torch.get_num_threads()
     log.info(
-        "%s %s at step %s of %s, on %s, threads: %d.",
-        what, folder, f"{step:,}", f"{config.total_steps:,}", ours.device, torch.get_num_threads(),
+        "%s %s at step %s of %s, on %s, threads: %d%s.",
+        what, folder, f"{step:,}", f"{config.total_steps:,}", ours.device, threads, actors,
     )  # fmt: skip

@@ -334,6 +334,7 @@ REFUSED = {
     "--peers --json=speed.json": "--peers needs Stable-Baselines3: .venv/bin/pip install -r req",
     "--json=speed.json/speed.json": "cannot write speed.json/speed.json: ",
     "--config=maze_sarsa": "bench measures method dqn, not sarsa",
+    "--actors=2": "bench measures one process; leave --actors out",
 }
 
 
