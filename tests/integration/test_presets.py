@@ -3,7 +3,8 @@ the table in docs/presets.md is up to date (``python tests/integration/test_pres
 """
 
 import pytest
-from support.runs import checkpoints, content, train
+from support.local_workers import play_in_this_process
+from support.runs import assert_same_learning, checkpoints, content, train
 from support.tiers import slow_except
 
 from dqn.config import Config, flatten
@@ -18,7 +19,7 @@ SMALL = [
     "--game=Pong", "--total-steps=360", "--num-envs=2", "--learning-starts=100", "--threads=1",
     "--env.threads=1", "--env.max-episode-frames=120", "--replay.capacity=1000",
     "--report-period=90", "--evaluate-period=1e6", "--network.hidden-units=16",
-    "--learner.batch-size=4", "--learner.target-period=40",
+    "--learner.batch-size=4", "--learner.target-period=40", "--exploration.epsilon-decay-steps=50",
     "--evaluation.episodes=1", "--evaluation.held-out-states=1", "--checkpoint-minutes=1e6",
 ]  # fmt: skip
 
@@ -28,9 +29,9 @@ DISTINCT = ["dqn", "laptop", "data_efficient_rainbow", "rainbow", "munchausen_iq
 
 
 @pytest.mark.parametrize("name", slow_except(FOR_ATARI, DISTINCT))
-def test_every_preset_trains_and_resumes(name, tmp_path):
+def test_every_preset_trains_and_resumes(name, tmp_path, monkeypatch):
     """What it draws (noise, fractions, rows) is saved: the same network, optimizer and rows in one
-    go and in two."""
+    go and in two; and so with an actor without lag."""
     options = [f"--config={name}", *SMALL]
     whole = train(tmp_path / "whole", options)
     assert whole == tmp_path / "whole" / "Pong" / f"{name}-seed1"
@@ -38,6 +39,9 @@ def test_every_preset_trains_and_resumes(name, tmp_path):
     parts = content(checkpoints(train(tmp_path / "parts", options))[-1])
     files = content(checkpoints(whole)[-1])
     assert [name for name in files if name != "state" and files[name] != parts[name]] == []
+    play_in_this_process(monkeypatch)
+    lag = ["--distributed.lag=0", "--distributed.round-length=1"]
+    assert_same_learning(train(tmp_path / "actor", options, "--actors=1", *lag), whole)
 
 
 def cells(config: Config) -> dict[str, str]:
