@@ -144,6 +144,10 @@ def test_shipped_suites():
         "python main.py --game BattleZone --seed 1 --config dqn --threads=1 --env.threads=1 "
         "--device=cpu"
     )
+    shares = {"cpus_per_run": 2.5, "gpus_per_run": 0.25}
+    for options, expected in (({}, (1, 1, "cpu")), (shares, (2, 2, "cuda"))):
+        config = make_plan(SuiteOptions(run="atari5", **options)).runs[0].config
+        assert (config.threads, config.env.threads, config.device) == expected
 
 
 def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeypatch):

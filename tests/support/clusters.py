@@ -34,6 +34,7 @@ cluster.shutdown()
 ENVIRONMENT = os.environ | {
     "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
+    "RAY_worker_niceness": "0",
 }  # fmt: skip
 
 
