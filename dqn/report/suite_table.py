@@ -45,15 +45,21 @@ class Progress:
     """Steps per second between the last two reports."""
     _reported: float = 0.0  # when training.jsonl was last written
     _evaluated: float = 0.0
+    _since: tuple[float, int] | None = None  # time and step of this attempt's last report
+
+    def restart(self) -> None:
+        """Forget the speed: a new attempt begins."""
+        self._since = self.speed = None
 
     def read(self) -> bool:
         """Read what is new; returns whether there is a new evaluation."""
         reported = _written(self.folder / "training.jsonl")
         if reported != self._reported:
             step = int(last_record(self.folder / "training.jsonl").get("step", 0))
-            known = self._reported > 0 and step > self.step  # not cut back to a checkpoint
-            self.speed = (step - self.step) / (reported - self._reported) if known else None
-            self.step, self._reported = step, reported
+            time, reached = self._since or (reported, step)
+            known = reported > time and step > reached  # not cut back to a checkpoint
+            self.speed = (step - reached) / (reported - time) if known else None
+            self.step, self._reported, self._since = step, reported, (reported, step)
         evaluated = _written(self.folder / "evaluations.jsonl")
         if evaluated == self._evaluated:
             return False
@@ -77,6 +83,8 @@ class SuiteTable:
     def __init__(self, names: list[str], folders: list[Path], steps: list[int]) -> None:
         """``steps`` are the lengths of the runs."""
         self._progress = [Progress(folder) for folder in folders]
+        for progress in self._progress:
+            progress.read()  # of an earlier command
         self._names, self._steps = names, steps
         self._cells = [("waiting", "", 0)] * len(names)  # state, node, attempts
         self._drawn = 0  # lines
@@ -84,6 +92,8 @@ class SuiteTable:
     def set(self, index: int, state: str, node: str, attempts: int, reason: str) -> None:
         """Set a run's state, and say what changed."""
         self._cells[index] = (state, node, attempts)
+        if state == "running":
+            self._progress[index].restart()
         words = [f"{self._names[index]}: {state}"]
         words += [f"on {node}"] if state == "running" else []
         words += [f"attempt {attempts}"] if attempts > 1 and state == "running" else []

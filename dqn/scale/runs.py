@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from dqn.config import Config, ConfigError
 from dqn.run.folder import FolderInUse
+from dqn.scale.cluster import check_resources
 from dqn.storage.checkpoint import newest_first, step_of
 from dqn.storage.files import remove, replace_file
 
@@ -31,6 +32,9 @@ CHANCES = 3
 again."""
 
 POLL_SECONDS = 0.5
+
+STUCK_SECONDS = 60.0
+"""How often it is checked, while nothing runs, whether a node could."""
 
 LOCK_SECONDS = 120.0
 """How long a run waits for its folder, which the process of a lost task may still hold."""
@@ -107,6 +111,8 @@ class Driver:
         self._task = ray.remote(
             num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0, scheduling_strategy="SPREAD"
         )(execute)
+        self._share = cpus, gpus
+        self._next_check = time.monotonic() + STUCK_SECONDS
         self._train, self._changed, self._refresh = train, changed, refresh
         self._tasks: dict[Any, Run] = {}
 
@@ -129,11 +135,23 @@ class Driver:
                 stopping = True
                 for task in self._tasks:
                     ray.cancel(task)  # SIGINT, on which a run saves itself
+            self._warn_if_stuck()
             self._refresh()
             if not stopping:
                 for run in runs:
                     if run.state == "waiting" and run not in self._tasks.values():
                         self._start(run)
+
+    def _warn_if_stuck(self) -> None:
+        """Say why nothing runs if the nodes that could are gone; another may join."""
+        if time.monotonic() < self._next_check:
+            return
+        self._next_check = time.monotonic() + STUCK_SECONDS
+        if all(run.state == "waiting" for run in self._tasks.values()):
+            try:
+                check_resources(*self._share)
+            except ConfigError as error:
+                log.warning("%s: waiting for another node.", error)
 
     def _start(self, run: Run) -> None:
         remove(run.job.note)

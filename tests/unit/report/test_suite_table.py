@@ -38,6 +38,10 @@ def test_speed_and_step_come_from_the_reports(run, tmp_path):
     run("training.jsonl", [{"step": 500}], at=20)  # cut back to a checkpoint
     progress.read()
     assert (progress.step, progress.speed) == (500, None)
+    progress.restart()  # hours later
+    run("training.jsonl", [{"step": 500}, {"step": 1000}], at=9000)
+    progress.read()
+    assert (progress.step, progress.speed) == (1000, None)
 
 
 def test_the_last_whole_line_counts(tmp_path):

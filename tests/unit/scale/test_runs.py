@@ -114,3 +114,19 @@ def test_when_stopped_nothing_is_started_again(result, job, monkeypatch):
     looks = iter([[]])  # at the first look nothing has ended
     monkeypatch.setattr("ray.wait", lambda tasks, **_: (next(looks, tasks), []))
     assert outcomes.drive(stop=lambda: True).state == "stopped"
+
+
+def test_if_the_only_nodes_that_could_run_it_are_gone_that_is_said(job, monkeypatch, caplog):
+    def none(cpus: float, gpus: float) -> None:
+        raise ConfigError(f"a run needs {cpus} CPUs")
+
+    monkeypatch.setattr(runs, "check_resources", none)
+    outcomes = Outcomes(monkeypatch, job, (0, ""))
+    monkeypatch.setattr(outcomes, "remote", lambda *_: object())  # it does not begin
+    looks = iter([[], [], []])
+    monkeypatch.setattr("ray.wait", lambda tasks, **_: (next(looks, tasks), []))
+    outcomes.driver._next_check = 0
+    outcomes.drive()
+    assert [record.message for record in caplog.records] == [
+        "a run needs 1 CPUs: waiting for another node."
+    ]
