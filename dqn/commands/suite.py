@@ -79,7 +79,7 @@ class Suite:
             self._report(run)
         if status:
             log.info("The suite is stopped, and its runs are saved; the same command continues.")
-        return status or int(bool(failed))
+        return status or int(any(run.state != "finished" for run in missing))
 
     def _train(self, missing: list[Run]) -> int:
         """Train these runs; returns 128 + the signal that stopped them, or 0."""

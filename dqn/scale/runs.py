@@ -177,7 +177,7 @@ class Driver:
         try:
             status, run.reason = ray.get(task)
         except ray.exceptions.TaskCancelledError:
-            run.state = "stopped"
+            self._lost(run, "its task was cancelled", stopping)
         except ray.exceptions.RayTaskError as error:  # a bug, or a package that is missing there
             self._failed(run, str(error).strip().splitlines()[-1])
         except ray.exceptions.RayError as error:

@@ -79,6 +79,8 @@ class Outcomes:
 def test_a_lost_run_is_started_again(job, monkeypatch):
     run = Outcomes(monkeypatch, job, DIED, (143, ""), (0, "")).drive()
     assert (run.state, run.attempts, run.failures, run.reason) == ("finished", 3, 0, "")
+    run = Outcomes(monkeypatch, job, CANCELLED, (0, "")).drive()
+    assert (run.state, run.attempts) == ("finished", 2)
 
 
 def test_a_run_that_is_lost_three_times_at_one_checkpoint_has_failed(job, monkeypatch):
