@@ -57,7 +57,7 @@ class Canned:
 
     def __init__(self, config: Config, _: Callable[[], bool]) -> None:
         self._worker = RolloutWorker(dataclasses.replace(config, actors=1), 0)
-        self.requested = 0
+        self.outstanding = 0
 
     def reset(self) -> Any:
         step = self._worker.reset()

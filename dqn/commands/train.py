@@ -112,9 +112,9 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
 def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -> int:
     """Run to the end, or until a signal."""
     with StopSignals() as stop:
-        agent = _make_agent(config, device, stop)
-        aside = folder.set_aside() if fresh else None
         try:
+            agent = _make_agent(config, device, stop)
+            aside = folder.set_aside() if fresh else None
             with Session(config, agent, folder.path, device, stop) as session:
                 if aside:
                     log.info("The old run is in %s.", aside)
@@ -139,9 +139,10 @@ def _cluster(config: Config, address: str | None) -> AbstractContextManager[None
     """The Ray cluster that a run's actors need, if it has any."""
     if not config.actors:
         return nullcontext()
-    from dqn.scale import cluster
+    from dqn.scale import cluster, rollouts
 
-    return cluster.connect(address)
+    needed = rollouts.store_bytes(config)
+    return cluster.connect(address, max(needed, cluster.OBJECT_STORE_BYTES))
 
 
 def _make_agent(

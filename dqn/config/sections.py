@@ -195,8 +195,8 @@ class DistributedConfig:
     round_length: Annotated[int, Interval(ge=1, le=100_000)] = 16
     """Steps of each environment between two transfers of weights."""
     lag: Annotated[int, Interval(ge=0, le=100)] = 1
-    """Rounds that the actors' weights are old when a round begins, because it is played while the
-    learner learns from the one before (0: it waits)."""
+    """Age, in rounds, of the weights that actors use: they play a round while the learner learns
+    from earlier ones (0: they wait for it)."""
     threads: Annotated[int, Interval(ge=1, le=1024)] = 1
     """CPU threads of an actor's network, and the CPUs it takes on the cluster; bitwise equal
     results need equal threads."""

@@ -34,6 +34,10 @@ class StochasticPolicy:
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
 
+    def ready(self) -> bool:
+        """It always is."""
+        return True
+
     def state_dict(self) -> State:
         """The generator's state."""
         return {"generator": self._generator.bit_generator.state}

@@ -23,6 +23,9 @@ QValues = Callable[[torch.Tensor], torch.Tensor]
 class Policy(Protocol):
     """Chooses actions."""
 
+    def ready(self) -> bool:
+        """Wait until it can act; False if the run was asked to stop meanwhile."""
+
     def act(self, stack: Array, epsilon: float | F64) -> I64:
         """Actions ``[N]`` for ``stack [N, S, *frame]``; each is random with probability
         ``epsilon``, a number or ``[N]``."""

@@ -105,7 +105,8 @@ class Session:
         self._exit.close()
 
     def before_step(self) -> bool:
-        """Between two steps: evaluate and save if it is time; returns whether there is a next step.
+        """Between two steps: evaluate and save if it is time; returns whether there is a next step,
+        and waits until it can be taken.
 
         The step of the last evaluation is part of a checkpoint, so an evaluation that was due or in
         progress when the run was stopped is made when it is continued.
@@ -115,7 +116,7 @@ class Session:
             self.evaluate()
         if self._clock.is_due():
             self.save()
-        return not at_end and not self._stop()
+        return not at_end and not self._stop() and self.agent.actor.ready()
 
     def report(self) -> None:
         """Write the numbers since the last report."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import dqn
 from dqn.config import ConfigError
+from dqn.config.words import counted
 from dqn.device import cores
 from dqn.scale.address import check_answers, current_cluster, try_to_join
 from dqn.storage.provenance import as_text, versions
@@ -132,15 +133,19 @@ def check_resources(cpus: float, gpus: float, whose: str = "a run") -> None:
     )
 
 
-def check_cpus_together(cpus: int, whose: str) -> None:
-    """Refuse what all nodes together do not have.
+def check_places(actors: int, cpus: int) -> None:
+    """Refuse more actors, with ``cpus`` each, than the nodes have places for.
 
     Raises:
-        ConfigError: they have fewer CPUs.
+        ConfigError: they have fewer.
     """
-    have = sum(node["Resources"].get("CPU", 0) for node in alive_nodes().values())
-    if cpus > have:
-        raise ConfigError(f"{whose} need {cpus} CPUs, but the cluster has {have:g}")
+    nodes = alive_nodes().values()
+    places = sum(int(node["Resources"].get("CPU", 0)) // cpus for node in nodes)
+    if actors > places:
+        raise ConfigError(
+            f"the cluster has no room for {counted(actors, 'actor')} with {counted(cpus, 'CPU')} "
+            f"each, only for {places}"
+        )
 
 
 def check_folder(folder: Path) -> None:
@@ -167,7 +172,6 @@ def check_program(token: Path | None = None) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ours, source = versions(), source_digest()
     remote = ray.remote(num_cpus=0, max_retries=0)(probe)
     nodes = alive_nodes()
     probes = {
@@ -188,20 +192,29 @@ def check_program(token: Path | None = None) -> None:
                 f"{where} cannot import this program ({reason}); it must be at {PROGRAM} there "
                 "too, or be installed"
             ) from None
-        different = {name: v for name, v in theirs.versions.items() if ours.get(name) != v}
-        if different:
-            mine = {name: ours[name] for name in different if name in ours}
-            raise ConfigError(
-                f"{where} has {as_text(different)}, not {as_text(mine)}; equal bits need equal "
-                "versions"
-            )
-        if theirs.source != source:
-            raise ConfigError(f"{where} has another copy of this program than {PROGRAM} here")
+        check_same(where, theirs)
         if token and not theirs.sees_token:
             raise ConfigError(
                 f"{where} does not see {token.parent}; --checkpoints-dir must be on storage that "
                 "all nodes share, under the same path"
             )
+
+
+def check_same(where: str, theirs: Found) -> None:
+    """Refuse a node that has another program than this one.
+
+    Raises:
+        ConfigError: one sentence that names the node and what differs.
+    """
+    ours = versions()
+    different = {name: v for name, v in theirs.versions.items() if ours.get(name) != v}
+    if different:
+        mine = {name: ours[name] for name in different if name in ours}
+        raise ConfigError(
+            f"{where} has {as_text(different)}, not {as_text(mine)}; equal bits need equal versions"
+        )
+    if theirs.source != source_digest():
+        raise ConfigError(f"{where} has a different copy of this program from the one at {PROGRAM}")
 
 
 def probe(token: Path | None) -> tuple[dict[str, str], str, bool]:

@@ -4,11 +4,12 @@ The order of the calls decides, never the timing. A round is C turns of all N en
 r the workers act with the weights that the learner had after round r - 1 - lag; the learner then
 takes the rows of round r, in the order of the workers, and makes the updates that are due between
 them exactly as a run in one process does. So the result is a function of the config and the seed,
-whoever dies on the way. Actors and one learner with the replay memory are those of Ape-X (Horgan et
+whatever is killed. Actors and one learner with the replay memory are those of Ape-X (Horgan et
 al. 2018, arXiv 1803.00933).
 """
 
 import dataclasses
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -21,10 +22,13 @@ from dqn.envs.environment import EngineStep
 from dqn.learning.actor import Actor
 from dqn.learning.factory import Agent, make_agent_for
 from dqn.learning.learner import Learner
-from dqn.scale.cluster import alive_nodes, check_cpus_together, check_program
+from dqn.replay.buffer import Replay
+from dqn.run.resume import StoppedEarly
 from dqn.scale.rollouts import Rollout, Weights
 from dqn.scale.workers import Snapshot, Workers
 from dqn.types import F64, I64, Array, State
+
+log = logging.getLogger("dqn")
 
 
 class RolloutEngine:
@@ -83,12 +87,14 @@ class DistributedActor:
         self,
         config: Config,
         draws: Actor,
+        replay: Replay,
         environment: DistributedEnvironment,
         engine: RolloutEngine,
         workers: Workers,
         weights: Callable[[], Weights],
     ) -> None:
         """``draws`` makes the random draws; ``weights`` returns the learner's."""
+        self._replay = replay
         self._num_envs = config.num_envs
         self._length = config.distributed.round_length
         self._lag = config.distributed.lag
@@ -97,43 +103,58 @@ class DistributedActor:
         self._engine = engine
         self._workers = workers
         self._weights = weights
-        self._turn = 0
         self._sent = deque([weights() for _ in range(self._lag + 1)], self._lag + 1)
         """The weights of this round and of those after it, up to the newest that are known."""
 
-    def act(self, stack: Array, epsilon: float | F64) -> I64:  # noqa: ARG002  the workers saw it
-        """The actions ``[N]`` of the next turn; waits for the workers if it begins a round."""
+    def ready(self) -> bool:
+        """Whether the next turn is there: at the beginning of a round, send the workers the newest
+        weights and wait for what they played."""
+        if self._engine.remaining:
+            return True
+        sent = self._sent.copy()
         if self._turn % self._length == 0:
             new = 1 if self._turn else self._lag + 1
-            self._sent.extend(self._weights() for _ in range(new))
-        if not self._engine.remaining:
-            self._request_rounds()
-            self._engine.load(self._workers.receive(self._snapshot))
+            sent.extend(self._weights() for _ in range(new))
+        self._request_rounds(list(sent))
+        try:
+            rollout = self._workers.receive(self._snapshot)
+        except StoppedEarly:
+            return False
+        self._engine.load(rollout)
+        self._sent = sent
+        return True
+
+    def act(self, stack: Array, epsilon: float | F64) -> I64:  # noqa: ARG002  the workers saw it
+        """The actions ``[N]`` of the next turn."""
         explore, random = self._draws.draw(self._num_envs, epsilon)
         action = self._engine.action
         assert (action == random)[explore].all(), "a worker drew other random numbers"
-        self._turn += 1
         return action
 
     def state_dict(self) -> State:
         sent = {str(ahead): weights for ahead, weights in enumerate(self._sent)}
-        return {"turn": self._turn, "sent": sent, "draws": self._draws.state_dict()}
+        return {"sent": sent, "draws": self._draws.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
-        """Restore a ``state_dict``, and with it the workers; that of the environment must have been
-        restored."""
-        self._turn = state["turn"]
+        """Restore a ``state_dict``, and with it the workers; those of the environment and the
+        replay memory must have been restored."""
+        log.info("Restoring the actors' emulators by replaying their recorded actions.")
         self._sent.extend(state["sent"][str(ahead)] for ahead in range(self._lag + 1))
         self._draws.load_state_dict(state["draws"])
         self._workers.restore(self._snapshot())
 
-    def _request_rounds(self) -> None:
+    @property
+    def _turn(self) -> int:
+        """The next one."""
+        return self._replay.time
+
+    def _request_rounds(self, weights: list[Weights]) -> None:
         """Request all rounds whose weights are known and that were not requested before."""
         this = self._turn // self._length
-        for ahead in range(self._workers.requested, self._lag + 1):
+        for ahead in range(self._workers.outstanding, self._lag + 1):
             begin = max(self._turn, (this + ahead) * self._length)
             turns = (this + ahead + 1) * self._length - begin
-            self._workers.request(begin, turns, self._sent[ahead])
+            self._workers.request(begin, turns, weights[ahead])
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(self._turn, self._environment.state_dict(), self._draws.state_dict())
@@ -144,11 +165,10 @@ def make_agent(config: Config, device: torch.device, stop: Callable[[], bool]) -
     connected. ``stop`` says whether the run has been asked to stop.
 
     Raises:
-        ConfigError: the cluster has too few CPUs or other programs, or as ``factory.make_agent``.
+        ConfigError: the cluster has too few CPUs, a worker cannot start, or as
+            ``factory.make_agent``.
+        StoppedEarly: the run was asked to stop.
     """
-    check_cpus_together(config.actors * config.distributed.threads, f"{config.actors} actors")
-    if len(alive_nodes()) > 1:
-        check_program()
     one = envs.make(config, 1)
     one.close()
     workers = Workers(config, stop)
@@ -164,5 +184,7 @@ def make_agent(config: Config, device: torch.device, stop: Callable[[], bool]) -
             for name, value in online.state_dict().items()
         }
 
-    actor = DistributedActor(config, agent.actor, environment, engine, workers, weights)
+    actor = DistributedActor(
+        config, agent.actor, agent.replay, environment, engine, workers, weights
+    )
     return dataclasses.replace(agent, actor=actor)

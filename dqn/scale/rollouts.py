@@ -4,6 +4,7 @@ A round is a number of turns, a turn one step of every environment. All that a w
 function of the run's config, its own number and the weights it is sent, so it can be replaced.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +49,14 @@ def select_columns(state: State, chosen: slice) -> State:
     return {"timestep": timestep, "actions": actions, **parts}
 
 
+def store_bytes(config: Config) -> int:
+    """What Ray's object store holds of a run at most: rollouts, and as much again."""
+    frame = config.env.frame_size**2  # other observations are smaller
+    return (config.distributed.lag + 2) * config.distributed.round_length * config.num_envs * frame
+
+
 class OutOfOrder(Exception):
-    """A worker was asked for another turn than its next one: it is new, or has played that one."""
+    """A worker was asked for a turn other than its next: it is new, or has played that one."""
 
 
 class RolloutWorker:
@@ -59,7 +66,9 @@ class RolloutWorker:
         use_threads(config.distributed.threads)
         self._config = config
         self._columns = columns(config, worker)
-        self._environment = envs.make(config, config.num_envs // config.actors)
+        threads = config.env.threads or config.distributed.threads
+        own = dataclasses.replace(config, env=dataclasses.replace(config.env, threads=threads))
+        self._environment = envs.make(own, config.num_envs // config.actors)
         spec = self._environment.spec
         network, values = make_q_network(config, spec)
         precision = "float32" if config.precision == "tf32" else config.precision

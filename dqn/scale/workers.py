@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import ray
 import zstandard
-from ray.exceptions import ActorUnavailableError, ObjectLostError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayTaskError
 
-from dqn.config import Config
+from dqn.config import Config, ConfigError
 from dqn.envs.environment import EngineStep
 from dqn.run.resume import StoppedEarly
+from dqn.run.session import RunStopped
+from dqn.scale.cluster import Found, check_places, check_same, probe
 from dqn.scale.rollouts import OutOfOrder, Rollout, RolloutWorker, Weights, columns, select_columns
 from dqn.types import Array, State
 
@@ -26,7 +28,12 @@ log = logging.getLogger("dqn")
 LOST = (ActorUnavailableError, ObjectLostError, OutOfOrder)
 """What a request raises if its worker has died, or its node with the answer, or if it is new."""
 
+LOSSES = 5
+"""An actor that is lost so often without playing a round in between is not started again."""
+
 POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 20.0
+"""How long to wait for an answer before it is logged."""
 
 
 class Snapshot(NamedTuple):
@@ -57,9 +64,18 @@ class CompressedFrames(NamedTuple):
 class RemoteWorker(RolloutWorker):
     """A worker on a node of the cluster; frames that leave the node are compressed."""
 
-    def __init__(self, config: Config, worker: int, learner_node: str) -> None:
+    def __init__(self, config: Config, worker: int, learner_node: str, program: Found) -> None:
+        """``program`` is the learner's.
+
+        Raises:
+            ConfigError: this node's differs.
+        """
+        check_same("the learner's node", program)
         super().__init__(config, worker)
         self._leaves_node = ray.get_runtime_context().get_node_id() != learner_node
+
+    def started(self) -> None:
+        """Asked, to know that it is."""
 
     def answer(self, turn: int, turns: int, weights: Weights) -> tuple[Rollout, Any]:
         """A rollout without its frames, and those."""
@@ -71,24 +87,39 @@ class RemoteWorker(RolloutWorker):
 
 
 class Workers:
-    """K workers, and the requests that they have not answered yet."""
+    """K workers, and the requests that they have not answered yet.
+
+    Every method that waits for them raises StoppedEarly if the run is asked to stop meanwhile,
+    ConfigError if a worker cannot start, and RunStopped if one is lost again and again.
+    """
 
     def __init__(self, config: Config, stop: Callable[[], bool]) -> None:
-        """``stop`` says whether the run has been asked to stop."""
+        """``stop`` says whether the run has been asked to stop.
+
+        Raises:
+            ConfigError: the cluster has too few CPUs.
+        """
+        check_places(config.actors, config.distributed.threads)
         self._config = config
         self._stop = stop
         node = ray.get_runtime_context().get_node_id()
         kind = ray.remote(RemoteWorker).options(
-            num_cpus=config.distributed.threads, max_restarts=-1, max_task_retries=0
-        )
-        self._workers: list[Any] = [kind.remote(config, i, node) for i in range(config.actors)]
+            num_cpus=config.distributed.threads, scheduling_strategy="SPREAD",
+            max_restarts=-1, max_task_retries=0,
+        )  # fmt: skip
+        program = Found(*probe(None))
+        self._workers: list[Any] = [
+            kind.remote(config, worker, node, program) for worker in range(config.actors)
+        ]
+        self._everyone = range(config.actors)
         self._requests: deque[Request] = deque()
         self._answers: list[deque[Any]] = [deque() for _ in self._workers]  # of the same requests
+        self._losses = [0] * config.actors  # since the last round
+        self._ask(self._everyone, lambda worker: self._workers[worker].started.remote())
 
     def reset(self) -> EngineStep:
         """Start the first episodes; returns the first step of all N environments."""
-        everyone = range(len(self._workers))
-        steps = self._ask(everyone, lambda worker: self._workers[worker].reset.remote())
+        steps = self._ask(self._everyone, lambda worker: self._workers[worker].reset.remote())
         return EngineStep(*map(np.concatenate, zip(*steps, strict=True)))
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -96,36 +127,41 @@ class Workers:
 
         Raises:
             ValueError: the emulators did not return to the saved screens.
-            StoppedEarly: the run was asked to stop.
         """
-        self._restore(range(len(self._workers)), snapshot)
+        self._restore(self._everyone, snapshot)
 
     @property
-    def requested(self) -> int:
-        """The number of requests that have not been received."""
+    def outstanding(self) -> int:
+        """The number of requests that have not been answered."""
         return len(self._requests)
 
     def request(self, turn: int, turns: int, weights: Weights) -> None:
         """Have turns played, after those requested before, with the same weights throughout."""
         self._requests.append(Request(turn, turns, ray.put(weights)))
-        for worker in range(len(self._workers)):
+        for worker in self._everyone:
             self._send(worker, self._requests[-1])
 
     def receive(self, snapshot: Callable[[], Snapshot]) -> Rollout:
         """What all N environments did in the turns that were requested first. ``snapshot`` is the
         run before these turns; workers that were lost are restored from it."""
-        rollouts = []
-        for worker, answers in enumerate(self._answers):
-            while True:
+        received: dict[int, tuple[Rollout, Any]] = {}
+        while len(received) < len(self._workers):
+            lost = []
+            for worker in self._everyone:
                 try:
-                    rollout, frames = ray.get(answers[0])
-                    break
+                    received[worker] = self._wait(worker, self._answers[worker][0])
                 except LOST:
-                    self._replace(worker, snapshot())
-            answers.popleft()
+                    lost.append(worker)
+            if lost:
+                self._replace(lost, snapshot())
+        self._requests.popleft()
+        self._losses = [0] * len(self._workers)
+        rollouts = []
+        for worker in self._everyone:
+            self._answers[worker].popleft()
+            rollout, frames = received[worker]
             frames = decompress(frames) if isinstance(frames, CompressedFrames) else frames
             rollouts.append(rollout._replace(steps=rollout.steps._replace(frame=frames)))
-        self._requests.popleft()
         return join(rollouts)
 
     def close(self) -> None:
@@ -136,16 +172,17 @@ class Workers:
     def _send(self, worker: int, request: Request) -> None:
         self._answers[worker].append(self._workers[worker].answer.remote(*request))
 
-    def _replace(self, worker: int, snapshot: Snapshot) -> None:
-        """Restore a lost worker and send it all requests again."""
+    def _replace(self, lost: list[int], snapshot: Snapshot) -> None:
+        """Restore lost workers and send them all requests again."""
         began = time.monotonic()
-        which = f"Actor {worker + 1} of {len(self._workers)}"
-        log.warning("%s was lost; a new one takes over.", which)
-        self._restore([worker], snapshot)
-        self._answers[worker].clear()
-        for request in self._requests:
-            self._send(worker, request)
-        log.info("%s is restored (%.1f s).", which, time.monotonic() - began)
+        names = ", ".join(self._name(worker) for worker in lost)
+        log.warning("Lost %s; a new one takes over.", names)
+        self._restore(lost, snapshot)
+        for worker in lost:
+            self._answers[worker].clear()
+            for request in self._requests:
+                self._send(worker, request)
+        log.info("Restored %s in %.1f s.", names, time.monotonic() - began)
 
     def _restore(self, workers: Iterable[int], snapshot: Snapshot) -> None:
         def ask(worker: int) -> Any:
@@ -155,25 +192,44 @@ class Workers:
         self._ask(workers, ask)
 
     def _ask(self, workers: Iterable[int], ask: Callable[[int], Any]) -> list[Any]:
-        """What some workers answer to ``ask``, which is repeated to those that are lost meanwhile.
-
-        Raises:
-            StoppedEarly: the run was asked to stop.
-        """
+        """What some workers answer to ``ask``, which is repeated to those that are lost."""
         asked = {worker: ask(worker) for worker in workers}
         answers = []
         for worker, answer in asked.items():
             while True:
                 try:
-                    while not ray.wait([answer], timeout=POLL_SECONDS)[0]:
-                        if self._stop():
-                            raise StoppedEarly
-                    answers.append(ray.get(answer))
+                    answers.append(self._wait(worker, answer))
                     break
                 except LOST:
                     time.sleep(POLL_SECONDS)
                     answer = ask(worker)
         return answers
+
+    def _wait(self, worker: int, answer: Any) -> Any:
+        """A worker's answer; raises one of LOST if it is lost."""
+        began, told = time.monotonic(), False
+        while not ray.wait([answer], timeout=POLL_SECONDS)[0]:
+            if self._stop():
+                raise StoppedEarly
+            if not told and time.monotonic() - began > PATIENCE_SECONDS:
+                told = True
+                log.info("Waiting for %s; perhaps the cluster has no free CPU.", self._name(worker))
+        try:
+            return ray.get(answer)
+        except LOST as error:
+            self._losses[worker] += isinstance(error, ActorUnavailableError)
+            if self._losses[worker] > LOSSES:
+                raise RunStopped(f"{self._name(worker)} is lost again and again") from None
+            raise
+        except ActorDiedError as error:
+            last = str(error).strip().splitlines()[-1]
+            reason = last.partition(": ")[2] or last
+            raise ConfigError(f"{self._name(worker)} cannot start: {reason}") from None
+        except RayTaskError as error:
+            raise error.cause from None
+
+    def _name(self, worker: int) -> str:
+        return f"actor {worker + 1} of {len(self._workers)}"
 
 
 def join(rollouts: list[Rollout]) -> Rollout:

@@ -1,6 +1,9 @@
 """Distributed replay on real Ray clusters: actors, their node and the learner are killed, and the
 result is the one that nothing disturbed."""
 
+import signal
+import time
+
 import pytest
 from support.clusters import actors_of, finish_python, nodes
 from support.processes import start_python, wait_for
@@ -19,7 +22,7 @@ from support.runs import (
 FOUR = ["--num-envs=4", "--exploration.epsilon-end=.5"]
 SHORT = [*CARTPOLE, *FOUR, "--total-steps=1000", "--evaluate-period=1000"]
 LONG = [*BREAKOUT, *FOUR, "--actors=2", "--total-steps=12000", "--evaluate-period=6000"]
-LOST = "of 2 was lost; a new one takes over."
+LOST = " of 2; a new one takes over."
 
 
 @pytest.mark.ray
@@ -43,10 +46,41 @@ def test_actors_and_learner_are_killed(tmp_path):
             victim.kill()
         process.kill()
         _, said = process.communicate()
-        assert said.count(LOST) == said.count(" of 2 is restored (") == kills, said
+        assert said.count(LOST) == said.count(" of 2 in ") == kills, said
     said = finish_python(tmp_path / "b", LONG)
     assert said.startswith(f"Continuing {run} at step ")
     assert_same(run, undisturbed)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_ctrl_c_while_a_lost_actor_is_replaced_saves_the_run(tmp_path):
+    finish_python(tmp_path / "a", LONG)
+    undisturbed = run_of(tmp_path / "a")
+    run = tmp_path / "b" / undisturbed.relative_to(tmp_path / "a")
+    process = start_python(tmp_path / "b", LONG, NEVER)
+    wait_for(process, lambda: reports(run) >= 5)
+    for actor in actors_of(process):
+        actor.kill()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.endswith("Stopped by SIGINT; the same command continues.\n"), said
+    assert newest(run) >= 5 * 200
+    finish_python(tmp_path / "b", LONG)
+    assert_same(run, undisturbed)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_actor_that_cannot_start_is_refused_in_a_sentence(refused, monkeypatch):
+    ours = {"torch": "1.0"}
+    monkeypatch.setattr("dqn.scale.workers.probe", lambda _: (ours, "", False))
+    said = refused([*SHORT, "--actors=1"])
+    assert said.startswith(
+        "actor 1 of 1 cannot start: the learner's node has torch 1.0, not torch "
+    )
 
 
 @pytest.mark.ray
@@ -63,7 +97,7 @@ def test_a_node_is_killed(tmp_path):
         cluster.kill_second()
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
-    assert said.count(LOST) == said.count(" of 2 is restored (") == 1, said
+    assert said.count(LOST) == said.count(" of 2 in ") == 1, said
     assert_same(run, undisturbed)
 
 
@@ -91,4 +125,6 @@ def test_an_actor_without_lag_gives_the_bits_of_a_run_in_one_process(tmp_path):
 @pytest.mark.ray
 def test_more_actors_than_the_cluster_has_cpus_are_refused(refused, monkeypatch):
     monkeypatch.setattr("dqn.scale.cluster.cores", lambda: 1)
-    assert refused(["--game=Pong", "--actors=4"]) == "4 actors need 4 CPUs, but the cluster has 1"
+    assert refused(["--game=Pong", "--actors=4"]) == (
+        "the cluster has no room for 4 actors with 1 CPU each, only for 1"
+    )

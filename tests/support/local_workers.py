@@ -36,7 +36,7 @@ class LocalWorkers:
             worker.restore(snapshot.turn, mine, snapshot.actor)
 
     @property
-    def requested(self) -> int:
+    def outstanding(self) -> int:
         return len(self._requests)
 
     def request(self, *request: Any) -> None:
@@ -54,6 +54,4 @@ def play_in_this_process(patch: pytest.MonkeyPatch) -> None:
     """Runs with actors start no Ray and no process."""
     patch.setattr(LocalWorkers, "made", [])
     patch.setattr("dqn.scale.distributed.Workers", LocalWorkers)
-    patch.setattr("dqn.scale.distributed.check_cpus_together", lambda *_: None)
-    patch.setattr("dqn.scale.distributed.alive_nodes", dict)
-    patch.setattr("dqn.scale.cluster.connect", lambda _: nullcontext())
+    patch.setattr("dqn.scale.cluster.connect", lambda *_: nullcontext())

@@ -29,7 +29,7 @@ def test_what_a_node_lacks_is_said_at_once(tmp_path, monkeypatch):
             cluster.check_resources(500, 0)
         with refusal("a run needs 0.5 GPUs, but no node of the cluster has more than 0"):
             cluster.check_resources(1, 0.5)
-        with monkeypatch.context() as patch, refusal("has another copy of this program than"):
+        with monkeypatch.context() as patch, refusal("has a different copy of this program from"):
             patch.setattr(cluster, "source_digest", lambda: "another")
             cluster.check_folder(tmp_path)
         with monkeypatch.context() as patch, refusal("not torch 1.0; equal bits need equal"):

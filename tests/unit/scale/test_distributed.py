@@ -1,20 +1,35 @@
 """Rounds of distributed replay, with workers in this process instead of Ray's."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from support.local_workers import LocalWorkers, play_in_this_process
-from support.runs import BREAKOUT, CARTPOLE, assert_same_learning, checkpoints, content, train
+from support.runs import (
+    BREAKOUT,
+    CARTPOLE,
+    assert_same,
+    assert_same_learning,
+    checkpoints,
+    content,
+    newest,
+    run_of,
+    train,
+)
 
 from dqn.config.cli import parse
 from dqn.config.commands import TrainOptions
 from dqn.learning.factory import make_q_network
 from dqn.run import session
+from dqn.run.resume import StoppedEarly
 from dqn.scale.rollouts import OutOfOrder, RolloutWorker
 from dqn.scale.workers import CompressedFrames, compress, decompress
+from main import main
 
 CARTPOLE = [
     *CARTPOLE, "--total-steps=2000", "--evaluate-period=2000", "--num-envs=4",
-    "--exploration.epsilon-end=.3",
+    "--exploration.epsilon-end=.3", "--exploration.spread=2",
 ]  # fmt: skip
 BREAKOUT = [
     *BREAKOUT, "--total-steps=800", "--evaluate-period=800", "--exploration.epsilon-end=.5",
@@ -81,6 +96,25 @@ def test_a_run_resumed_within_a_round_continues_it(tmp_path):
     ours, theirs = content(checkpoints(run)[-1]), content(checkpoints(undisturbed)[-1])
     # It was evaluated more often, which the state counts.
     assert [name for name in theirs if ours[name] != theirs[name]] == ["state"]
+
+
+def test_a_run_that_is_stopped_while_it_waits_is_saved(tmp_path, monkeypatch):
+    undisturbed = train(tmp_path / "a", [*NOISY, "--actors=2"])
+    receive = LocalWorkers.receive
+
+    def stopped(self, snapshot):
+        if snapshot().turn < 320:
+            return receive(self, snapshot)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise StoppedEarly
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalWorkers, "receive", stopped)
+        typed = [*NOISY, "--actors=2", f"--checkpoints-dir={tmp_path / 'b'}"]
+        assert main(typed) == 128 + signal.SIGTERM
+    run = run_of(tmp_path / "b")
+    assert newest(run) == 4 * 320
+    assert_same(train(tmp_path / "b", [*NOISY, "--actors=2"]), undisturbed)
 
 
 def test_a_worker_plays_each_turn_once_and_a_new_one_none():
