@@ -84,13 +84,18 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
     config = dataclasses.replace(config, game=game, precision=precision)  # one spelling for all
     if not envs.atari_rom(game):  # a game that cannot be played leaves no folder behind
         envs.make(config, 1).close()
+    with _cluster(config, address):
+        return _train(config, path, device, fresh)
+
+
+def _train(config: Config, path: Path, device: torch.device, fresh: bool) -> int:
+    """Train in a run's folder; returns the exit status."""
     folder = RunFolder(path)
     handler = log_to_file(folder.path / "train.log")
     try:
         if not fresh:
             _check_identity(config, folder.path)
-        with _cluster(config, address):
-            return _run(config, folder, device, fresh)
+        return _run(config, folder, device, fresh)
     except ConfigError:  # refused: nothing was changed, so nothing is logged to the folder either
         raise
     except RunStopped as error:

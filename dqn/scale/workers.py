@@ -5,6 +5,7 @@ play before it has been restored.
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -115,6 +116,7 @@ class Workers:
         self._requests: deque[Request] = deque()
         self._answers: list[deque[Any]] = [deque() for _ in self._workers]  # of the same requests
         self._losses = [0] * config.actors  # since the last round
+        self._patience = math.inf  # when to say what is waited for
         self._ask(self._everyone, lambda worker: self._workers[worker].started.remote())
 
     def reset(self) -> EngineStep:
@@ -177,6 +179,10 @@ class Workers:
         began = time.monotonic()
         names = ", ".join(self._name(worker) for worker in lost)
         log.warning("Lost %s; a new one takes over.", names)
+        for worker in lost:
+            self._losses[worker] += 1
+            if self._losses[worker] > LOSSES:
+                raise RunStopped(f"{self._name(worker)} is lost again and again")
         self._restore(lost, snapshot)
         for worker in lost:
             self._answers[worker].clear()
@@ -195,32 +201,30 @@ class Workers:
         """What some workers answer to ``ask``, which is repeated to those that are lost."""
         asked = {worker: ask(worker) for worker in workers}
         answers = []
+        self._patience = time.monotonic() + PATIENCE_SECONDS
         for worker, answer in asked.items():
             while True:
                 try:
                     answers.append(self._wait(worker, answer))
                     break
-                except LOST:
+                except LOST:  # it has not started again yet
                     time.sleep(POLL_SECONDS)
                     answer = ask(worker)
         return answers
 
     def _wait(self, worker: int, answer: Any) -> Any:
         """A worker's answer; raises one of LOST if it is lost."""
-        began, told = time.monotonic(), False
-        while not ray.wait([answer], timeout=POLL_SECONDS)[0]:
+        while True:
+            arrived, _ = ray.wait([answer], timeout=POLL_SECONDS)
             if self._stop():
                 raise StoppedEarly
-            if not told and time.monotonic() - began > PATIENCE_SECONDS:
-                told = True
+            if arrived:
+                break
+            if time.monotonic() > self._patience:
+                self._patience = math.inf
                 log.info("Waiting for %s; perhaps the cluster has no free CPU.", self._name(worker))
         try:
             return ray.get(answer)
-        except LOST as error:
-            self._losses[worker] += isinstance(error, ActorUnavailableError)
-            if self._losses[worker] > LOSSES:
-                raise RunStopped(f"{self._name(worker)} is lost again and again") from None
-            raise
         except ActorDiedError as error:
             last = str(error).strip().splitlines()[-1]
             reason = last.partition(": ")[2] or last

@@ -48,7 +48,7 @@ def test_actors_and_learner_are_killed(tmp_path):
         _, said = process.communicate()
         assert said.count(LOST) == said.count(" of 2 in ") == kills, said
     said = finish_python(tmp_path / "b", LONG)
-    assert said.startswith(f"Continuing {run} at step ")
+    assert f"\nContinuing {run} at step " in said
     assert_same(run, undisturbed)
 
 
