@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     options, rest = parser.parse_known_args()
     given = ["--game=Breakout", "--device=cpu", "--threads=1"]
-    epsilon = ["--exploration.epsilon-start=0", "--exploration.epsilon-end=0"]
+    epsilon = ["--exploration.epsilon-start=.1", "--exploration.epsilon-end=.1"]
     config = parse(TrainOptions, [*given, "--env.threads=1", *epsilon, *rest]).settings
     use_threads(1)
     with connect(None):
@@ -117,9 +117,11 @@ def measure_parts(config: Config, seconds: float) -> Parts:
     frames, stored = rollout.steps.frame, ray.put(rollout)
     packed = compress(frames)
     original, distributed.Workers = distributed.Workers, Canned
-    canned = distributed.make_agent(dataclasses.replace(config, actors=1), CPU, lambda: False)
+    greedy = dataclasses.replace(config.exploration, epsilon_start=0.0, epsilon_end=0.0)
+    alone = dataclasses.replace(config, actors=1, exploration=greedy)
+    canned = distributed.make_agent(alone, CPU, lambda: False)
     distributed.Workers = original
-    learner = config.num_envs * length / rate(config, canned, seconds)
+    learner = config.num_envs * length / rate(alone, canned, seconds)
     copies = {name: value.copy() for name, value in weights.items()}
     return Parts(
         playing=playing,

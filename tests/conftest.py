@@ -13,6 +13,9 @@ from support.mutants import choose
 
 from main import main
 
+# As dqn.scale.cluster sets it: Ray reads it when it is imported, which some test may do first.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.register_profile(  # make mutants: no one reads the smallest example
     "mutants", hypothesis.settings.get_profile("house"), database=None,

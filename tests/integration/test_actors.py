@@ -3,6 +3,7 @@ result is the one that nothing disturbed."""
 
 import signal
 import time
+from unittest.mock import Mock
 
 import pytest
 from support.clusters import actors_of, finish_python, nodes
@@ -77,6 +78,7 @@ def test_ctrl_c_while_a_lost_actor_is_replaced_saves_the_run(tmp_path):
 def test_an_actor_that_cannot_start_is_refused_in_a_sentence(refused, monkeypatch):
     ours = {"torch": "1.0"}
     monkeypatch.setattr("dqn.scale.workers.probe", lambda _: (ours, "", False))
+    monkeypatch.setattr("dqn.scale.cluster.log", Mock())
     said = refused([*SHORT, "--actors=1"])
     assert said.startswith(
         "actor 1 of 1 cannot start: the learner's node has torch 1.0, not torch "
@@ -125,6 +127,7 @@ def test_an_actor_without_lag_gives_the_bits_of_a_run_in_one_process(tmp_path):
 @pytest.mark.ray
 def test_more_actors_than_the_cluster_has_cpus_are_refused(refused, monkeypatch):
     monkeypatch.setattr("dqn.scale.cluster.cores", lambda: 1)
+    monkeypatch.setattr("dqn.scale.cluster.log", Mock())
     assert refused(["--game=Pong", "--actors=4"]) == (
         "the cluster has no room for 4 actors with 1 CPU each, only for 1"
     )
