@@ -126,3 +126,12 @@ def test_any_number_of_threads_gives_the_same_bits():
         env = EnvConfig("machado", max_episode_frames=202, reseed_steps=60, threads=threads)
         streams.append(play_from_reset(make(Config(game="seaquest", env=env), 3), 130))
     assert_same_stream(*streams)
+
+
+def test_a_seed_that_ale_would_ignore_is_refused():
+    engine = AtariEngine("pong", 1, EnvConfig())
+    engine.reset(np.array([2**31 - 1]))
+    for seed in (-1, 2**31):
+        with pytest.raises(AssertionError):
+            engine.reset(np.array([seed]))
+    engine.close()

@@ -87,3 +87,15 @@ def test_a_report_after_half_a_second(tmp_path, clock):
     ((_, memory),) = scalars(tmp_path / "run", "system/memory")
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     assert memory == pytest.approx(pages * os.sysconf("SC_PAGE_SIZE") / 1e9, rel=0.2)
+
+
+def test_what_a_killed_run_wrote_before_its_first_checkpoint_is_cut(tmp_path, clock):
+    metrics = make_metrics(tmp_path / "run")
+    means = {"loss": 1.0}
+    learner: Any = SimpleNamespace(pop_means=lambda: means, learning_rate=0.1, updates=0)
+    metrics.report(20, 1.0, 0.5, learner)
+    metrics.close()
+    file = tmp_path / "run" / "training.jsonl"
+    assert file.stat().st_size > 1
+    metrics.cut({})
+    assert file.stat().st_size == 0
