@@ -27,8 +27,9 @@ from dqn.device import cores, use_threads
 from dqn.learning.factory import make_agent
 from dqn.scale import distributed
 from dqn.scale.cluster import connect
+from dqn.scale.compression import compress, decompress
 from dqn.scale.rollouts import Rollout, RolloutWorker, Weights
-from dqn.scale.workers import compress, decompress, join
+from dqn.scale.workers import join
 
 CPU = torch.device("cpu")
 MILLISECONDS = 1000

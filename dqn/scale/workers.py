@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import ray
-import zstandard
 from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayTaskError
 
 from dqn.config import Config, ConfigError
@@ -21,8 +20,9 @@ from dqn.envs.environment import EngineStep
 from dqn.run.resume import StoppedEarly
 from dqn.run.session import RunStopped
 from dqn.scale.cluster import Found, check_places, check_same, probe
+from dqn.scale.compression import CompressedFrames, compress, decompress
 from dqn.scale.rollouts import OutOfOrder, Rollout, RolloutWorker, Weights, columns, select_columns
-from dqn.types import Array, State
+from dqn.types import State
 
 log = logging.getLogger("dqn")
 
@@ -52,14 +52,6 @@ class Request(NamedTuple):
     turn: int
     turns: int
     weights: "ray.ObjectRef[Weights]"
-
-
-class CompressedFrames(NamedTuple):
-    """Frames on their way to another node."""
-
-    data: bytes
-    shape: tuple[int, ...]
-    dtype: str
 
 
 class RemoteWorker(RolloutWorker):
@@ -241,15 +233,3 @@ def join(rollouts: list[Rollout]) -> Rollout:
     actions, steps = zip(*rollouts, strict=True)
     parts = [np.concatenate(part, axis=1) for part in zip(*steps, strict=True)]
     return Rollout(np.concatenate(actions, axis=1), EngineStep(*parts))
-
-
-def compress(frames: Array) -> CompressedFrames:
-    """Without loss, by zstd."""
-    data = zstandard.ZstdCompressor(level=1).compress(frames.data)
-    return CompressedFrames(data, frames.shape, frames.dtype.name)
-
-
-def decompress(frames: CompressedFrames) -> Array:
-    """The frames as they were."""
-    data = zstandard.ZstdDecompressor().decompress(frames.data)
-    return np.frombuffer(data, frames.dtype).reshape(frames.shape)

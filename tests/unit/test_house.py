@@ -48,7 +48,7 @@ ONLY_IN = {
     "pygame": {"evaluation"},
     "cv2": {"envs", "evaluation"},
     "safetensors": {"storage"},
-    "zstandard": {"storage", "replay/compressed.py", "scale/workers.py"},
+    "zstandard": {"storage", "replay/compressed.py", "scale/compression.py"},
     "psutil": {"learning", "report", "commands"},
     "stable_baselines3": {"commands/peers.py"},
     "envpool": {"commands/bench_emulator.py"},

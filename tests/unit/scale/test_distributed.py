@@ -23,8 +23,8 @@ from dqn.config.commands import TrainOptions
 from dqn.learning.factory import make_q_network
 from dqn.run import session
 from dqn.run.resume import StoppedEarly
+from dqn.scale.compression import CompressedFrames, compress, decompress
 from dqn.scale.rollouts import OutOfOrder, RolloutWorker
-from dqn.scale.workers import CompressedFrames, compress, decompress
 from main import main
 
 CARTPOLE = [
