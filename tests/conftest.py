@@ -73,6 +73,15 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True)
+def _environment():
+    """Undo what joining a Ray cluster sets: Ray itself read it when it was imported."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
 def _default_signals():
     """Undo ignored signals, which child processes would inherit: a shell's background job ignores
     Ctrl-C, nohup SIGHUP, and a training that was stopped in this process all of them."""
