@@ -122,11 +122,9 @@ def _over_games(
     for statistic in estimates[names[0]]:
         row = [f"{_estimate(estimates[name][statistic])}" for name in names]
         table.append([statistic, *row])
-    left_out = [game for game in games if game not in usable]
-    heading = (
-        f"Human-normalised score over games: {', '.join(usable)}"
-        f"{f'; left out: {chr(44).join(left_out)}' * bool(left_out)}"
-    )
+    heading = f"Human-normalised score over games: {', '.join(usable)}"
+    if left_out := [game for game in games if game not in usable]:
+        heading += f"; left out: {', '.join(left_out)}"
     how = f"[95% interval by a stratified bootstrap over runs, {RESAMPLES:,} draws]"
     data = {
         name: {

@@ -141,7 +141,7 @@ class Workers:
         received: dict[int, tuple[Rollout, Any]] = {}
         while len(received) < len(self._workers):
             lost = []
-            for worker in self._everyone:
+            for worker in [w for w in self._everyone if w not in received]:
                 try:
                     received[worker] = self._wait(worker, self._answers[worker][0])
                 except LOST:

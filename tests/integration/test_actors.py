@@ -26,15 +26,26 @@ LONG = [*BREAKOUT, *FOUR, "--actors=2", "--total-steps=12000", "--evaluate-perio
 LOST = " of 2; a new one takes over."
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The run that LONG leads to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish_python(folder, LONG)
+    return run_of(folder)
+
+
+@pytest.fixture
+def run(tmp_path, undisturbed):
+    """The same in this test's folder."""
+    return tmp_path.joinpath(*undisturbed.parts[-2:])
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_actors_and_learner_are_killed(tmp_path):
+def test_actors_and_learner_are_killed(tmp_path, run, undisturbed):
     """An actor, the other one, the learner; then an actor, and the learner with both."""
-    finish_python(tmp_path / "a", LONG)
-    undisturbed = run_of(tmp_path / "a")
-    run = tmp_path / "b" / undisturbed.relative_to(tmp_path / "a")
     for kills in (2, 1):
-        process = start_python(tmp_path / "b", LONG, "--checkpoint-minutes=0.01")
+        process = start_python(tmp_path, LONG, "--checkpoint-minutes=0.01")
         for kill in range(kills):
             goal = reports(run) + 5
             wait_for(process, lambda goal=goal: reports(run) >= goal)
@@ -48,18 +59,15 @@ def test_actors_and_learner_are_killed(tmp_path):
         process.kill()
         _, said = process.communicate()
         assert said.count(LOST) == said.count(" of 2 in ") == kills, said
-    said = finish_python(tmp_path / "b", LONG)
+    said = finish_python(tmp_path, LONG)
     assert f"\nContinuing {run} at step " in said
     assert_same(run, undisturbed)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_ctrl_c_while_a_lost_actor_is_replaced_saves_the_run(tmp_path):
-    finish_python(tmp_path / "a", LONG)
-    undisturbed = run_of(tmp_path / "a")
-    run = tmp_path / "b" / undisturbed.relative_to(tmp_path / "a")
-    process = start_python(tmp_path / "b", LONG, NEVER)
+def test_ctrl_c_while_a_lost_actor_is_replaced_saves_the_run(tmp_path, run, undisturbed):
+    process = start_python(tmp_path, LONG, NEVER)
     wait_for(process, lambda: reports(run) >= 5)
     for actor in actors_of(process):
         actor.kill()
@@ -69,7 +77,7 @@ def test_ctrl_c_while_a_lost_actor_is_replaced_saves_the_run(tmp_path):
     assert process.returncode == 130
     assert said.endswith("Stopped by SIGINT; the same command continues.\n"), said
     assert newest(run) >= 5 * 200
-    finish_python(tmp_path / "b", LONG)
+    finish_python(tmp_path, LONG)
     assert_same(run, undisturbed)
 
 
@@ -87,14 +95,10 @@ def test_an_actor_that_cannot_start_is_refused_in_a_sentence(refused, monkeypatc
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_node_is_killed(tmp_path):
+def test_a_node_is_killed(tmp_path, run, undisturbed):
     """One that the learner is not on: frames from it are compressed, and its actor moves."""
-    options = [*LONG, "--total-steps=8000", "--evaluate-period=8000"]
-    finish_python(tmp_path / "a", options)
-    undisturbed = run_of(tmp_path / "a")
-    run = tmp_path / "b" / undisturbed.relative_to(tmp_path / "a")
     with nodes(cpus=2) as cluster:
-        process = start_python(tmp_path / "b", options, NEVER, f"--address={cluster.address}")
+        process = start_python(tmp_path, LONG, NEVER, f"--address={cluster.address}")
         wait_for(process, lambda: reports(run) >= 5)
         cluster.kill_second()
         _, said = process.communicate(timeout=300)
