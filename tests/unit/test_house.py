@@ -24,7 +24,7 @@ FLOORS = [
     ["tabular", "evaluation", "storage"],
     ["report"],
     ["run"],
-    ["scale"],
+    ["scale", "web"],
     ["commands"],
     ["__main__"],
 ]
@@ -32,7 +32,7 @@ FLOORS = [
 its own where that makes no circle."""
 
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-MAX_ROOMS = 17
+MAX_ROOMS = 18
 MAX_LINES = 250
 
 ONLY_IN = {
@@ -53,6 +53,10 @@ ONLY_IN = {
     "stable_baselines3": {"commands/peers.py"},
     "envpool": {"commands/bench_emulator.py"},
     "ray": {"scale"},
+    "plotly": {"web"},
+    "jinja2": {"web"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "grpc": {"scale"},
     "scipy": {"evaluation"},
     "pickle": set(),
