@@ -1,19 +1,18 @@
 """``compare RUN RUN``: scores of runs of one game after equal steps and equal time, beside
 published scores."""
 
-import dataclasses
 import math
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dqn.config import ConfigError, differing_fields
+from dqn.config import ConfigError
 from dqn.config.commands import CompareOptions
 from dqn.evaluation import scores
 from dqn.report.curves import SMOOTHED, draw_random_score, points, running_mean
+from dqn.report.groups import by_config, protocol_of, shortened
 from dqn.report.progress import duration
 from dqn.report.run_record import AXES, Axis, RunRecord, read_run
 from dqn.storage.files import AtomicFile, why_unwritable
@@ -46,7 +45,7 @@ def run(options: CompareOptions) -> int:
     if len(games) > 1:
         raise ConfigError(f"only runs of one game can be compared, not {' and '.join(games)}")
     (game,) = games
-    records = _shortened(records)
+    records = shortened(records)
     if picture:
         try:
             draw(records, Path(picture), game)
@@ -57,16 +56,6 @@ def run(options: CompareOptions) -> int:
     if picture:
         print(f"\nwrote {picture}")
     return 0
-
-
-def _shortened(records: list[RunRecord]) -> list[RunRecord]:
-    """The runs, named by as few of the last parts of their paths as tell them apart."""
-    paths = [Path(run.folder).resolve().parts for run in records]
-    for count in range(1, max(map(len, paths)) + 1):
-        names = [str(Path(*parts[-count:])) for parts in paths]
-        if len(set(names)) == len(names):
-            break
-    return [run._replace(folder=name) for run, name in zip(records, names, strict=True)]
 
 
 def _shared_limit(records: list[RunRecord], axis: Axis) -> float | None:
@@ -100,7 +89,7 @@ def _table(records: list[RunRecord]) -> str:
             columns[heading] = [_score(line) for line in newest]
             for lines, line in zip(shown, newest, strict=True):
                 lines += [line] if line else []
-    protocols = [dict.fromkeys(map(_protocol, lines)) for lines in shown]
+    protocols = [dict.fromkeys(map(protocol_of, lines)) for lines in shown]
     if len(set().union(*protocols)) > 1:
         print("warning: not all of these scores are of one protocol", file=sys.stderr)
         columns["protocol"] = [" and ".join(names) for names in protocols]
@@ -109,10 +98,6 @@ def _table(records: list[RunRecord]) -> str:
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
-
-
-def _protocol(line: dict[str, Any]) -> str:
-    return f"{line['protocol']}, epsilon {line['epsilon']:g}"
 
 
 def _score(line: dict[str, Any] | None) -> str:
@@ -128,7 +113,7 @@ def _score(line: dict[str, Any] | None) -> str:
 def _means_over_seeds(records: list[RunRecord]) -> list[str]:
     """A line for each config with several runs."""
     lines = []
-    for name, runs in _groups(records):
+    for name, runs in by_config(records):
         step = min(run.evaluations[-1]["step"] for run in runs)
         means = [line["mean"] for run in runs if (line := run.newest("step", step))]
         if len(means) > 1:
@@ -136,23 +121,6 @@ def _means_over_seeds(records: list[RunRecord]) -> list[str]:
             interval = f"{mean:.1f} (95% interval {low:.1f} to {high:.1f})"
             lines.append(f"{name}, {len(means)} runs, by {step:,} steps: {interval}")
     return lines
-
-
-def _groups(records: list[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
-    """Named groups of runs whose configs differ only in the seed."""
-    groups: list[list[RunRecord]] = []
-    for run in records:
-        for group in groups:
-            first = group[0].config
-            if not differing_fields(dataclasses.replace(run.config, seed=first.seed), first):
-                group.append(run)
-                break
-        else:
-            groups.append([run])
-    return [
-        (re.sub(r"-seed\d+$", "", group[0].folder) if len(group) > 1 else group[0].folder, group)
-        for group in groups
-    ]
 
 
 def _published(game: str) -> list[str]:
@@ -179,7 +147,7 @@ def draw(records: list[RunRecord], file: Path, game: str) -> None:
     from matplotlib.ticker import EngFormatter
 
     known_axes = [axis for axis in AXES if _shared_limit(records, axis) is not None]
-    groups = _groups(records)
+    groups = by_config(records)
     height = 4 + 0.1 * max(0, len(groups) - 4)  # the legend's
     figure = Figure(figsize=(5.5 * len(known_axes), height), layout="constrained")
     panels = figure.subplots(1, len(known_axes), sharey=True, squeeze=False)[0]

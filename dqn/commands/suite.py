@@ -22,10 +22,10 @@ from dqn.scale.runs import Driver, Job, Run
 from dqn.storage.checkpoint import newest_first
 from dqn.storage.files import remove, replace_file
 from dqn.storage.manifest import CorruptCheckpoint, read_manifest
+from dqn.storage.suite_record import FILE
 
 log = logging.getLogger("dqn")
 
-FILE = "suite.json"
 LOG_LINES = 10
 """How many of its log's last lines are shown of a failed run."""
 

@@ -11,7 +11,7 @@ from dqn.config import ConfigError
 from dqn.envs.atari import FRAME_SKIP
 from dqn.envs.names import atari_rom
 from dqn.evaluation import scores
-from dqn.evaluation.aggregate import RESAMPLES, Estimate, aggregate
+from dqn.evaluation.aggregate import RESAMPLES, Estimate, aggregate, normalised_scores
 from dqn.report.curves import Lines, read_lines
 
 Cells = list[list[str]]
@@ -107,17 +107,10 @@ def _over_games(
 ) -> tuple[list[str], dict[str, Any]]:
     """The table of statistics over the games whose human score is known and that every config has
     been trained on."""
-    known = [game for game in games if scores.human_score(game) is not None]
-    usable = [game for game in known if all(means[game, name] for name in names)]
+    usable, normalised = normalised_scores(means)
     if not usable:
         return [], {}
-    estimates: dict[str, dict[str, Estimate]] = {}
-    for name in names:
-        normalised = [
-            [float(scores.human_normalised(game, score) or 0) for score in means[game, name]]
-            for game in usable
-        ]
-        estimates[name] = aggregate(normalised)
+    estimates = {name: aggregate(normalised[name]) for name in names}
     table: Cells = [["statistic", *names]]
     for statistic in estimates[names[0]]:
         row = [f"{_estimate(estimates[name][statistic])}" for name in names]

@@ -1,11 +1,12 @@
 """Scores of several games as one number: the statistics of Agarwal et al. 2021 (arXiv 2108.13264),
 with intervals by a bootstrap that draws runs anew within each game."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from dqn.evaluation import scores
 from dqn.seeds import numpy_generator
 from dqn.types import Array
 
@@ -47,21 +48,66 @@ STATISTICS: dict[str, Callable[[Sequence[Array]], Array]] = {
 }
 
 
-def aggregate(scores: Sequence[Sequence[float]]) -> dict[str, Estimate]:
+def normalised_scores(
+    means: Mapping[tuple[str, str], Sequence[float]],
+) -> tuple[list[str], dict[str, list[list[float]]]]:
+    """The games whose human score is known and that every config has been trained on, and each
+    config's human-normalised scores: a sequence of runs for each of these games.
+
+    ``means`` has the scores of the runs by game and config.
+    """
+    games, names = (list(dict.fromkeys(parts)) for parts in zip(*means, strict=True))
+    known = [game for game in games if scores.human_score(game) is not None]
+    usable = [game for game in known if all(means.get((game, name)) for name in names)]
+    return usable, {
+        name: [
+            [float(scores.human_normalised(game, score) or 0) for score in means[game, name]]
+            for game in usable
+        ]
+        for name in names
+    }
+
+
+def aggregate(games: Sequence[Sequence[float]]) -> dict[str, Estimate]:
     """The statistics of human-normalised scores: a sequence of runs for each game.
 
     A game with a single run says nothing of how much runs differ: the intervals are then infinite.
     """
-    games = [np.asarray(game, np.float64) for game in scores]
-    if not games or min(map(len, games)) == 0:
-        raise ValueError("expected one or more runs of one or more games")
-    point = [game[np.newaxis] for game in games]
+    point, drawn = _point_and_draws(games)
     values = {name: float(statistic(point)[0]) for name, statistic in STATISTICS.items()}
-    if min(map(len, games)) == 1:
+    if drawn is None:
         return {name: Estimate(value, -np.inf, np.inf) for name, value in values.items()}
-    generator = numpy_generator(0, "bootstrap")
-    drawn = [game[generator.integers(len(game), size=(RESAMPLES, len(game)))] for game in games]
     ends = {
         name: np.percentile(statistic(drawn), [2.5, 97.5]) for name, statistic in STATISTICS.items()
     }
     return {name: Estimate(value, *map(float, ends[name])) for name, value in values.items()}
+
+
+def performance_profile(
+    games: Sequence[Sequence[float]], thresholds: Sequence[float]
+) -> list[Estimate]:
+    """The fraction of all runs that score above each threshold, with intervals as ``aggregate``."""
+    point, drawn = _point_and_draws(games)
+    profile = []
+    for threshold in thresholds:
+        value, low, high = float((np.concatenate(point, 1) > threshold).mean()), -np.inf, np.inf
+        if drawn is not None:
+            above = sum((game > threshold).sum(1) for game in drawn)
+            low, high = np.percentile(above / sum(map(len, games)), [2.5, 97.5])
+        profile.append(Estimate(value, float(low), float(high)))
+    return profile
+
+
+def _point_and_draws(runs: Sequence[Sequence[float]]) -> tuple[list[Array], list[Array] | None]:
+    """The scores ``[1, runs]`` of each game, and the bootstrap's ``[RESAMPLES, runs]``; None if a
+    game has a single run."""
+    games = [np.asarray(game, np.float64) for game in runs]
+    if not games or min(map(len, games)) == 0:
+        raise ValueError("expected one or more runs of one or more games")
+    point = [game[np.newaxis] for game in games]
+    if min(map(len, games)) == 1:
+        return point, None
+    generator = numpy_generator(0, "bootstrap")
+    return point, [
+        game[generator.integers(len(game), size=(RESAMPLES, len(game)))] for game in games
+    ]

@@ -16,6 +16,16 @@ import numpy as np
 from dqn.types import Array
 
 TABLE = Path(__file__).parent / "data" / "atari_scores.csv"
+CURVES = TABLE.with_name("dopamine_curves.csv")
+
+
+class Curve(NamedTuple):
+    """A published learning curve."""
+
+    agent: str
+    protocol: str
+    returns: tuple[float, ...]
+    """Mean return in each million emulator frames."""
 
 
 class Column(NamedTuple):
@@ -89,6 +99,17 @@ def published(game: str) -> dict[str, float]:
     return {column: row[column] for column in COLUMNS if column in row}
 
 
+@functools.cache
+def published_curves(game: str) -> tuple[Curve, ...]:
+    """Published learning curves in ``game``; may be empty."""
+    with CURVES.open(newline="", encoding="utf-8") as file:
+        return tuple(
+            Curve(f"Dopamine {agent}", _STICKY, tuple(map(float, returns)))
+            for name, agent, *returns in csv.reader(file)
+            if name == game
+        )
+
+
 def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float]:
     """Mean, and lower and upper end of its 95 % confidence interval (Student's t).
 
@@ -107,3 +128,26 @@ def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * error
     return mean, mean - half, mean + half
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float, float]:
+    """Median, lower and upper end of an interval for the median of all seeds, and how sure that is.
+
+    The ends are two of the values, which needs no assumption of how scores are distributed: the
+    innermost pair that holds the median with 95 % confidence, or of fewer than six values the least
+    and the greatest (of three 75 %, of a single one 0).
+    """
+    ordered = sorted(map(float, values))
+    count = len(ordered)
+    if not count:
+        raise ValueError("expected one or more values")
+
+    def confidence(left_out: int) -> float:
+        tail = sum(math.comb(count, k) for k in range(left_out + 1))
+        return 1 - tail / float(2 ** (count - 1))
+
+    inner = 0
+    while confidence(inner + 1) >= 0.95:
+        inner += 1
+    ends = ordered[inner], ordered[count - 1 - inner]
+    return float(np.median(ordered)), *ends, confidence(inner)

@@ -30,9 +30,15 @@ class RunRecord(NamedTuple):
 
     folder: str
     """As it is shown."""
+    path: Path
     config: Config
     training: Lines
     evaluations: Lines
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether the minutes of its lines are known."""
+        return all(line["minutes"] is not None for line in self.training + self.evaluations)
 
     def newest(self, axis: Axis, limit: float) -> dict[str, Any] | None:
         """The newest evaluation up to ``limit``, or None."""
@@ -53,11 +59,15 @@ def read_run(run: str) -> RunRecord:
         seconds = read_seconds(folder, ["evaluation/mean", "speed/steps_per_second"])
     except OSError as error:
         raise ConfigError(f"cannot read the files of {run}: {error.strerror}") from None
+    reported, evaluated = seconds["speed/steps_per_second"], seconds["evaluation/mean"]
+    if _has_gaps(training, reported) or _has_gaps(evaluations, evaluated):
+        reported = evaluated = {}
     return RunRecord(
         printable(str(folder)),
+        folder,
         config,
-        _with_minutes(training, seconds["speed/steps_per_second"]),
-        _with_minutes(evaluations, seconds["evaluation/mean"]),
+        _with_minutes(training, reported),
+        _with_minutes(evaluations, evaluated),
     )
 
 
@@ -79,11 +89,15 @@ def _checked_lines(file: Path, fields: dict[str, Any]) -> Lines:
     return lines
 
 
-def _with_minutes(lines: Lines, seconds: dict[int, float]) -> Lines:
-    """Add ``minutes`` to each line, from the seconds at each step.
+def _has_gaps(lines: Lines, seconds: dict[int, float]) -> bool:
+    """Whether the clock of a line before the newest is lost, as in a damaged event file."""
+    return any(line["step"] not in seconds for line in lines[:-1])
 
-    A running run writes a line before its clock: a newest line without one is dropped. If an older
-    line has none, part of the clock is lost, and every line gets None.
+
+def _with_minutes(lines: Lines, seconds: dict[int, float]) -> Lines:
+    """Add ``minutes`` to each line, from the seconds at each step; None if they are not all known.
+
+    A running run writes a line before its clock: a newest line without one is dropped.
     """
     if lines and lines[-1]["step"] not in seconds and lines[0]["step"] in seconds:
         lines = lines[:-1]

@@ -1,11 +1,13 @@
 """TensorBoard's event files, written synchronously so that errors are not lost in a thread."""
 
+import contextlib
 import io
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import (
@@ -104,8 +106,8 @@ def read_seconds(folder: Path, tags: Collection[str]) -> dict[str, dict[int, flo
 
 
 def _events(file: Path) -> Iterator[Event]:
-    """By descriptor: TensorBoard refuses a path that is not UTF-8."""
-    with open(file, "rb") as opened:
+    """Up to a damaged one. By descriptor: TensorBoard refuses a path that is not UTF-8."""
+    with open(file, "rb") as opened, contextlib.suppress(DecodeError):
         yield from map(Event.FromString, RawEventFileLoader(f"/dev/fd/{opened.fileno()}").Load())
 
 

@@ -105,11 +105,17 @@ def run_config(folder: Path) -> Config:
     return load_run_config(folder)
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The folders of all runs in a folder of runs, as ``checkpoints`` and ``checkpoints/Pong`` are;
+    not those that were moved aside."""
+    configs = [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]
+    return sorted(path.parent for path in configs if ".old-" not in path.parent.name)
+
+
 def _advice(folder: Path) -> str:
     """The newest runs in a folder, or else in the default one."""
     for place in (folder, HOME):
-        configs = [*place.glob("*/config.yaml"), *place.glob("*/*/config.yaml")]
-        runs = [path.parent for path in configs if ".old-" not in path.parent.name]
+        runs = runs_in(place)
         newest = sorted(filter(Path.exists, runs), key=lambda run: run.stat().st_mtime)[:-4:-1]
         if newest:
             return f"try {' or '.join(shlex.quote(str(run)) for run in newest)}"

@@ -135,6 +135,19 @@ def test_without_tensorboard_files_there_are_no_minutes(tmp_path, watch, capsys)
     assert cv2.imread(str(tmp_path / "steps.png")).shape == (320, 440, 3)
 
 
+def test_a_damaged_event_file_costs_the_minutes_and_no_evaluation(tmp_path, watch):
+    run = Path(make_run(tmp_path / "a-seed1", watch, {100: 3, 200: 5, 300: 4}))
+    (file,) = run.glob("events*")
+    whole = file.read_bytes()
+    for kept in (0, len(whole) // 2):
+        file.write_bytes(whole[:kept] + b"\xff" * (len(whole) - kept))
+        record = read_run(str(run))
+        assert [(line["step"], line["minutes"]) for line in record.evaluations] == [
+            (100, None), (200, None), (300, None)
+        ]  # fmt: skip
+        assert not record.has_clock
+
+
 def test_different_protocols_are_a_warning_and_a_column(tmp_path, watch, capsys):
     """Also a run's own, as after a game was cut off in one of the evaluations."""
     run = make_run(tmp_path / "a-seed1", watch, {100: 5, 200: 3})

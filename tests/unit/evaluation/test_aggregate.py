@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dqn.evaluation.aggregate import aggregate
+from dqn.evaluation.aggregate import aggregate, normalised_scores, performance_profile
 
 
 def values(scores):
@@ -52,3 +52,22 @@ def test_one_run_of_a_game_has_no_interval():
     assert aggregate([[0.5], [0.2, 0.4]])["median"] == (pytest.approx(0.4), -np.inf, np.inf)
     with pytest.raises(ValueError, match="one or more runs"):
         aggregate([[0.5], []])
+
+
+def test_a_performance_profile_by_hand():
+    """The fraction of runs above a score; its interval is that of the fraction over draws."""
+    games = [[0.1, 0.5], [0.2, 0.8], [0.9, 0.9]]
+    profile = performance_profile(games, [0, 0.2, 0.85, 2])
+    assert [point.value for point in profile] == pytest.approx([1, 4 / 6, 2 / 6, 0])
+    assert [(point.low, point.high) for point in profile] == [
+        (1, 1), (pytest.approx(2 / 6), pytest.approx(1)), (pytest.approx(2 / 6),) * 2, (0, 0)
+    ]  # fmt: skip
+    assert performance_profile([[0.5]], [0.2]) == [(1, -np.inf, np.inf)]
+
+
+def test_games_that_every_config_has_played_and_whose_human_score_is_known():
+    means = {("Pong", "a"): [14.6, -20.7], ("Pong", "b"): [14.6], ("Breakout", "a"): [1.0]}
+    unscored = {("AirRaid", name): [1.0] for name in "ab"}
+    games, scores = normalised_scores(means | unscored)
+    assert games == ["Pong"]
+    assert scores == {"a": [[pytest.approx(1), pytest.approx(0)]], "b": [[pytest.approx(1)]]}

@@ -110,3 +110,29 @@ def test_student_quantiles():
         ours = (high - mean) / (returns.std(ddof=1) / math.sqrt(freedom + 1))
         below = 2e-4 if freedom > 9 else 1e-5
         assert -1e-5 < quantile - ours < below, freedom
+
+
+def test_median_interval_by_hand():
+    """Of n values k fall below the median as often as heads of n coins."""
+    assert scores.median_interval([7]) == (7, 7, 7, 0)
+    assert scores.median_interval([3, 1, 2]) == (2, 1, 3, 0.75)
+    assert scores.median_interval([5, 1, 2, 9, 3]) == (3, 1, 9, 1 - 2 / 32)
+    nine = [1, 2, 3, 4, 5, 6, 7, 8, 100]
+    assert scores.median_interval(nine) == (5, 2, 8, 1 - 2 * (1 + 9) / 512)
+    with pytest.raises(ValueError, match="one or more"):
+        scores.median_interval([])
+
+
+def test_published_curves_end_at_the_published_scores():
+    """Which average the 38th to the 40th million frames, and the last five."""
+    games = [game for game in GAMES if scores.published_curves(game)]
+    assert len(games) == 10
+    assert scores.published_curves("Maze-v0") == ()
+    for game in games:
+        table = scores.published(game)
+        for agent in scores.published_curves(game):
+            name = agent.agent.lower().replace(" ", "_")
+            assert len(agent.returns) == 200
+            assert agent.protocol == scores.COLUMNS[f"{name}_40m"].protocol
+            assert np.mean(agent.returns[37:40]) == pytest.approx(table[f"{name}_40m"], rel=1e-3)
+            assert np.mean(agent.returns[195:]) == pytest.approx(table[f"{name}_200m"], rel=1e-3)

@@ -1,0 +1,74 @@
+"""Several runs side by side: their names, which of them are seeds of one config, and what these
+reached at equal steps or equal time."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dqn.config import differing_fields
+from dqn.evaluation import scores
+from dqn.report.run_record import Axis, RunRecord
+
+
+def shortened(records: list[RunRecord]) -> list[RunRecord]:
+    """The runs, named by as few of the last parts of their paths as tell them apart."""
+    paths = [Path(run.folder).resolve().parts for run in records]
+    for count in range(1, max(map(len, paths)) + 1):
+        names = [str(Path(*parts[-count:])) for parts in paths]
+        if len(set(names)) == len(names):
+            break
+    return [run._replace(folder=name) for run, name in zip(records, names, strict=True)]
+
+
+def by_config(records: list[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
+    """Named groups of runs whose configs differ only in the seed."""
+    groups: list[list[RunRecord]] = []
+    for run in records:
+        for group in groups:
+            first = group[0].config
+            if not differing_fields(dataclasses.replace(run.config, seed=first.seed), first):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return [
+        (re.sub(r"-seed\d+$", "", group[0].folder) if len(group) > 1 else group[0].folder, group)
+        for group in groups
+    ]
+
+
+def protocol_of(line: dict[str, Any]) -> str:
+    """The protocol of an evaluation and its epsilon."""
+    return f"{line['protocol']}, epsilon {line['epsilon']:g}"
+
+
+class OverSeeds(NamedTuple):
+    """What the seeds of a config had reached at one point of an axis."""
+
+    at: float
+    """Step, or minutes."""
+    values: list[float]
+    """Mean of each seed's newest evaluation, in the order of the runs."""
+    median: float
+    low: float
+    high: float
+    """The ends of ``scores.median_interval``."""
+
+
+def over_seeds(runs: list[RunRecord], axis: Axis) -> list[OverSeeds]:
+    """The median over seeds at each point where one of them was evaluated, from where all have an
+    evaluation to where the first one ends."""
+    if not all(run.evaluations and run.evaluations[-1][axis] is not None for run in runs):
+        return []
+    start = max(run.evaluations[0][axis] for run in runs)
+    end = min(run.evaluations[-1][axis] for run in runs)
+    points = sorted({line[axis] for run in runs for line in run.evaluations})
+    curve = []
+    for at in points:
+        if start <= at <= end:
+            newest = [run.newest(axis, at) for run in runs]
+            values = [float(line["mean"]) for line in newest if line]
+            median, low, high, _ = scores.median_interval(values)
+            curve.append(OverSeeds(at, values, median, low, high))
+    return curve
