@@ -2,11 +2,13 @@
 result is the one that nothing disturbed."""
 
 import signal
+import sys
 import time
 from unittest.mock import Mock
 
 import pytest
 from support.clusters import actors_of, finish_python, nodes
+from support.local_workers import play_in_this_process
 from support.processes import start_python, wait_for
 from support.runs import (
     BREAKOUT,
@@ -20,9 +22,14 @@ from support.runs import (
     train,
 )
 
+from main import main
+
 FOUR = ["--num-envs=4", "--exploration.epsilon-end=.5"]
 SHORT = [*CARTPOLE, *FOUR, "--total-steps=1000", "--evaluate-period=1000"]
-LONG = [*BREAKOUT, *FOUR, "--actors=2", "--total-steps=12000", "--evaluate-period=6000"]
+LONG = [
+    *BREAKOUT, *FOUR, "--actors=2", "--total-steps=12000", "--evaluate-period=6000",
+    "--replay.sampler=prioritized", "--network.noisy", "--distributed.lag=2",
+]  # fmt: skip
 LOST = " of 2; a new one takes over."
 
 
@@ -118,6 +125,22 @@ def test_bad_input(refused):
         "`ray start --head`, or leave --address out",
     }.items():
         assert refused(["--game=Pong", *typed.split()]) == sentence
+
+
+def test_without_ray_actors_are_refused_in_a_sentence(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert refused(["--game=Pong", "--actors=2"]) == (
+        "Ray is not installed; type `pip install -r requirements-ray.txt`"
+    )
+
+
+def test_fresh_begins_a_run_with_actors_anew(tmp_path, monkeypatch):
+    play_in_this_process(monkeypatch)
+    options = [*SHORT, "--actors=2"]
+    run = train(tmp_path, options)
+    assert main([*options, f"--checkpoints-dir={tmp_path}", "--fresh"]) == 0
+    (aside,) = run.parent.glob(f"{run.name}.old-*")
+    assert_same(run, aside)
 
 
 @pytest.mark.ray

@@ -2,13 +2,12 @@
 
 import json
 import os
-import shlex
 import signal
 from pathlib import Path
 
 import pytest
-from support.clusters import Suite, nodes
-from support.runs import CARTPOLE, assert_same, checkpoints, newest, reports
+from support.clusters import Suite, nodes, suite_json, train_alone
+from support.runs import CARTPOLE, checkpoints, newest, reports
 
 from dqn.commands.suite_plan import make_plan
 from dqn.config.commands import SuiteOptions
@@ -23,21 +22,6 @@ MAZE = [
 
 SHORT = ["--config=cartpole", *CARTPOLE[1:], "--seeds=2", "--checkpoint-minutes=0.01"]
 """Two runs of some ten seconds; each saves every 0.6 s."""
-
-
-def suite_json(folder: Path) -> dict:
-    (file,) = folder.glob("suites/*/suite.json")
-    return json.loads(file.read_text())
-
-
-def train_alone(folder: Path, tmp_path: Path) -> None:
-    """The command that suite.json gives of each run, in another folder: the same bits."""
-    alone = tmp_path / "alone"
-    for run in suite_json(folder)["runs"]:
-        program, *arguments = shlex.split(run["command"])[1:]
-        assert program == "main.py"
-        assert main([*arguments, f"--checkpoints-dir={alone}", "--checkpoint-minutes=1e6"]) == 0
-        assert_same(folder / run["run"], alone / run["run"])
 
 
 @pytest.mark.ray

@@ -6,6 +6,7 @@ printed.
 """
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.clusters import actors_of, finish_python
+from support.clusters import Suite, actors_of, finish_python, train_alone
 from support.processes import start_python, wait_for
 from support.runs import (
     BREAKOUT,
+    CARTPOLE,
     NEVER,
     assert_same,
     checkpoints,
@@ -28,6 +30,7 @@ from support.runs import (
 )
 
 STEPS_PER_KILL = 500
+HARD = ["--replay.sampler=prioritized", "--network.noisy", "--distributed.lag=2"]
 FREQUENT = "--checkpoint-minutes=0.006"  # 0.36 s
 
 
@@ -79,12 +82,13 @@ def test_killed_at_random_instants(request, tmp_path, capsys):
 
 
 @pytest.mark.ray
-def test_actors_and_learner_killed_at_random_instants(request, tmp_path, capsys):
+@pytest.mark.parametrize("more", [[], HARD], ids=["dqn", "noisy-prioritized-lag-2"])
+def test_actors_and_learner_killed_at_random_instants(request, tmp_path, capsys, more):
     """Two actors in turn, then the learner, and again; a third as many kills."""
     kills = max(3, request.config.getoption("--kills") * 3 // 10)
     seed = random.SystemRandom().getrandbits(32)
     draw = random.Random(seed)
-    command = [*options(kills), "--actors=2"]
+    command = [*options(kills), "--actors=2", *more]
     finish_python(tmp_path / "undisturbed", command)
     undisturbed = run_of(tmp_path / "undisturbed")
     folder = tmp_path / "killed"
@@ -109,6 +113,42 @@ def test_actors_and_learner_killed_at_random_instants(request, tmp_path, capsys)
     assert process.returncode == 0, said
     assert lost + said.count("; a new one takes over.") >= kills // 3, "too few losses were noticed"
     assert_same(run, undisturbed)
+
+
+@pytest.mark.ray
+def test_a_suite_killed_at_random_instants(request, tmp_path, capsys):
+    """The process of a run, then the driver, and again; a twentieth as many kills."""
+    kills = max(2, request.config.getoption("--kills") // 20)
+    seed = random.SystemRandom().getrandbits(32)
+    draw = random.Random(seed)
+    folder = tmp_path / "killed"
+    options = [
+        *CARTPOLE, "--games=CartPole-v1", "--config=cartpole", "--seeds=2", FREQUENT,
+        f"--total-steps={15_000 * kills}",
+    ]  # fmt: skip
+    options.remove("--game=CartPole-v1")
+    with capsys.disabled():
+        print(f"\nseed {seed}, {kills} kills")
+    suite = Suite(folder, options)
+    for number in range(kills):
+        run = folder / f"CartPole-v1/cartpole-seed{draw.choice((1, 2))}"
+        goal = newest(run) + draw.randint(1, 9_000)
+        suite.wait_for(lambda run=run, goal=goal: newest(run) >= goal)
+        if worker := number % 2 == 0:
+            before = suite.notes()
+            note = draw.choice(list(before))
+            os.kill(before[note]["pid"], signal.SIGKILL)
+            old, notes = before[note], suite.notes
+            suite.wait_for(lambda note=note, old=old, notes=notes: notes().get(note, old) != old)
+        else:
+            suite.send_signal(signal.SIGKILL)
+            suite.wait()
+            suite = Suite(folder, options)
+        with capsys.disabled():
+            print(f"kill {number + 1:3d}: {'a run' if worker else 'the driver'}")
+    status, _, said = suite.wait()
+    assert status == 0, said
+    train_alone(folder, tmp_path)
 
 
 def any_instant(process: "subprocess.Popen[str]", run: Path, draw: random.Random) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 
 import psutil
 
+from main import main
 from support.processes import ROOT, Process, start_python
-from support.runs import NEVER
+from support.runs import NEVER, assert_same
 
 NODES = """
 import os, sys
@@ -131,3 +133,19 @@ class Suite:
         """Its exit status, and what it wrote to stdout and stderr."""
         out, err = self._process.communicate(timeout=240)
         return self._process.returncode, out, err
+
+
+def suite_json(folder: Path) -> dict[str, Any]:
+    """What the one suite in a checkpoints folder says of its runs."""
+    (file,) = folder.glob("suites/*/suite.json")
+    return json.loads(file.read_text())
+
+
+def train_alone(folder: Path, tmp_path: Path) -> None:
+    """The command that suite.json gives of each run, in another folder: the same bits."""
+    alone = tmp_path / "alone"
+    for run in suite_json(folder)["runs"]:
+        program, *arguments = shlex.split(run["command"])[1:]
+        assert program == "main.py"
+        assert main([*arguments, f"--checkpoints-dir={alone}", NEVER]) == 0
+        assert_same(folder / run["run"], alone / run["run"])
