@@ -2,7 +2,10 @@
 
 import functools
 import logging
+import os
 import platform
+import re
+import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +16,13 @@ from pydantic import Field
 
 import dqn
 from dqn.config import Config, ConfigError, printable
-from dqn.device import gpu_versions
+from dqn.device import cores, gpu_versions
 from dqn.envs import Spec
 from dqn.envs.names import protocol_name
 
 log = logging.getLogger("dqn")
+
+_CPU_INFO = Path("/proc/cpuinfo")
 
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 """A whole number in a meta.json; pydantic checks it."""
@@ -35,11 +40,14 @@ class Provenance:
     versions: dict[str, str]
     device: str
     threads: Count
+    commit: str = ""
+    """Of the program; empty where that is not a clone."""
+    machine: str = ""
 
     def as_comments(self) -> str:
         """Lines for the head of config.yaml."""
-        names = ("game", "protocol", "device", "threads")
-        lines = [f"{name}: {getattr(self, name)}" for name in names]
+        names = ("game", "protocol", "commit", "machine", "device", "threads")
+        lines = [f"{name}: {value}" for name in names if (value := getattr(self, name))]
         lines += [f"{package} {number}" for package, number in self.versions.items()]
         return "".join(f"# {line}\n" for line in lines)
 
@@ -76,6 +84,8 @@ def make_provenance(config: Config, spec: Spec, device: torch.device) -> Provena
         versions=versions() | gpu_versions(device),
         device=device_name(device),
         threads=torch.get_num_threads(),
+        commit=commit(),
+        machine=machine(),
     )
 
 
@@ -92,6 +102,44 @@ def versions() -> dict[str, str]:
     packages = ("torch", "ale-py", "gymnasium", "numpy")
     ours = {"dqn": dqn.__version__, "python": platform.python_version()}
     return ours | {name: version(name) for name in packages}
+
+
+@functools.cache
+def commit() -> str:
+    """The git commit of this program, ``-dirty`` after it if files differ from it; empty if the
+    program is not a clone."""
+    root = Path(dqn.__file__).parents[1]
+    if not (root / ".git").exists():  # git would look for one in the folders above
+        return ""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "describe",
+        "--always",
+        "--exclude=*",
+        "--abbrev=10",
+        "--dirty",
+    ]
+    try:
+        done = subprocess.run(
+            command, env=clean | {"GIT_OPTIONAL_LOCKS": "0"}, capture_output=True, text=True,
+            timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):  # no git, or a folder of another user
+        return ""
+    return done.stdout.strip()
+
+
+@functools.cache
+def machine() -> str:
+    """The processor, and how many of its cores this process may use."""
+    try:
+        found = re.search(r"^model name\s*: (.+)$", _CPU_INFO.read_text(), re.MULTILINE)
+    except OSError:  # macOS
+        found = None
+    return f"{found[1] if found else platform.machine()}, {cores()} cores"
 
 
 def device_name(device: torch.device) -> str:
