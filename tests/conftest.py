@@ -67,9 +67,11 @@ def _no_waiting():
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Undo what training sets: torch's number of threads, and its rounding of tiny numbers."""
+    """Undo what training sets: torch's number of threads, its rounding of tiny numbers, and the
+    precision of convolutions on a GPU, without whose default torch.export refuses to work."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(False)
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,15 @@ import yaml
 from dqn.config.fields import ConfigError, Given, build, prefix_of
 from dqn.config.rules import unknown
 from dqn.config.shipped import PRESETS, find_preset
-from dqn.config.words import as_started, as_typed, in_words, metavar, shown, text_metavar
+from dqn.config.words import (
+    POSITIONAL,
+    as_started,
+    as_typed,
+    in_words,
+    metavar,
+    shown,
+    text_metavar,
+)
 from dqn.config.yaml_file import parse_yaml, read_settings
 
 SHORT = {"--keep": "--keep-checkpoints"}
@@ -39,7 +47,7 @@ def options_of(kind: Any) -> Iterator[Option]:
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.default):
             yield from options_of(type(field.default))
-        elif field.name not in ("run", "typed"):
+        elif field.name not in (*POSITIONAL, "typed"):
             name, about = prefix_of(kind) + field.name, kind.__pydantic_fields__[field.name]
             yield Option(name, field.type, field.default, about.description, section)
 
@@ -70,7 +78,7 @@ def parse(kind: type[Options], arguments: list[str]) -> Options:
     if is_suite:
         given = {name: value for name, value in given.items() if name in kind.__annotations__}
         given["typed"] = Given(tuple(typed.items()))
-    return build(kind, given | {"config": Given(tuple(files)), "run": Given(_runs(kind, words))})
+    return build(kind, given | {"config": Given(tuple(files))} | _positional(kind, words))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -133,20 +141,23 @@ def _normalized(arguments: list[str]) -> Iterator[str]:
         yield argument
 
 
-def _runs(kind: Any, words: list[str]) -> str | tuple[str, ...]:
-    """The value of a command's ``run``: one folder, or all of them if it takes several."""
-    hint = kind.__annotations__.get("run")
-    if hint is None and words:
+def _positional(kind: Any, words: list[str]) -> dict[str, Given]:
+    """The values typed without a name: of a command's ``run``, or of all of them if it takes
+    several, and of its ``file``."""
+    hints = {name: kind.__annotations__.get(name) for name in POSITIONAL}
+    hints = {name: hint for name, hint in hints.items() if hint is not None}
+    if not hints and words:
         raise ConfigError(f"unexpected {words[0]!r}; a game is given as --game Breakout")
-    if hint is not None and not words:
-        if hasattr(kind, "run"):  # it has a default
-            return str(kind.run)
-        raise ConfigError(f"no RUN given; try {as_started(f'python {kind.example}')}")
-    if hint is None or get_origin(hint) is tuple:
-        return tuple(words)
-    if len(words) > 1:
-        raise ConfigError(f"expected one {text_metavar(hint)}, not {' '.join(words)}")
-    return words[0]
+    missing = [text_metavar(hint) for name, hint in hints.items() if not hasattr(kind, name)]
+    if len(words) < len(missing):
+        example = as_started(f"python {kind.example}")
+        raise ConfigError(f"no {missing[len(words)]} given; try {example}")
+    if any(get_origin(hint) is tuple for hint in hints.values()):
+        return {"run": Given(tuple(words))}
+    if len(words) > len(hints):
+        expected = " and one ".join(str(text_metavar(hint)) for hint in hints.values())
+        raise ConfigError(f"expected one {expected}, not {' '.join(words)}")
+    return {name: Given(word) for name, word in zip(hints, words, strict=False)}
 
 
 def _value(option: Option, text: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from dqn.config.fields import Device, File, Folder, Games, Gif, Mp4, Png, Seed, validated
+from dqn.config.fields import Device, File, Folder, Games, Gif, Mp4, Onnx, Png, Seed, validated
 from dqn.config.schema import Config
 
 Run = Annotated[str, "RUN"]
@@ -17,10 +17,11 @@ Checkpoint = Annotated[str, "latest|best|STEP"]
 class TrainOptions:
     """Train a deep Q-network on a game. The same command again resumes the run at its last
     checkpoint. Other commands, each with its own --help: main.py evaluate RUN; main.py play RUN;
-    main.py compare RUN RUN; main.py bench; main.py suite. The command line takes precedence over
-    --config, and both over the defaults below; in YAML, names have underscores and sections are
-    mappings. Whole numbers may be written 2_000_000 or 2e6; an option that is true or false may
-    stand alone for true. A step is one decision in one environment, 4 emulator frames on Atari."""
+    main.py export RUN FILE.onnx; main.py compare RUN RUN; main.py bench; main.py suite. The command
+    line takes precedence over --config, and both over the defaults below; in YAML, names have
+    underscores and sections are mappings. Whole numbers may be written 2_000_000 or 2e6; an option
+    that is true or false may stand alone for true. A step is one decision in one environment, 4
+    emulator frames on Atari."""
 
     usage: ClassVar = "main.py [train] --game GAME [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()
@@ -112,6 +113,22 @@ class PlayOptions:
 
 
 @validated
+class ExportOptions:
+    """Write a trained network as an ONNX file, which runs without PyTorch (pip install -r
+    requirements-export.txt): stacks of frames in, action values out. The file is run on states of
+    the game, and kept if it computes the same as the network."""
+
+    usage: ClassVar = "main.py export RUN FILE.onnx [--OPTION VALUE ...]"
+    example: ClassVar = "main.py export pong-laptop pong.onnx"
+    run: Run
+    """A run's folder, or a shipped agent's."""
+    file: Onnx
+    """The file to write."""
+    checkpoint: Checkpoint = "latest"
+    """Which checkpoint to export."""
+
+
+@validated
 class CompareOptions:
     """Compare runs of one game: their evaluations at equal steps and at equal wall time, beside
     published scores."""
@@ -162,6 +179,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "play": PlayOptions,
+    "export": ExportOptions,
     "compare": CompareOptions,
     "bench": BenchOptions,
     "suite": SuiteOptions,

@@ -41,6 +41,7 @@ File = Annotated[str, "FILE"]
 # Not StringConstraints, which refuse a path of bytes that are not UTF-8.
 Png = Annotated[str, "FILE.png", Predicate(lambda name: name.endswith(".png"))]
 Gif = Annotated[str, "FILE.gif", Predicate(lambda name: name.endswith(".gif"))]
+Onnx = Annotated[str, "FILE.onnx", Predicate(lambda name: name.endswith(".onnx"))]
 Mp4 = Annotated[str, "FILE.mp4", Predicate(lambda name: name.endswith(".mp4"))]
 
 _CONFIG = ConfigDict(

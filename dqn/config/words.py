@@ -30,9 +30,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+POSITIONAL = ("run", "file")
+"""What a command takes without a name, in this order."""
+
+
 def as_typed(name: str) -> str:
-    """A name as on the command line: ``--replay.n-step``."""
-    return f"--{name.replace('_', '-')}"
+    """A name as on the command line: ``--replay.n-step``; ``RUN``."""
+    return name.upper() if name in POSITIONAL else f"--{name.replace('_', '-')}"
 
 
 def text_metavar(hint: Any) -> str | None:

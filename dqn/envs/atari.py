@@ -17,13 +17,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import ale_py
 import gymnasium
 import numpy as np
+from ale_py.env import AtariEnv
 from ale_py.vector_env import AtariVectorEnv
 
 from dqn.config import EnvConfig
 from dqn.envs.environment import EngineStep, Spec
-from dqn.envs.names import display_name
+from dqn.envs.names import display_name, gymnasium_id
 from dqn.types import I64, Bool
 
 NOOP_MAX = 30
@@ -40,6 +42,24 @@ def atari_spec(rom: str, actions: gymnasium.Space[Any], config: EnvConfig) -> Sp
     num_actions = int(actions.n)  # type: ignore[attr-defined]
     frame_shape = config.frame_size, config.frame_size
     return Spec(display_name(rom), num_actions, frame_shape, "uint8", stack=4, atari=True)
+
+
+def atari_settings(rom: str, config: EnvConfig) -> dict[str, str]:
+    """How Gymnasium makes the same game, and what its actions mean, for a reader of other
+    programs."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # suppresses its banner
+    emulator = AtariEnv(rom, full_action_space=config.full_action_set)
+    actions = ",".join(emulator.get_action_meanings())
+    emulator.close()
+    return {
+        "environment": gymnasium_id(rom),
+        "actions": actions,
+        "frame_size": str(config.frame_size),
+        "frame_skip": str(FRAME_SKIP),
+        "repeat_action_probability": str(STICKY[config.protocol]),
+        "full_action_space": str(config.full_action_set).lower(),
+        "noop_max": str(NOOP_MAX),
+    }
 
 
 class AtariEngine:

@@ -20,7 +20,7 @@ from dqn.envs.names import protocol_name
 from dqn.evaluation import scores
 from dqn.learning.interfaces import MakePolicy, QValues
 from dqn.seeds import numpy_generator
-from dqn.types import Array
+from dqn.types import I64, Array
 
 Progress = Callable[[int, int, float | None], None]
 """Is told, after every step: games that are done, steps of all games, and the best return of those
@@ -122,15 +122,40 @@ def held_out_states(config: Config) -> torch.Tensor:
 
     Their mean max Q shows whether values grow, settle or diverge (Mnih et al. 2015, figure 2).
     """
-    count, spacing = config.evaluation.held_out_states, 4
-    n = min(count, 8)
     generator = numpy_generator(config.seed, "held-out states")
+
+    def choose(environment: envs.Environment) -> I64:
+        return generator.integers(environment.spec.num_actions, size=environment.num_envs)
+
+    return _visited(config, config.evaluation.held_out_states, 4, "held-out states", choose)
+
+
+def played_states(make_policy: MakePolicy, config: Config, count: int, owner: str) -> torch.Tensor:
+    """``count`` states that the policy meets early in up to 8 games, under the
+    protocol of evaluations: ``[M, S, *frame]``. ``owner`` names the seeds."""
+    policy = make_policy(numpy_generator(config.seed, f"{owner} actor"))
+
+    def choose(environment: envs.Environment) -> I64:
+        return policy.act(environment.timestep.stack, config.evaluation.epsilon)
+
+    return _visited(config, count, 16, owner, choose)
+
+
+def _visited(
+    config: Config,
+    count: int,
+    spacing: int,
+    owner: str,
+    choose: Callable[[envs.Environment], I64],
+) -> torch.Tensor:
+    """One state in ``spacing`` of up to 8 environments, until there are ``count``."""
+    n = min(count, 8)
     stacks: list[Array] = []
     with closing(envs.make(config, n)) as environment:
-        environment.reset(config.seed, "held-out states")
+        environment.reset(config.seed, owner)
         while n * len(stacks) < count:
             for _ in range(spacing):
-                environment.send(generator.integers(environment.spec.num_actions, size=n))
+                environment.send(choose(environment))
                 timestep = environment.receive()
             stacks.append(timestep.stack)
     return torch.from_numpy(np.concatenate(stacks)[:count])

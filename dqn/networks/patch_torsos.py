@@ -68,7 +68,7 @@ class PatchConvolution(nn.Conv2d):
         weight = self.weight if self._of_frames else self.weight.permute(0, 2, 3, 1)
         weight = weight.flatten(1)
         output = F.linear(patches.view(-1, weight.shape[1]), weight, self.bias)
-        return output.view(len(patches), -1)
+        return output.view(patches.shape[0], -1)
 
 
 class ChannelsFirst(nn.Module):
@@ -80,4 +80,4 @@ class ChannelsFirst(nn.Module):
         self._channels = channels
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features.view(len(features), -1, self._channels).transpose(1, 2).flatten(1)
+        return features.view(features.shape[0], -1, self._channels).transpose(1, 2).flatten(1)

@@ -23,7 +23,7 @@ class ImplicitQuantileHead(nn.Module):
         midpoints of ``num_policy_taus`` equal parts."""
         if taus is None:
             policy_taus = midpoints(self._num_policy_taus, features.device)
-            taus = policy_taus.expand(len(features), -1)
+            taus = policy_taus.expand(features.shape[0], -1)
         frequencies = torch.arange(self._num_cosines, device=features.device) * math.pi
         cosines = torch.cos(taus[..., None] * frequencies)  # [B, K, cosines]
         embedded = self.embedding(cosines.flatten(0, 1))  # [B K, features]

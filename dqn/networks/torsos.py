@@ -112,7 +112,7 @@ class SpaceToDepth(PixelPermutation):
         """``[B, S, H, W]`` -> ``[B, S * side^2, H / side, W / side]`` of ``dtype``, channels last
         in memory; uint8 is divided by 255."""
         pixels = super().forward(state, dtype)
-        return pixels.view(len(state), *self._blocks, -1).permute(0, 3, 1, 2)
+        return pixels.view(state.shape[0], *self._blocks, -1).permute(0, 3, 1, 2)
 
 
 class FlatPixels(nn.Module):

@@ -30,9 +30,10 @@ HOME = Path("checkpoints")
 
 @dataclass(frozen=True)
 class SavedAgent:
-    """A model as it was at some step, and the config it was trained under."""
+    """A model as it was at some step, and the config and game it was trained under."""
 
     config: Config
+    spec: envs.Spec
     name: str
     """``best`` or ``step_000250000``."""
     step: int
@@ -75,7 +76,7 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
         model.load_state_dict(tensors)
         for problem in dict.fromkeys(problems):
             print(f"warning: {problem}: reading {candidate.name}", file=sys.stderr)
-        return SavedAgent(config, candidate.name, manifest.step, model)
+        return SavedAgent(config, spec, candidate.name, manifest.step, model)
     if not problems:
         raise ConfigError(
             f"{folder} has no checkpoint ({which}) yet; the first is written after "

@@ -58,6 +58,9 @@ ONLY_IN = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "grpc": {"scale"},
+    "onnx": {"storage/onnx_file.py"},
+    "onnxscript": set(),  # torch.onnx imports it
+    "onnxruntime": {"storage/onnx_file.py"},
     "scipy": {"evaluation"},
     "pickle": set(),
 }
