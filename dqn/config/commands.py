@@ -6,7 +6,19 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from dqn.config.fields import Device, File, Folder, Games, Gif, Mp4, Onnx, Png, Seed, validated
+from dqn.config.fields import (
+    Device,
+    File,
+    Folder,
+    Games,
+    Gif,
+    Html,
+    Mp4,
+    Onnx,
+    Png,
+    Seed,
+    validated,
+)  # fmt: skip
 from dqn.config.schema import Config
 
 Run = Annotated[str, "RUN"]
@@ -17,11 +29,11 @@ Checkpoint = Annotated[str, "latest|best|STEP"]
 class TrainOptions:
     """Train a deep Q-network on a game. The same command again resumes the run at its last
     checkpoint. Other commands, each with its own --help: main.py evaluate RUN; main.py play RUN;
-    main.py export RUN FILE.onnx; main.py compare RUN RUN; main.py bench; main.py suite. The command
-    line takes precedence over --config, and both over the defaults below; in YAML, names have
-    underscores and sections are mappings. Whole numbers may be written 2_000_000 or 2e6; an option
-    that is true or false may stand alone for true. A step is one decision in one environment, 4
-    emulator frames on Atari."""
+    main.py export RUN FILE.onnx; main.py compare RUN RUN; main.py report RUN; main.py bench;
+    main.py suite. The command line takes precedence over --config, and both over the defaults
+    below; in YAML, names have underscores and sections are mappings. Whole numbers may be written
+    2_000_000 or 2e6; an option that is true or false may stand alone for true. A step is one
+    decision in one environment, 4 emulator frames on Atari."""
 
     usage: ClassVar = "main.py [train] --game GAME [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()
@@ -142,6 +154,27 @@ class CompareOptions:
 
 
 @validated
+class ReportOptions:
+    """Write a page about runs: learning curves over steps and wall time with published scores
+    behind them, tables, distributions of evaluations, films, and for a suite its scores over games.
+    The file opens in any browser, and needs no network."""
+
+    usage: ClassVar = "main.py report RUN|FOLDER|SUITE ... [--html FILE.html]"
+    example: ClassVar = "main.py report checkpoints/Pong"
+    run: tuple[Annotated[str, "RUN|FOLDER|SUITE"], ...]
+    """Folders of runs, folders that hold them (checkpoints, checkpoints/Pong), or folders of suites
+    (checkpoints/suites/atari5)."""
+    html: Html = "report.html"
+    """The file."""
+    films: bool = False
+    """Put the films of the best run's evaluations into the file, which else plays them from the
+    run's folder."""
+    every: Annotated[float, Interval(ge=1, le=86_400)] | None = None
+    """Write it again after so many seconds, until Ctrl-C; an open page loads itself again (null: it
+    is written once)."""
+
+
+@validated
 class SuiteOptions:
     """Train each game with each config and each seed, as tasks of a Ray cluster (pip install -r
     requirements-ray.txt), and summarize the scores. Every run is the one that main.py makes alone,
@@ -181,6 +214,7 @@ COMMANDS: dict[str, type] = {
     "play": PlayOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
+    "report": ReportOptions,
     "bench": BenchOptions,
     "suite": SuiteOptions,
 }

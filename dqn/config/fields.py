@@ -42,6 +42,7 @@ File = Annotated[str, "FILE"]
 Png = Annotated[str, "FILE.png", Predicate(lambda name: name.endswith(".png"))]
 Gif = Annotated[str, "FILE.gif", Predicate(lambda name: name.endswith(".gif"))]
 Onnx = Annotated[str, "FILE.onnx", Predicate(lambda name: name.endswith(".onnx"))]
+Html = Annotated[str, "FILE.html", Predicate(lambda name: name.endswith(".html"))]
 Mp4 = Annotated[str, "FILE.mp4", Predicate(lambda name: name.endswith(".mp4"))]
 
 _CONFIG = ConfigDict(

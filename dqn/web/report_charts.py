@@ -1,0 +1,134 @@
+"""Charts of one game beside its learning curves: single games of evaluations, losses, q-values,
+epsilon."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dqn.report.curves import points
+from dqn.report.run_record import RunRecord
+from dqn.web.report_curves import MOST_POINTS, Groups
+from dqn.web.report_parts import (
+    Cell,
+    Chart,
+    Style,
+    Table,
+    as_data,
+    finite,
+    for_plotly,
+    make_figure,
+    number,
+    style_of,
+)  # fmt: skip
+
+MOST_BOXES = 24
+"""In the chart of distributions; of more evaluations some are left out."""
+
+MEASURES = (
+    ("loss", "Loss", "mean loss of the updates since the last report", "training"),
+    ("held_out_q", "Q-values of held-out states",
+     "mean over states of random play of the largest q-value; values that grow without end diverge",
+     "evaluations"),
+    ("epsilon", "Epsilon", "probability of a random action in training", "training"),
+)  # fmt: skip
+"""Key, title, meaning and lines of each small chart."""
+
+
+def distributions(game: str, groups: Groups) -> Chart | None:
+    """Boxes over the single games of evaluations; None without evaluations."""
+    runs = [(run, style_of(i)) for i, (_, group) in enumerate(groups) for run in group]
+    runs = [(run, style) for run, style in runs if run.evaluations]
+    if not runs:
+        return None
+    each = max(1, MOST_BOXES // len(runs))
+    longest = max(len(run.evaluations) for run, _ in runs)
+    over_steps = each > 1 and longest > 1
+    steps = sorted({line["step"] for run, _ in runs for line in _evenly(run.evaluations, each)})
+    figure = make_figure("step" if over_steps else "", "score of a game", boxmode="group")
+    figure.update_xaxes(type="category")
+    if over_steps:
+        figure.update_xaxes(categoryorder="array", categoryarray=[f"{step:,}" for step in steps])
+    words, rows = [], []
+    for run, style in runs:
+        chosen = _evenly(run.evaluations, each)
+        _add_boxes(figure, run, chosen, style, over_steps)
+        last = sorted(chosen[-1]["returns"])
+        words.append(
+            f"{run.folder}, last evaluation: median {number(float(np.median(last)))} of "
+            f"{len(last)} games from {number(last[0])} to {number(last[-1])}"
+        )
+        rows += [_quartiles(run, line) for line in chosen]
+    what = "Each box holds the middle half of an evaluation's games, its line the median; "
+    what += "whiskers: the least and the greatest; marks: single games."
+    if longest > each:
+        shown = "the last evaluation" if each == 1 else f"{each} evaluations, evenly spaced,"
+        what += f" Of each run {shown} can be seen."
+    headings = ["run", "step", "least", "quarter", "median", "three quarters", "greatest"]
+    return Chart(
+        "Single games of the evaluations",
+        f"{game}: {'; '.join(words)}.", what, as_data(figure),
+        Table("Games of each evaluation drawn", headings, rows),
+    )  # fmt: skip
+
+
+def _evenly(lines: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Some of the lines, the last among them."""
+    at = np.linspace(0, len(lines) - 1, count) if count > 1 else [len(lines) - 1]
+    return [lines[i] for i in sorted({round(float(i)) for i in at})]
+
+
+def _add_boxes(
+    figure: Any, run: RunRecord, chosen: list[dict[str, Any]], style: Style, over_steps: bool
+) -> None:
+    name = for_plotly(run.folder)
+    where = [f"{line['step']:,}" if over_steps else name for line in chosen]
+    figure.add_box(
+        x=[at for at, line in zip(where, chosen, strict=True) for _ in line["returns"]],
+        y=finite(value for line in chosen for value in line["returns"]),
+        name=name, boxpoints="all", jitter=0.6, pointpos=0, whiskerwidth=0.4, hoverinfo="y+name",
+        line={"color": style.color, "width": 1.5}, fillcolor=f"{style.color}22",
+        marker={"color": style.color, "symbol": style.symbol, "size": 4, "opacity": 0.6},
+        showlegend=over_steps,
+    )  # fmt: skip
+
+
+def _quartiles(run: RunRecord, line: dict[str, Any]) -> list[Cell]:
+    values = [number(float(at)) for at in np.percentile(line["returns"], [0, 25, 50, 75, 100])]
+    return [Cell(run.folder), Cell(f"{line['step']:,}"), *map(Cell, values)]
+
+
+def measures(game: str, groups: Groups) -> list[Chart]:
+    """A small chart for each measure that a run has values of."""
+    charts = [_measure(game, groups, *measure) for measure in MEASURES]
+    return [chart for chart in charts if chart]
+
+
+def _measure(
+    game: str, groups: Groups, key: str, title: str, note: str, lines: str
+) -> Chart | None:
+    figure = make_figure("step", title.lower())
+    figure.update_layout(height=300)
+    figure.update_xaxes(tickformat="~s")
+    words = []
+    for index, (group, runs) in enumerate(groups):
+        style = style_of(index)
+        for run in runs:
+            curve = points(getattr(run, lines), key)
+            if not any(value for _, value in curve):
+                continue
+            every = 1 + len(curve) // MOST_POINTS
+            steps, values = zip(*[*curve[:-1:every], curve[-1]], strict=True)
+            figure.add_scatter(
+                x=steps, y=finite(values), name=for_plotly(group), legendgroup=index,
+                showlegend=run is runs[0], mode="lines+markers", hoverinfo="x+y+text",
+                hovertext=for_plotly(run.folder),
+                line={"color": style.color, "dash": style.dash, "width": 1.5},
+                marker={"color": style.color, "symbol": style.symbol, "maxdisplayed": 12},
+            )  # fmt: skip
+            words.append(f"{run.folder}: {values[-1]:.3g} at step {steps[-1]:,}")
+    if not words:
+        return None
+    note = f"{note[0].upper()}{note[1:]}."
+    return Chart(title, f"{game}: {title.lower()} over steps. {'; '.join(words)}.", note,
+                 as_data(figure))  # fmt: skip

@@ -1,0 +1,215 @@
+"""Learning curves of one game, over steps and over wall time, with what others published behind."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dqn.config.words import counted
+from dqn.evaluation import scores
+from dqn.report.curves import SMOOTHED, points, running_mean
+from dqn.report.groups import OverSeeds, over_seeds
+from dqn.report.run_record import Axis, RunRecord
+from dqn.web.report_parts import (
+    Cell,
+    Chart,
+    Published,
+    Style,
+    Table,
+    and_list,
+    as_data,
+    finite,
+    for_plotly,
+    make_figure,
+    number,
+    style_of,
+)  # fmt: skip
+from dqn.web.report_published import draw_published_curves, draw_published_scores
+
+MOST_POINTS = 400
+"""Of a curve of training returns."""
+HOURS_FROM = 180
+"""Minutes from which on wall time is in hours."""
+
+Groups = Sequence[tuple[str, list[RunRecord]]]
+
+
+def learning_curves(
+    game: str, groups: Groups, axis: Axis, published: Sequence[Published]
+) -> Chart | None:
+    """The score of each config over steps or wall time; None if no run has a point to draw."""
+    reach = _reach(groups, axis)
+    if not reach:
+        return None
+    unit = 60.0 if axis == "minutes" and reach > HOURS_FROM else 1.0
+    title = "step" if axis == "step" else f"wall time, {'hours' if unit == 60 else 'minutes'}"
+    figure = make_figure(title, "score", xaxis_range=[0, 1.03 * reach / unit])
+    figure.update_xaxes(tickformat="~s" if axis == "step" else "")
+    if axis == "step":
+        draw_published_curves(figure, game, reach, published)
+    for index, (name, runs) in enumerate(groups):
+        _draw_config(figure, for_plotly(name), runs, axis, unit, style_of(index))
+    draw_published_scores(figure, published)
+    return Chart(
+        f"Score over {'steps' if axis == 'step' else 'wall time'}",
+        _in_words(game, groups, axis, published),
+        _note(groups, published) if axis == "step" else "The same runs over their own time.",
+        as_data(figure),
+        _numbers(groups) if axis == "step" else None,
+    )
+
+
+def _reach(groups: Groups, axis: Axis) -> float:
+    """How far the longest run is."""
+    ends = [
+        line[axis]
+        for _, runs in groups
+        for run in runs
+        for line in (*run.training[-1:], *run.evaluations[-1:])
+        if line[axis] is not None
+    ]
+    return float(max(ends, default=0))
+
+
+def _draw_config(
+    figure: go.Figure, name: str, runs: list[RunRecord], axis: Axis, unit: float, style: Style
+) -> None:
+    for run in runs:
+        _draw_training(figure, run, axis, unit, style)
+    curve = over_seeds(runs, axis) if len(runs) > 1 else []
+    if curve:
+        _draw_band(figure, curve, unit, style)
+    for run in runs:
+        _draw_run(figure, name, run, axis, unit, style, not curve, in_legend=run is runs[0])
+    if curve:
+        seeds = [run.config.seed for run in runs]
+        hover = [
+            f"{name}<br>median {number(point.median)} at {_where(point.at, axis)}<br>"
+            + "<br>".join(
+                f"seed {seed}: {number(value)}"
+                for seed, value in zip(seeds, point.values, strict=True)
+            )
+            for point in curve
+        ]
+        _add_line(
+            figure, [point.at / unit for point in curve], [point.median for point in curve],
+            style, name=f"{name} (median of {len(runs)} seeds)", mode="lines+markers",
+            line={"width": 2.5}, marker={"size": 8}, hovertext=hover,
+        )  # fmt: skip
+
+
+def _draw_training(
+    figure: go.Figure, run: RunRecord, axis: Axis, unit: float, style: Style
+) -> None:
+    """Training returns, a running mean, thin."""
+    reports = [line for line in run.training if line[axis] is not None]
+    returns = points(reports, "mean_return", axis)
+    if len(returns) > 1:
+        over, values = zip(*returns, strict=True)
+        smooth = running_mean(list(values), SMOOTHED)
+        every = 1 + len(smooth) // MOST_POINTS
+        _add_line(
+            figure, [at / unit for at in over[::every]], smooth[::every], style, mode="lines",
+            line={"width": 1}, opacity=0.6, hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+
+
+def _draw_run(
+    figure: go.Figure, name: str, run: RunRecord, axis: Axis, unit: float, style: Style,
+    is_alone: bool, in_legend: bool,
+) -> None:  # fmt: skip
+    """A run's evaluations: a curve of its own, or, of several seeds, small marks that tell their
+    seed when pointed at."""
+    lines = [line for line in run.evaluations if line[axis] is not None]
+    if not lines:
+        return
+    hover = [
+        f"{name}, seed {run.config.seed}<br>{number(line['mean'])} at {_where(line[axis], axis)}"
+        f"<br>mean of {counted(len(line['returns']), 'episode')}"
+        for line in lines
+    ]
+    look: dict[str, Any] = {"line": {"width": 1}, "marker": {"size": 5}, "opacity": 0.5}
+    if is_alone:
+        look = {"line": {"width": 2.5}, "marker": {"size": 8}}
+    look |= {"mode": "lines+markers", "showlegend": is_alone and in_legend}
+    over, means = [line[axis] / unit for line in lines], [line["mean"] for line in lines]
+    _add_line(figure, over, means, style, name=name, hovertext=hover, **look)
+
+
+def _draw_band(figure: go.Figure, curve: list[OverSeeds], unit: float, style: Style) -> None:
+    """The interval over seeds."""
+    over = [point.at / unit for point in curve]
+    edge: dict[str, Any] = {
+        "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False
+    }  # fmt: skip
+    _add_line(figure, over, [point.low for point in curve], style, **edge)
+    fill = {"fill": "tonexty", "fillcolor": f"{style.color}33"}
+    _add_line(figure, over, [point.high for point in curve], style, **edge, **fill)
+
+
+def _add_line(
+    figure: go.Figure, over: Sequence[float], values: Sequence[float], style: Style, **look: Any
+) -> None:
+    line = {"color": style.color, "dash": style.dash} | look.pop("line", {})
+    marker = {"color": style.color, "symbol": style.symbol} | look.pop("marker", {})
+    look = {"hoverinfo": "text"} | look
+    figure.add_scatter(x=finite(over), y=finite(values), line=line, marker=marker, **look)
+
+
+def _where(at: float, axis: Axis) -> str:
+    return f"step {at:,.0f}" if axis == "step" else f"{at:,.0f} minutes"
+
+
+def _in_words(game: str, groups: Groups, axis: Axis, published: Sequence[Published]) -> str:
+    parts = [_config_in_words(name, runs, axis) for name, runs in groups]
+    known = [f"{row.who} {row.score}" for row in published if row.drawn and row.key[:6] != "curve:"]
+    others = [f"Published: {and_list(known)}"] if known else []
+    over = "steps" if axis == "step" else "wall time"
+    return ". ".join([f"{game}: score over {over}", *parts, *others]) + "."
+
+
+def _config_in_words(name: str, runs: list[RunRecord], axis: Axis) -> str:
+    curve = over_seeds(runs, axis) if len(runs) > 1 else []
+    if curve:
+        end = curve[-1]
+        return (
+            f"{name}, {len(runs)} seeds: median {number(end.median)} at {_where(end.at, axis)}, "
+            f"interval {number(end.low)} to {number(end.high)}"
+        )
+    ends = [run.evaluations[-1] for run in runs if run.evaluations]
+    known = [
+        f"{number(line['mean'])} at {_where(line[axis], axis)}"
+        for line in ends
+        if line[axis] is not None
+    ]
+    return f"{name}: {and_list(known)}" if known else f"{name}: no evaluation to draw"
+
+
+def _note(groups: Groups, published: Sequence[Published]) -> str:
+    note = f"Thin: training returns, a running mean over {SMOOTHED} reports. "
+    if shared := sorted({len(runs) for _, runs in groups if len(runs) > 1}):
+        sure = and_list(
+            f"{100 * scores.median_interval([0.0] * count)[3]:.0f}% with {count} seeds"
+            for count in shared
+        )
+        note += (
+            "Thick, with marks: the median over the seeds of a config, of each seed's newest "
+            f"evaluation; band: an interval that holds the median of all seeds ({sure}); small "
+            "marks: the seeds. "
+        )
+    if any(len(runs) == 1 for _, runs in groups):
+        note += "A config with one run has no interval: its marks are the means of evaluations. "
+    if behind := [f"{row.who} ({row.protocol})" for row in published if row.drawn]:
+        note += f"Gray: {and_list(behind)}. "
+    return note.strip()
+
+
+def _numbers(groups: Groups) -> Table | None:
+    """Every evaluation."""
+    rows = [
+        [Cell(run.folder), Cell(f"{line['step']:,}"), Cell(number(line["mean"]))]
+        for _, runs in groups
+        for run in runs
+        for line in run.evaluations
+    ]
+    return Table("Mean of each evaluation", ["run", "step", "mean"], rows) if rows else None

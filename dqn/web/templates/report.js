@@ -1,0 +1,71 @@
+"use strict";
+// Draws the figures in the theme of the page, and what is chosen of the published behind them.
+{
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const narrow = matchMedia("(max-width: 520px)");
+  const settings = { displayModeBar: false, responsive: true, showLink: false };
+
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  // Plotly keeps the objects that it is given, and changes them.
+  const themed = (layout) => {
+    const axis = { gridcolor: color("--line"), zerolinecolor: color("--line"), automargin: true };
+    const margin = narrow.matches ? { l: 40, r: 6, t: 8, b: 40 } : layout.margin;
+    return {
+      ...layout, margin,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { ...layout.font, color: color("--ink") },
+      hoverlabel: { bgcolor: color("--paper"), font: { color: color("--ink") }, align: "left", namelength: 60 },
+      xaxis: { ...layout.xaxis, ...axis },
+      yaxis: { ...layout.yaxis, ...axis },
+      shapes: (layout.shapes || []).map((shape) => ({
+        ...shape, label: { ...shape.label, font: { size: 11, color: color("--quiet") } },
+      })),
+    };
+  };
+
+  const draw = (id) => Plotly.react(id, figures[id].data, themed(figures[id].layout), settings);
+
+  // What the check boxes and the button of a section say, in the figures of its curves.
+  const choose = (section) => {
+    const button = section.querySelector("button.far");
+    const far = button !== null && button.getAttribute("aria-pressed") === "true";
+    const drawn = new Set();
+    for (const box of section.querySelectorAll("input[data-key]")) {
+      if (box.checked) drawn.add(box.dataset.key);
+    }
+    for (const chart of section.querySelectorAll(".pair:first-of-type .chart")) {
+      const figure = figures[chart.id];
+      let end = 0;
+      for (const trace of figure.data) {
+        if (!trace.meta) continue;
+        end = Math.max(end, trace.x[trace.x.length - 1]);
+        trace.visible = drawn.has(trace.meta.published) && (trace.meta.part === "far") === far;
+      }
+      for (const shape of figure.layout.shapes || []) shape.visible = drawn.has(shape.name);
+      if (end) {
+        figure.near = figure.near || figure.layout.xaxis.range;
+        figure.layout.xaxis = { ...figure.layout.xaxis, range: far ? [0, end] : [...figure.near] };
+      }
+      draw(chart.id);
+    }
+  };
+
+  for (const section of document.querySelectorAll("section.part")) {
+    for (const box of section.querySelectorAll("input[data-key]")) {
+      box.addEventListener("change", () => choose(section));
+    }
+    for (const button of section.querySelectorAll("button.far")) {
+      button.addEventListener("click", () => {
+        const pressed = button.getAttribute("aria-pressed") === "true";
+        button.setAttribute("aria-pressed", String(!pressed));
+        choose(section);
+      });
+    }
+  }
+  const drawAll = () => Object.keys(figures).forEach(draw);
+  drawAll();
+  dark.addEventListener("change", drawAll);
+  narrow.addEventListener("change", drawAll);
+}
