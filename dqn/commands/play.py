@@ -10,7 +10,7 @@ from dqn.config import ConfigError
 from dqn.config.commands import PlayOptions
 from dqn.config.words import counted
 from dqn.device import resolve_device, use_precision, use_threads
-from dqn.evaluation.episode import play_episode
+from dqn.evaluation.episode import PLAY, play_episode
 from dqn.evaluation.gif import Gif
 from dqn.evaluation.recorders import PngFolder, Recorder, Window
 from dqn.evaluation.video import Video
@@ -40,7 +40,7 @@ def run(options: PlayOptions) -> int:
     environment = envs.ScreenEnvironment(config)
     rate = environment.decisions_per_second
     try:
-        policy = agent.model.make_policy(numpy_generator(seed, "play command actor"))
+        policy = agent.model.make_policy(numpy_generator(seed, f"{PLAY} actor"))
         with ExitStack() as stack:
             recorders: list[Recorder] = []
             if options.video:
@@ -57,7 +57,7 @@ def run(options: PlayOptions) -> int:
                 environment,
                 lambda frames: policy.act(frames, config.evaluation.epsilon),
                 seed,
-                "play command",
+                PLAY,
                 recorders,
                 window.closed if window else lambda: False,
                 config.evaluation.max_steps_without_reward,

@@ -29,11 +29,11 @@ Checkpoint = Annotated[str, "latest|best|STEP"]
 class TrainOptions:
     """Train a deep Q-network on a game. The same command again resumes the run at its last
     checkpoint. Other commands, each with its own --help: main.py evaluate RUN; main.py play RUN;
-    main.py export RUN FILE.onnx; main.py compare RUN RUN; main.py report RUN; main.py bench;
-    main.py suite. The command line takes precedence over --config, and both over the defaults
-    below; in YAML, names have underscores and sections are mappings. Whole numbers may be written
-    2_000_000 or 2e6; an option that is true or false may stand alone for true. A step is one
-    decision in one environment, 4 emulator frames on Atari."""
+    main.py watch RUN; main.py export RUN FILE.onnx; main.py compare RUN RUN; main.py report RUN;
+    main.py bench; main.py suite. The command line takes precedence over --config, and both over the
+    defaults below; in YAML, names have underscores and sections are mappings. Whole numbers may be
+    written 2_000_000 or 2e6; an option that is true or false may stand alone for true. A step is
+    one decision in one environment, 4 emulator frames on Atari."""
 
     usage: ClassVar = "main.py [train] --game GAME [--OPTION VALUE ...]"
     config: tuple[File, ...] = ()
@@ -124,6 +124,27 @@ class PlayOptions:
     """Show it in a window."""
 
 
+WATCH_PORT = 6007
+"""Where ``watch`` is by default: beside TensorBoard, which is at 6006."""
+
+
+@validated
+class WatchOptions:
+    """Watch trained agents play in the browser: the screen, what the network sees, how it values
+    each action. The page is for this machine only; open it in several windows for several games."""
+
+    usage: ClassVar = "main.py watch RUN [RUN ...] [--OPTION VALUE ...]"
+    example: ClassVar = "main.py watch pong-laptop"
+    run: tuple[Run, ...]
+    """Folders of the runs, or shipped agents; a tab each."""
+    port: Annotated[int, Interval(ge=1, le=65535)] | None = None
+    """Port on 127.0.0.1 (null: 6007, or the next one that is free)."""
+    seed: Seed = 0
+    """Seed of the first game, which is the one that play shows."""
+    device: Device = "auto"
+    """Device of the network (auto: the GPU if PyTorch can use one)."""
+
+
 @validated
 class ExportOptions:
     """Write a trained network as an ONNX file, which runs without PyTorch (pip install -r
@@ -212,6 +233,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "play": PlayOptions,
+    "watch": WatchOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
     "report": ReportOptions,

@@ -8,9 +8,19 @@ import gymnasium
 from ale_py import roms
 
 from dqn.config import Config, ConfigError, EnvConfig
+from dqn.envs.maze import ACTIONS, MAZE
 
 ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 """Entry point of the Atari games in Gymnasium's registry."""
+
+_ACTION_NAMES = {
+    MAZE.partition("-")[0]: tuple(ACTIONS),
+    "CartPole": ("left", "right"),
+    "MountainCar": ("left", "none", "right"),
+    "FrozenLake": ("left", "down", "right", "up"),
+    "CliffWalking": ("up", "right", "down", "left"),
+}
+"""By the id without its version."""
 
 
 def _camel(rom: str) -> str:
@@ -81,6 +91,12 @@ def resolve_game(game: str | None) -> str:
     near = [by_key[key] for key in difflib.get_close_matches(_key(game), by_key)]
     hint = f"did you mean {' or '.join(near)}?" if near else "try --game Breakout"
     raise ConfigError(f"unknown game {game!r}; {hint}")
+
+
+def action_names(game: str, num_actions: int) -> tuple[str, ...]:
+    """The names of an environment's actions that is no Atari game: ``left``, or its number."""
+    names = _ACTION_NAMES.get(game.rpartition("-")[0], ())
+    return names if len(names) == num_actions else tuple(map(str, range(num_actions)))
 
 
 def protocol_name(config: Config, atari: bool) -> str:

@@ -7,6 +7,8 @@ agent meets in training.
 
 import os
 import tempfile
+from collections import deque
+from typing import Any
 
 import ale_py
 import gymnasium
@@ -19,7 +21,7 @@ from dqn.config import Config, ConfigError, EnvConfig
 from dqn.envs.atari import FRAME_SKIP, NOOP_MAX, STICKY, atari_spec
 from dqn.envs.environment import Environment
 from dqn.envs.gymnasium import Env, GymnasiumEngine, make_one
-from dqn.envs.names import atari_rom, resolve_game
+from dqn.envs.names import action_names, atari_rom, resolve_game
 from dqn.types import I64, Array, TimeStep
 
 ATARI_FRAMES_PER_SECOND = 60
@@ -34,12 +36,16 @@ class ScreenEnvironment(Environment):
 
     decisions_per_second: int
     """Steps per second at the game's own speed: 15 on Atari."""
+    action_names: tuple[str, ...]
+    """``UPRIGHT`` and the like; numbers where the game has no names."""
 
     def __init__(self, config: Config, noop_max: int = NOOP_MAX) -> None:
         game = resolve_game(config.game)
         rom = atari_rom(game)
+        self._emulator: _RawSeedAtariEnv | None = None
         if rom:
-            self._env = _atari(rom, config.env, noop_max)
+            self._env, self._emulator = _atari(rom, config.env, noop_max)
+            self.action_names = tuple(self._emulator.get_action_meanings())
             self.decisions_per_second = ATARI_FRAMES_PER_SECOND // FRAME_SKIP
             spec = atari_spec(rom, self._env.action_space, config.env)
             engine: GymnasiumEngine = _AtariScreenEngine(game, [self._env], spec)
@@ -47,6 +53,7 @@ class ScreenEnvironment(Environment):
             self._env = _renderable(game, config.env.max_episode_steps)
             self.decisions_per_second = int(self._env.metadata.get("render_fps") or 30)
             engine = GymnasiumEngine(game, [self._env])
+            self.action_names = action_names(game, engine.spec.num_actions)
         super().__init__(engine, config.env)
         if not rom:
             self._env.reset()
@@ -70,6 +77,21 @@ class ScreenEnvironment(Environment):
         assert isinstance(picture, np.ndarray) and picture.shape[2:] == (3,), type(picture)
         return np.ascontiguousarray(picture)
 
+    def keep_every_screen(self) -> None:
+        """From now on keep those that ``screens`` returns, .1 ms each."""
+        if self._emulator is not None:
+            self._emulator.screens = deque(maxlen=FRAME_SKIP)
+
+    def screens(self) -> list[Array]:
+        """The screens since the last call, up to the current one: 4 at most on Atari, one for each
+        emulator frame, 60 a second; elsewhere the current one."""
+        if self._emulator is None:
+            return [self.screen()]
+        assert self._emulator.screens is not None, "keep_every_screen first"
+        kept = list(self._emulator.screens)
+        self._emulator.screens.clear()
+        return kept or [self.screen()]
+
 
 class _AtariScreenEngine(GymnasiumEngine):
     """Steps exactly as AtariEngine does: a reseeded environment is reset, then given a no-op."""
@@ -87,6 +109,15 @@ class _RawSeedAtariEnv(AtariEnv):
     Gymnasium's own hashes the seed first, so the two would differ from the first sticky action on.
     """
 
+    screens: deque[Array] | None = None
+    """The screens after the latest emulator frames, if they are to be kept."""
+
+    def step(self, action: Any) -> Any:
+        result = super().step(action)
+        if self.screens is not None:
+            self.screens.append(self.ale.getScreenRGB())
+        return result
+
     def seed_game(self, seed: int | None = None) -> tuple[int, int]:
         word = seed or 0  # None only in the constructor; every reset here has a seed
         self.ale.setInt("random_seed", word)
@@ -94,7 +125,7 @@ class _RawSeedAtariEnv(AtariEnv):
         return word, word
 
 
-def _atari(rom: str, config: EnvConfig, noop_max: int) -> Env:
+def _atari(rom: str, config: EnvConfig, noop_max: int) -> tuple[Env, _RawSeedAtariEnv]:
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # suppresses its banner
     emulator = _RawSeedAtariEnv(
         rom,
@@ -105,9 +136,10 @@ def _atari(rom: str, config: EnvConfig, noop_max: int) -> Env:
         max_num_frames_per_episode=config.max_episode_frames,
         render_mode="rgb_array",
     )
-    return AtariPreprocessing(
+    env = AtariPreprocessing(
         emulator, noop_max=noop_max, frame_skip=FRAME_SKIP, screen_size=config.frame_size
     )
+    return env, emulator
 
 
 def _renderable(game: str, max_episode_steps: int | None) -> Env:

@@ -17,6 +17,9 @@ from dqn.types import I64, Array
 
 log = logging.getLogger("dqn")
 
+PLAY = "play command"
+"""Owner of the seeds of ``play`` and ``watch``, which with equal ones show the same game."""
+
 
 class EpisodeRecord(NamedTuple):
     """Result of one episode."""

@@ -81,12 +81,8 @@ class PngFolder(Recorder):
         """Write a picture; about 1 ms on Atari."""
         if self._count == self._limit:
             return
-        # No filter and light compression: fastest, and on flat colors smallest too.
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
-        # imencode, because imwrite does not report a full disk.
-        _, png = cv2.imencode(".png", cv2.cvtColor(screen, cv2.COLOR_RGB2BGR), options)
-        (self._folder.part / f"{self._count:06d}.png").write_bytes(png.tobytes())
+        # Not cv2.imwrite, which does not report a full disk.
+        (self._folder.part / f"{self._count:06d}.png").write_bytes(as_png(screen))
         self._count += 1
 
     def end(self, screen: Array) -> None:
@@ -154,6 +150,18 @@ class Window(Recorder):
 
     def discard(self) -> None:
         self._pygame.display.quit()
+
+
+def as_png(picture: Array) -> bytes:
+    """The PNG file of ``[H, W]`` gray, ``[H, W, 3]`` RGB or ``[H, W, 4]`` RGBA, all uint8."""
+    # No filter and light compression: fastest, and on flat colors smallest too.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    if picture.ndim == 3:
+        order = cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+        picture = cv2.cvtColor(picture, order)
+    _, png = cv2.imencode(".png", picture, options)
+    return png.tobytes()
 
 
 def enlarge(picture: Array) -> Array:

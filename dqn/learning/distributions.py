@@ -20,6 +20,10 @@ class Categorical(ValueDistribution):
         assert z.ndim == 3 and z.shape[2] == self.num_outputs, z.shape
         return (z.softmax(2) * self._atoms(z)).sum(2)
 
+    def returns(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The atoms."""
+        return self._atoms(z).expand_as(z), z.softmax(2)
+
     def target(self, inputs: BootstrapInputs) -> torch.Tensor:
         """The policy's mixture of the shifted and scaled distributions, projected onto the atoms
         (algorithm 1, equation 7)."""
@@ -64,6 +68,10 @@ class Quantile(ValueDistribution):
         """The mean quantile (section 4.1)."""
         assert z.ndim == 3 and z.shape[2] == self.num_outputs, z.shape
         return z.mean(2)
+
+    def returns(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The quantiles, equally probable."""
+        return z, torch.full_like(z, 1 / z.shape[2])
 
     def target(self, inputs: BootstrapInputs) -> torch.Tensor:
         """Each quantile's mean under the policy, shifted and scaled (Vieillard et al. 2020, arXiv

@@ -54,6 +54,11 @@ class ValueDistribution(ABC):
     def q(self, z: torch.Tensor) -> torch.Tensor:
         """Expected returns ``[B, A]`` of ``z [B, A, K]``."""
 
+    def returns(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:  # noqa: ARG002
+        """The distribution of ``z [B, A, K]`` as K returns and their probabilities, each
+        ``[B, A, K]``; None if ``z`` is an expectation only."""
+        return None
+
     @abstractmethod
     def target(self, inputs: BootstrapInputs) -> torch.Tensor:
         """What ``z`` should represent at the action taken: ``[B]`` or ``[B, K]``, see the class."""

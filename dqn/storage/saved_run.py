@@ -85,6 +85,14 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
     raise ConfigError(f"no checkpoint in {folder} is whole: {'; '.join(dict.fromkeys(problems))}")
 
 
+def checkpoint_names(run: str) -> list[str]:
+    """The names of the checkpoints that a run has now, which ``load_agent`` takes: oldest first,
+    then ``best``."""
+    folder = find_run(run)
+    best = ["best"] if (folder / "best").exists() else []
+    return [path.name for path in reversed(newest_first(folder))] + best
+
+
 def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
     return {name: (value.dtype, value.shape) for name, value in tensors.items()}
 

@@ -57,6 +57,7 @@ ONLY_IN = {
     "jinja2": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
+    "websockets": set(),
     "grpc": {"scale"},
     "onnx": {"storage/onnx_file.py"},
     "onnxscript": set(),  # torch.onnx imports it

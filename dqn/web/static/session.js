@@ -1,0 +1,95 @@
+// A run's websocket: commands out, moments in. A moment is the length of its JSON, the JSON, and
+// PNGs one after the other (dqn/web/messages.py).
+
+const utf8 = new TextDecoder();
+
+export async function unpack(buffer) {
+  const length = new DataView(buffer).getUint32(0);
+  const state = JSON.parse(utf8.decode(new Uint8Array(buffer, 4, length)));
+  let begin = 4 + length;
+  const decoding = state.pictures.map(([name, size]) => {
+    const blob = new Blob([new Uint8Array(buffer, begin, size)], { type: "image/png" });
+    begin += size;
+    return createImageBitmap(blob).then((bitmap) => [name, bitmap]);
+  });
+  const pictures = await Promise.all(decoding);
+  const named = (wanted) => pictures.filter(([name]) => name === wanted).map(([, it]) => it);
+  return { state, screens: named("screen"), stack: named("stack")[0], saliency: named("saliency")[0] };
+}
+
+export class Session {
+  constructor(number, name, onMoment, onEnd) {
+    this.number = number;
+    this.name = name;
+    this.onMoment = onMoment;
+    this.onEnd = onEnd;
+    this.moment = null; // the newest
+    this.undrawn = 0;
+    this.values = []; // the highest value at each step of this game
+    this.ended = null;
+    this.open();
+  }
+
+  open() {
+    const socket = new WebSocket(`ws://${location.host}/play/${this.number}`);
+    socket.binaryType = "arraybuffer";
+    let order = Promise.resolve(); // moments are shown in the order in which they came
+    socket.onmessage = ({ data }) => {
+      const unpacked = unpack(data);
+      order = order.then(async () => this.receive(await unpacked));
+    };
+    socket.onopen = () => this.restore();
+    socket.onclose = (event) => {
+      this.ended = event.reason || "the connection to the program is closed";
+      this.onEnd(this);
+    };
+    this.socket = socket;
+    this.ended = null;
+    this.undrawn = 0;
+    this.asked = 0;
+  }
+
+  receive(moment) {
+    const { state } = moment;
+    const before = this.moment?.state;
+    if (!before || before.seed !== state.seed || state.step < before.step) this.values = [];
+    this.values[state.step] = Math.max(...state.numbers.filter((number) => number !== null));
+    this.undrawn += 1;
+    this.moment = moment;
+    this.onMoment(this);
+  }
+
+  // The page has drawn what came: the game may go on. A page that nobody sees draws nothing.
+  drawn() {
+    for (; this.undrawn > 0; this.undrawn -= 1) this.send("drawn", null);
+  }
+
+  ask(command, value) {
+    this.send(command, value);
+    if (["seed", "checkpoint", "epsilon", "speed", "saliency"].includes(command)) {
+      const settings = this.settings();
+      settings[command] = value;
+      sessionStorage.setItem(this.key(), JSON.stringify(settings));
+    }
+  }
+
+  // After a reload the page continues with the settings it had.
+  restore() {
+    for (const [command, value] of Object.entries(this.settings())) this.send(command, value);
+  }
+
+  settings() {
+    return JSON.parse(sessionStorage.getItem(this.key()) || "{}");
+  }
+
+  key() {
+    return `watch ${this.name}`;
+  }
+
+  send(command, value) {
+    if (this.socket.readyState === WebSocket.OPEN) {
+      this.socket.send(JSON.stringify({ do: command, value }));
+      if (command !== "drawn") this.asked += 1;
+    }
+  }
+}

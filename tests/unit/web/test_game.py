@@ -1,0 +1,124 @@
+"""An agent in a game, step by step: the game of ``play``, its values, a person's actions."""
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support.runs import CARTPOLE, NEVER, train
+from support.watching import unpack
+
+from dqn.commands.evaluate import make_model
+from dqn.config import Config
+from dqn.config.commands import PlayOptions
+from dqn.config.sections import ValuesConfig
+from dqn.envs import ScreenEnvironment
+from dqn.learning.factory import make_values
+from dqn.storage.saved_run import load_agent
+from dqn.web.estimates import estimate
+from dqn.web.game import Game
+from dqn.web.moment import Controls, moment
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def cartpole(tmp_path_factory):
+    """The folder of a run of CartPole."""
+    return train(tmp_path_factory.mktemp("runs"), CARTPOLE, NEVER, "--total-steps=1000")
+
+
+def test_a_seeds_game_is_the_one_that_play_shows(cartpole, tmp_path, capsys):
+    from dqn.commands import play
+
+    game = Game(load_agent(make_model, str(cartpole), "latest", CPU), seed=5)
+    while not game.over:
+        game.step()
+    play.run(PlayOptions(run=str(cartpole), seed=5, png=str(tmp_path / "png"), device="cpu"))
+    said = capsys.readouterr().out
+    assert f"a return of {game.total:g} in {game.length} steps" in said
+    last = cv2.imread(str(max((tmp_path / "png").iterdir())))[..., ::-1]
+    assert (last == screens_before_the_end(cartpole, 5)).all()
+    game.close()
+
+
+def screens_before_the_end(run, seed):
+    """The screen on which the last decision of a game was made."""
+    game = Game(load_agent(make_model, str(run), "latest", CPU), seed)
+    while not game.over:
+        (screen,) = game.screens
+        game.step()
+    game.close()
+    return screen
+
+
+def test_a_person_plays_instead_and_the_agents_choice_is_kept(cartpole):
+    game = Game(load_agent(make_model, str(cartpole), "latest", CPU), seed=1)
+    agreed = 0
+    for decision in range(1, 6):
+        wanted = game.choice
+        game.step(1)
+        agreed += wanted == 1
+        assert game.last == (1, wanted)
+        assert (game.decisions_by_hand, game.agreed) == (decision, agreed)
+    game.step()
+    assert game.decisions_by_hand == 5
+    game.close()
+
+
+def test_every_emulator_frame_is_shown():
+    """The last of four is the screen at the decision."""
+    environment = ScreenEnvironment(Config(game="Breakout"))
+    environment.keep_every_screen()
+    environment.reset(1, "test")
+    environment.screens()
+    seen = []
+    for action in (1, 0, 2, 2):
+        environment.step(np.array([action]))
+        four = environment.screens()
+        assert len(four) == 4
+        assert (four[-1] == environment.screen()).all()
+        seen += four
+    changes = [not (a == b).all() for a, b in itertools.pairwise(seen)]
+    assert sum(changes) > 8, "they are not one screen four times"
+    assert environment.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")
+    environment.close()
+
+
+@pytest.mark.parametrize("kind", ["categorical", "quantile", "implicit_quantile"])
+def test_the_mean_of_a_distribution_is_the_action_value(kind):
+    config = Config()
+    values = make_values(ValuesConfig(kind=kind, quantiles=32), config.learner)
+    z = torch.randn(3, 4, 51 if kind == "categorical" else 32)
+    returns, probabilities = values.returns(z)
+    torch.testing.assert_close((returns * probabilities).sum(2), values.q(z))
+    torch.testing.assert_close(probabilities.sum(2), torch.ones(3, 4))
+
+
+def test_a_moment_has_the_models_values(cartpole):
+    agent = load_agent(make_model, str(cartpole), "latest", CPU)
+    game = Game(agent, seed=2)
+    game.step()
+    state, pictures = unpack(moment("a run", game, Controls(), ["step_000001000"], None))
+    expected = agent.model.q_values(torch.from_numpy(game.stack))[0].double().tolist()
+    assert state["numbers"] == expected
+    assert state["choice"] == np.argmax(expected) or state["random"]
+    assert (state["step"], state["seed"], state["actions"]) == (1, "2", ["left", "right"])
+    ((name, png),) = pictures
+    screen = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert name == "screen"
+    assert (screen == game.environment.screen()).all()
+    game.close()
+
+
+def test_tables_have_values_and_policies_preferences(tmp_path):
+    for method, kind in (("q_learning", "value"), ("policy_gradient", "preference")):
+        options = ["--game=Maze-v0", f"--method={method}", "--total-steps=40", "--device=cpu", "--num-envs=1"]
+        run = train(tmp_path / method, options, NEVER)
+        game = Game(load_agent(make_model, str(run), "latest", CPU), seed=0)
+        found = estimate(game.agent.model, game.stack)
+        assert found.kind == kind
+        assert np.isneginf(found.numbers).tolist() == [True, False, False, True], "walls"
+        assert unpack(moment("", game, Controls(), [], None))[0]["numbers"][0] is None
+        game.close()
