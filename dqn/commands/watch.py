@@ -7,13 +7,15 @@ import sys
 import torch
 
 from dqn.commands.evaluate import make_model
-from dqn.config.commands import WATCH_PORT, WatchOptions
+from dqn.config.commands import WatchOptions
+from dqn.config.shipped import find_run
 from dqn.config.words import printable
 from dqn.device import resolve_device, use_precision, use_threads
+from dqn.report.groups import short_names
 from dqn.run.process import log_to_terminal
 from dqn.storage.saved_run import checkpoint_names, load_agent
 from dqn.web.game import Game
-from dqn.web.listen import HOST, listen
+from dqn.web.listen import HOST, PORT, listen
 from dqn.web.player import WatchedRun
 
 
@@ -25,7 +27,9 @@ def run(options: WatchOptions) -> int:
     """
     log_to_terminal()
     device = resolve_device(options.device)
-    runs = [watched(name, device) for name in dict.fromkeys(options.run)]
+    folders = list({find_run(name).resolve(): name for name in options.run}.values())
+    names = short_names(folders)
+    runs = [watched(run, device, name) for run, name in zip(folders, names, strict=True)]
     for watched_run in runs:
         agent = watched_run.load("latest")
         Game(agent, options.seed).close()  # what cannot be shown is found now, not in the page
@@ -34,7 +38,7 @@ def run(options: WatchOptions) -> int:
     # Imported here: it takes a third of a second, and most mistakes have been found by now.
     from dqn.web.server import Watch
 
-    wanted = WATCH_PORT if options.port is None else options.port
+    wanted = PORT if options.port is None else options.port
     with listen(wanted, or_next=options.port is None) as listener:
         port = listener.getsockname()[1]
         if port != wanted:
@@ -48,7 +52,7 @@ def run(options: WatchOptions) -> int:
     return 0
 
 
-def watched(run: str, device: torch.device) -> WatchedRun:
-    """A run's folder, or a shipped agent, as something to watch."""
+def watched(run: str, device: torch.device, name: str) -> WatchedRun:
+    """A run's folder, or a shipped agent, as something to watch; ``name`` is its tab's."""
     load = functools.partial(load_agent, make_model, run, device=device)
-    return WatchedRun(printable(run), load, functools.partial(checkpoint_names, run))
+    return WatchedRun(printable(name), load, functools.partial(checkpoint_names, run))

@@ -124,10 +124,6 @@ class PlayOptions:
     """Show it in a window."""
 
 
-WATCH_PORT = 6007
-"""Where ``watch`` is by default: beside TensorBoard, which is at 6006."""
-
-
 @validated
 class WatchOptions:
     """Watch trained agents play in the browser: the screen, what the network sees, how it values
@@ -243,14 +239,12 @@ COMMANDS: dict[str, type] = {
 """The options of each module in ``dqn.commands``."""
 
 
-OPTIONS = " [--OPTION VALUE ...]"
-
-
 def overview() -> str:
     """The commands, a line each."""
     lines = []
     for kind in COMMANDS.values():
-        usage = str(vars(kind)["usage"]).replace("[train] ", "").removesuffix(OPTIONS)
+        usage = str(vars(kind)["usage"]).replace("[train] ", "")
+        usage = usage.removesuffix(" [--OPTION VALUE ...]")
         sentence = re.split(r"[.:,]", " ".join(str(kind.__doc__).split()))[0]
         lines.append(f"  {usage:46} {sentence}")
     return "\n".join(["Commands, each with --help:", *lines])

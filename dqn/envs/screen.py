@@ -78,7 +78,7 @@ class ScreenEnvironment(Environment):
         return np.ascontiguousarray(picture)
 
     def keep_every_screen(self) -> None:
-        """From now on keep those that ``screens`` returns, .1 ms each."""
+        """From now on keep what ``screens`` returns, which takes .1 ms a step."""
         if self._emulator is not None:
             self._emulator.screens = deque(maxlen=FRAME_SKIP)
 

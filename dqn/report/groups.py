@@ -3,6 +3,7 @@ reached at equal steps or equal time."""
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,18 @@ from dqn.report.run_record import Axis, RunRecord
 
 def shortened(records: list[RunRecord]) -> list[RunRecord]:
     """The runs, named by as few of the last parts of their paths as tell them apart."""
-    paths = [Path(run.folder).resolve().parts for run in records]
+    names = short_names([run.folder for run in records])
+    return [run._replace(folder=name) for run, name in zip(records, names, strict=True)]
+
+
+def short_names(folders: Sequence[str]) -> list[str]:
+    """As few of the last parts of the paths of different folders as tell them apart."""
+    paths = [Path(folder).resolve().parts for folder in folders]
     for count in range(1, max(map(len, paths)) + 1):
         names = [str(Path(*parts[-count:])) for parts in paths]
         if len(set(names)) == len(names):
             break
-    return [run._replace(folder=name) for run, name in zip(records, names, strict=True)]
+    return names
 
 
 def by_config(records: list[RunRecord]) -> list[tuple[str, list[RunRecord]]]:

@@ -7,6 +7,9 @@ from dqn.config import ConfigError
 
 HOST = "127.0.0.1"
 
+PORT = 6007
+"""The one after TensorBoard's."""
+
 
 def listen(port: int, or_next: bool) -> socket.socket:
     """A socket that listens on the port; if it is in use and ``or_next``, on the next free one.

@@ -32,7 +32,7 @@ class WatchedRun:
     """How to read a run."""
 
     name: str
-    """As it was typed."""
+    """Of its tab."""
     load: Callable[[str], SavedAgent]
     """The agent of a checkpoint; raises ConfigError."""
     checkpoints: Callable[[], list[str]]

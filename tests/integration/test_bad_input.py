@@ -131,6 +131,9 @@ READERS = {
     # where it is written
     "evaluate RUN --json=/proc/no/where.json": "cannot write /proc/no/where.json: No such file",
     "evaluate RUN --json=checkpoints": "cannot write checkpoints: Is a directory",
+    "watch nowhere": "there is no folder nowhere",
+    "watch RUN checkpoints/empty": "has no checkpoint (latest) yet",
+    "watch RUN --device=cuda": "device is cuda, but",
     "play RUN": "play needs at least one of --video FILE.mp4, --gif FILE.gif, --png FOLDER",
     "play RUN --window": "no display to open a window on",
     "play RUN --video=/dev/null/a.mp4": "cannot record the game: /dev/null: File exists",

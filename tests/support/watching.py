@@ -20,7 +20,7 @@ def served(*runs: str, seed: int = 0) -> Iterator[int]:
     """The port where the runs are shown."""
     with listen(6100, or_next=True) as listener:
         port = listener.getsockname()[1]
-        watch = Watch([watched(run, torch.device("cpu")) for run in runs], seed, port)
+        watch = Watch([watched(run, torch.device("cpu"), run) for run in runs], seed, port)
         server = watch.server()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -57,6 +57,7 @@ def test_help_of_each_command(capsys):
         "train": ["--game", "--total-steps", "--print-config"],
         "evaluate": ["RUN", "--episodes", "--checkpoint", "--seed", "--json", "--device"],
         "play": ["RUN", "--video", "--gif", "--png", "--window", "--seed", "--checkpoint"],
+        "watch": ["RUN [RUN ...]", "--port", "--seed", "--device"],
     }.items():
         printed = helped(capsys, command)
         assert [option for option in options if option not in printed] == [], command

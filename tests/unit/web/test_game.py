@@ -114,7 +114,7 @@ def test_a_moment_has_the_models_values(cartpole):
 
 def test_tables_have_values_and_policies_preferences(tmp_path):
     for method, kind in (("q_learning", "value"), ("policy_gradient", "preference")):
-        options = ["--game=Maze-v0", f"--method={method}", "--total-steps=40", "--device=cpu", "--num-envs=1"]
+        options = [f"--config=maze_{method}", "--total-steps=40"]
         run = train(tmp_path / method, options, NEVER)
         game = Game(load_agent(make_model, str(run), "latest", CPU), seed=0)
         found = estimate(game.agent.model, game.stack)
