@@ -183,7 +183,7 @@ def test_what_cannot_be_reported(refused, tmp_path, clock):
     empty = tmp_path / "empty"
     empty.mkdir()
     for arguments, sentence in {
-        (): "no RUN given; try python main.py report checkpoints/Pong",
+        (): "no RUN|FOLDER|SUITE given; try python main.py report checkpoints/Pong",
         ("nowhere",): "there is no folder nowhere; try",
         (str(empty),): f"{empty} is not a run's folder: no config.yaml; train one first",
         (str(run), "--html=page.pdf"): "--html must be the name of a .html file, not page.pdf",
