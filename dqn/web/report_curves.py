@@ -31,6 +31,11 @@ MOST_POINTS = 400
 HOURS_FROM = 180
 """Minutes from which on wall time is in hours."""
 
+BY_TIME = (
+    "The same over the time that the runs took, pauses between their sessions left out. The median "
+    "is that of what each seed had reached by then."
+)
+
 Groups = Sequence[tuple[str, list[RunRecord]]]
 
 
@@ -53,7 +58,7 @@ def learning_curves(
     return Chart(
         f"Score over {'steps' if axis == 'step' else 'wall time'}",
         _in_words(game, groups, axis, published),
-        _note(groups, published) if axis == "step" else "The same runs over their own time.",
+        _note(groups, published) if axis == "step" else BY_TIME,
         as_data(figure),
         _numbers(groups) if axis == "step" else None,
     )

@@ -41,8 +41,9 @@ def game_section(
     for axis in ("step", "minutes"):
         if chart := learning_curves(game, groups, axis, published):
             section.curves.append(chart)
-    section.published = published
-    section.has_published_curves = any(row.key.startswith("curve:") for row in published)
+    if section.curves:
+        section.published = published
+        section.has_published_curves = any(row.key.startswith("curve:") for row in published)
     section.tables = [runs_table(groups)]
     if differences := differences_table(groups):
         section.tables.append(differences)
@@ -57,7 +58,7 @@ def _sentences(records: list[RunRecord]) -> Iterable[str]:
     yield f"{counted(len(records), 'run')} of {counted(len(by_config(records)), 'config')}."
     if young := [run.folder for run in records if not run.evaluations]:
         verb = "has" if len(young) == 1 else "have"
-        yield f"{and_list(young)} {verb} no evaluations yet: only training returns are shown."
+        yield f"{and_list(young)} {verb} no evaluations yet, only what training tells."
     if without := [run.folder for run in records if not run.has_clock]:
         verb = "is" if len(without) == 1 else "are"
         yield (

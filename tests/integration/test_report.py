@@ -135,7 +135,7 @@ def test_what_is_missing_is_said(tmp_path, clock, capsys):
     assert "5 runs of 2 games" in said.out
     text = " ".join(page.texts["p"] + page.texts["li"])
     for sentence in (
-        "c-seed1 has no evaluations yet: only training returns are shown.",
+        "c-seed1 has no evaluations yet, only what training tells.",
         "e-seed1 is shown without wall time: the event files",
         f"{PROTOCOLS}, so scores of one do not compare with those of another: ",
         ": classic, epsilon 0.05 (a-seed1, e-seed1); machado, epsilon 0.05 (b-seed1).",

@@ -1,0 +1,28 @@
+"""What the seeds of a config had reached at equal steps and equal time."""
+
+from pathlib import Path
+
+from dqn.config import Config
+from dqn.report.groups import over_seeds
+from dqn.report.run_record import RunRecord
+
+
+def run(seed, *evaluations):
+    lines = [dict(zip(("step", "minutes", "mean"), line, strict=True)) for line in evaluations]
+    return RunRecord(f"a-seed{seed}", Path(), Config(seed=seed), [], lines)
+
+
+def test_the_newest_evaluation_of_each_seed_counts():
+    slow = run(1, (100, 2, 5), (200, 4, 7), (300, 6, 9))
+    fast = run(2, (100, 1, 1), (200, 2, 3))
+    assert [(at, values) for at, values, *_ in over_seeds([slow, fast], "step")] == [
+        (100, [5, 1]), (200, [7, 3])
+    ]  # fmt: skip
+    assert over_seeds([slow, fast], "minutes") == [(2, [5, 3], 4, 3, 5)]
+
+
+def test_there_is_no_median_where_a_seed_has_no_evaluation_or_no_clock():
+    seed = run(1, (100, 2, 5))
+    assert over_seeds([seed, run(2)], "step") == []
+    assert over_seeds([seed, run(2, (100, None, 5))], "minutes") == []
+    assert over_seeds([seed, run(2, (300, 9, 5))], "step") == []

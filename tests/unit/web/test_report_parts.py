@@ -1,0 +1,84 @@
+"""Parts of a report, each alone."""
+
+import json
+import math
+from pathlib import Path
+
+from dqn.config import Config
+from dqn.report.run_record import RunRecord
+from dqn.web.report_charts import distributions
+from dqn.web.report_game import game_section
+from dqn.web.report_page import Report, render
+from dqn.web.report_parts import Section, finite, for_plotly, number, style_of
+from dqn.web.report_published import published_rows
+
+
+def run(folder, means, path=Path()):
+    lines = [
+        {"game": "Pong", "step": 100 * i, "minutes": None, "mean": mean, "returns": [mean, mean],
+         "protocol": "classic", "epsilon": 0.05}
+        for i, mean in enumerate(means, 1)
+    ]  # fmt: skip
+    return RunRecord(folder, path, Config(game="Pong"), [], lines)
+
+
+def test_text_numbers_and_styles():
+    assert for_plotly("<b>&\n") == "&lt;b&gt;&amp;"
+    assert len(for_plotly("x" * 500)) == 80
+    assert finite([1, None, math.nan, math.inf, 1 / 3]) == [1, None, None, None, 0.333333]
+    assert [number(x) for x in (0.126, 3, -20.7, 1234.56)] == ["0.13", "3", "-20.7", "1,234.6"]
+    for one, other in ((0, 1), (0, 5), (2, 4)):
+        assert all(a != b for a, b in zip(style_of(one), style_of(other), strict=True))
+    assert len({style_of(i) for i in range(40)}) == 40
+
+
+def test_of_many_evaluations_some_have_a_box():
+    chart = distributions("Pong", [("a", [run("a", range(1, 101))])])
+    steps = [row[1].text for row in chart.numbers.rows]
+    assert len(steps) == 24 and steps[0] == "100" and steps[-1] == "10,000"
+    groups = [(str(i), [run(str(i), range(9))]) for i in range(25)]
+    assert len(distributions("Pong", groups).numbers.rows) == 25, "the last one of each run"
+
+
+def test_how_published_scores_differ_from_runs():
+    rows = {row.key: row.differs for row in published_rows("Pong", ["machado, epsilon 0"])}
+    assert rows["human"] == "no sticky actions"
+    assert rows["dopamine_dqn_40m"] == rows["curve:Dopamine DQN"] == "training return"
+    rows = {row.key: row.differs for row in published_rows("Pong", ["classic, 48x48 pictures"])}
+    assert rows["rainbow_noop"] == "best snapshot, 84x84 pictures"
+    assert rows["dopamine_dqn_40m"] == "sticky actions, training return, 84x84 pictures"
+    assert published_rows("Maze-v0", []) == []
+
+
+def test_the_best_run_shows_its_films(tmp_path):
+    """At most six, the best first; by a path from the page, or embedded."""
+    good, poor = (tmp_path / name for name in ("gut & schön", "poor"))
+    for folder in (good, poor):
+        folder.mkdir()
+        for index in range(1, 21):
+            (folder / f"eval_{index:03d}.mp4").write_bytes(b"film")
+    means = [*range(1, 20), 3]
+    runs = [run("poor", [0] * 20, poor), run("good", means, good)]
+    (tmp_path / "pages").mkdir()
+    section = game_section("Pong", "x", runs, tmp_path / "pages" / "p.html", False)
+    sources = [film.source for film in section.films]
+    assert sources[0] == "./../gut%20%26%20sch%C3%B6n/eval_019.mp4"
+    assert sources[1].endswith("eval_020.mp4") and len(set(sources)) == len(sources) <= 6
+    assert section.films[0].title == (
+        "good, best evaluation with a film: mean 19 at step 1,900"
+    )  # fmt: skip
+    embedded = game_section("Pong", "x", runs, tmp_path / "p.html", True).films
+    assert {film.source for film in embedded} == {"data:video/mp4;base64,ZmlsbQ=="}
+
+
+def test_text_stays_text_in_the_page_and_in_its_data():
+    text = "</script><b>'\"&\u2028"
+    section = Section(
+        text, "x", sentences=[text], curves=[distributions("Pong", [(text, [run(text, [1])])])]
+    )
+    page = render(Report(text, [section], [text]))
+    shown, _, rest = page.partition('id="figures">')
+    data, _, scripts = rest.partition("</script>")
+    assert "<b>" not in shown and shown.count("&lt;/script&gt;&lt;b&gt;") >= 5
+    assert "\u2028" not in data and scripts.count("<script") == 2
+    assert json.loads(data)["chart-0"]["data"][0]["name"].startswith("&lt;/script&gt;")
