@@ -61,6 +61,8 @@ class Page(HTMLParser):
         self._open: list[str] = []
         self.source = file.read_text(encoding="utf-8")
         self.feed(self.source)
+        data = self.source.partition('id="figures">')[2].partition("</script>")[0]
+        self.figures = json.loads(data)
 
     def handle_starttag(self, tag, attributes):
         if tag not in ("meta", "link", "input"):
@@ -86,7 +88,7 @@ def report(page, *runs):
 
 
 def test_medians_intervals_and_the_table_by_hand(tmp_path, clock):
-    for seed, last in enumerate((18, 12, 15), 1):
+    for seed, last in enumerate((18, 12, 13), 1):
         write_run(tmp_path / f"laptop-seed{seed}", clock, {100: 5 * seed, 200: last})
     other = write_run(tmp_path / "dqn-seed1", clock, {200: 3}, settings="num_envs: 4\n")
     fresh = {
@@ -98,13 +100,20 @@ def test_medians_intervals_and_the_table_by_hand(tmp_path, clock):
     page = report(tmp_path / "page.html", tmp_path)
     steps, minutes, boxes, *_ = page.labels
     assert steps == (
-        "Pong: score over steps. dqn-seed1: 3 at step 200. laptop, 3 seeds: median 15 at step 200, "
+        "Pong: score over steps. dqn-seed1: 3 at step 200. laptop, 3 seeds: median 13 at step 200, "
         "interval 12 to 18. Published: random player -20.7 and human 14.6."
     )
-    assert "laptop, 3 seeds: median 15 at 2 minutes, interval 12 to 18" in minutes
+    assert "laptop, 3 seeds: median 13 at 2 minutes, interval 12 to 18" in minutes
     assert "dqn-seed1, last evaluation: median 3 of 3 games from 2 to 4" in boxes
     source = page.source
     assert "75% with 3 seeds" in source
+    traces = page.figures["chart-0"]["data"]
+    (median,) = [trace for trace in traces if trace.get("name") == "laptop (median of 3 seeds)"]
+    assert (median["x"], median["y"]) == ([100, 200], [10, 13])
+    assert [trace["y"] for trace in traces if trace["line"].get("width") == 0] == [
+        [5, 12],
+        [15, 18],
+    ]
     cells = re.findall(r'<th scope="row">dqn-seed1</th>(.*?)</tr>', source)[1]
     assert re.findall(r"<td>(.*?)</td>", cells) == [
         "200 of 50,000,000", "1 min", "3 ± 0.58", "3 ± 0.58 at step 200",
@@ -154,7 +163,7 @@ def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys):
     suite = tmp_path / "suites" / "two"
     suite.mkdir(parents=True)
     runs, scores = [], {}
-    for game, values in {"Pong": (14.6, -20.7), "Breakout": (1.7, 30.5)}.items():
+    for game, values in {"Pong": (14.6, -20.7), "Breakout": (1.7, 1.7)}.items():
         for seed, mean in enumerate(values, 1):
             label = f"{game}/dqn-seed{seed}"
             write_run(tmp_path / label, clock, {100: mean}, game=game)
@@ -168,8 +177,9 @@ def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys):
     assert page.texts["h2"] == ["Suite two", "Breakout", "Pong"]
     assert f"Scores: {how}." in page.texts["p"]
     aggregates, profile, *_ = page.labels
-    assert "dqn: IQM 0.500 [0.000, 1.000], median 0.500 [0.000, 1.000]" in aggregates
-    assert "dqn: 50% of runs above random play, 0% above the human" in profile
+    assert "dqn: IQM 0.000 [0.000, 0.500], median 0.250 [0.000, 0.500]" in aggregates
+    assert "<td>0.250 [0.000, 0.500]</td>" in page.source
+    assert "dqn: 25% of runs above random play, 0% above the human" in profile
     for wrong in (content | {"runs": [{"run": "../x", "state": ""}]}, {"runs": 3}):
         file.write_text(json.dumps(wrong))
         assert main(["report", str(suite), f"--html={tmp_path}/other.html"]) == 2
