@@ -105,7 +105,7 @@ $(VENV)/.installed: requirements.txt $(VENV)/.made
 	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-test: requirements-test.txt requirements-ray.txt requirements-export.txt $(VENV)/.installed
+$(VENV)/.installed-test: requirements-test.txt requirements-ray.txt requirements-export.txt requirements-wandb.txt $(VENV)/.installed
 	$(RUN) -m pip install --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 

@@ -25,6 +25,7 @@ from dqn.device import (
 from dqn.learning import factory
 from dqn.learning.factory import Agent
 from dqn.learning.interfaces import LearnerProtocol
+from dqn.report.wandb_run import check_ready
 from dqn.run.folder import RunFolder
 from dqn.run.loop import loop
 from dqn.run.process import StopSignals, log_to_file, log_to_terminal
@@ -70,6 +71,8 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
     """
     if address and not config.actors:
         raise ConfigError("--address has no effect without --actors; do not set it")
+    if config.wandb:
+        check_ready(config.wandb)
     device = resolve_device(config.device)
     use_threads(config.threads)
     if config.deterministic:

@@ -40,6 +40,9 @@ class Config:
     """Steps between evaluations; there is always one at the end."""
     render: bool = False
     """Record one more episode at each evaluation, as PNGs and a video."""
+    wandb: Annotated[str, "PROJECT"] | None = None
+    """Mirror what TensorBoard gets, films included, to a project of Weights & Biases
+    (requirements-wandb.txt; null: nothing goes anywhere)."""
     checkpoints_dir: Folder = "checkpoints"
     """Folder of all runs."""
     checkpoint_minutes: PositiveFloat = 5.0
@@ -74,7 +77,7 @@ class Config:
 
 
 MAY_CHANGE_ON_RESUME = {
-    "total_steps", "render", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",
+    "total_steps", "render", "wandb", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",
     "env.niceness",
 }  # fmt: skip
 """Settings that do not change a bit of the training: a run may be resumed with other values."""

@@ -1,4 +1,5 @@
-"""Metrics of a run: TensorBoard, rewards.txt, the two .jsonl files and the progress bar.
+"""Metrics of a run: TensorBoard (and what mirrors it), rewards.txt, the two .jsonl files and the
+progress bar.
 
 TAGS lists every metric. In the training loop the device is synchronized only here, when a report
 is due.
@@ -15,13 +16,15 @@ import numpy as np
 import psutil
 import torch
 
-from dqn.config import Config
+from dqn.config import Config, flatten
 from dqn.config.words import counted
 from dqn.envs import Spec
 from dqn.evaluation.evaluate import Evaluation
 from dqn.learning.interfaces import LearnerProtocol
+from dqn.report.boards import Board, Boards
 from dqn.report.progress import HINT, ProgressBar
 from dqn.report.tensorboard import EventWriter, has_point
+from dqn.report.wandb_run import WandbRun
 from dqn.storage.files import Journal
 from dqn.types import Array, State, TimeStep
 
@@ -54,6 +57,14 @@ TAGS: dict[str, tuple[str, str]] = {
 }
 """Unit and meaning of every tag in TensorBoard, which sorts them: the scores come first."""
 
+LAYOUT = {
+    "score": ["evaluation/mean", "episode/return"],
+    "q-values on held-out states": ["learner/held_out_q"],
+    "loss": ["learner/loss"],
+    "steps per second": ["speed/steps_per_second"],
+}
+"""The charts of TensorBoard's page Custom Scalars, and their tags."""
+
 RECENT_EPISODES = 30  # averaged in the progress bar
 TEXT_FILES = ("rewards.txt", "evaluations.jsonl", "training.jsonl")
 """Files that are truncated to their length at the checkpoint when a run is resumed."""
@@ -65,6 +76,7 @@ class Metrics:
     def __init__(self, folder: Path, spec: Spec, config: Config, device: torch.device) -> None:
         num_envs = config.num_envs
         self._folder = folder
+        self._config = config
         self._journals = {name: Journal(folder / name) for name in TEXT_FILES}
         self._frames_per_step = 4 if spec.atari else 1
         self._total_steps, self._learning_starts = config.total_steps, config.learning_starts
@@ -80,9 +92,19 @@ class Metrics:
         self._loss: float | None = None
 
     def open(self, step: int, updates: int, config_text: str) -> None:
-        """Start recording at ``step``; TensorBoard hides what it holds of later steps."""
+        """Start recording at ``step``; TensorBoard hides what it holds of later steps.
+
+        Raises:
+            ConfigError: a run of Weights & Biases was asked for and cannot be started.
+        """
+        boards: list[Board] = []
+        if self._config.wandb:
+            boards.append(WandbRun(self._folder, self._config.wandb, self._config))
         descriptions = {tag: f"{meaning} ({unit})" for tag, (unit, meaning) in TAGS.items()}
-        self._events = EventWriter(self._folder, step, descriptions)
+        events = EventWriter(self._folder, step, descriptions)
+        events.layout(LAYOUT, step)
+        events.settings(flatten(self._config), step)
+        self._events = Boards(*boards, events)
         self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
         self._progress = ProgressBar(step, self._total_steps, self._learning_starts, self._hint)
         self._last_report = time.monotonic(), step, updates
@@ -188,8 +210,9 @@ class Metrics:
             journal.cut(lengths.get(name, 0))
 
     def close(self) -> None:
-        """Close the progress bar."""
+        """Close the progress bar, and wait for what is still to be written or sent."""
         self._progress.close()
+        self._events.close()
 
     def state_dict(self) -> State:
         """Unfinished episodes and what is shown of the finished ones."""

@@ -16,8 +16,9 @@ from tensorboard.compat.proto.summary_pb2 import (
     Summary,
 )
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import image, scalar, text
+from torch.utils.tensorboard.summary import custom_scalars, hparams, image, scalar, text
 
+from dqn.config.words import shown
 from dqn.evaluation.gif import film
 from dqn.storage.files import Journal
 from dqn.types import Array
@@ -67,6 +68,22 @@ class EventWriter:
         """Write a text."""
         self._add_summary(text(tag, markdown), step)
 
+    def layout(self, charts: Mapping[str, list[str]], step: int) -> None:
+        """Write which tags each chart of the page Custom Scalars shows."""
+        multiline = {name: ["Multiline", tags] for name, tags in charts.items()}
+        self._add(step=step, summary=custom_scalars({"training": multiline}))
+
+    def settings(self, settings: Mapping[str, Any], step: int) -> None:
+        """Write a run's settings, each of which is a column of the page HParams. Without a list of
+        columns, which hold for all runs, TensorBoard takes every setting and metric that it
+        finds."""
+        values = {name: _as_column(value) for name, value in settings.items()}
+        _, session_start, _ = hparams(values, {})
+        self._add(step=step, summary=session_start)
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
     def _add_summary(self, summary: Summary, step: int) -> None:
         (value,) = summary.value
         if value.tag in self._descriptions:  # TensorBoard reads it with the first point
@@ -80,6 +97,12 @@ class EventWriter:
         event = Event(wall_time=time.time(), **content)
         RecordWriter(record).write(event.SerializeToString())
         self._journal.append(record.getvalue())
+
+
+def _as_column(value: Any) -> str | int | float:
+    """A setting as HParams takes it: numbers as they are, anything else as in YAML."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number else shown(value)
 
 
 def read_seconds(folder: Path, tags: Collection[str]) -> dict[str, dict[int, float]]:

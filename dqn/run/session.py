@@ -90,14 +90,14 @@ class Session:
                 self.step = manifest.step
                 self.already_finished = is_finished(manifest, self.config)
             if not self.already_finished:
+                text = as_yaml(self.config)
+                self.metrics.open(self.step, self.agent.learner.updates, text)
+                stack.callback(self.metrics.close)
                 self.metrics.cut(manifest.lengths if manifest else {})
                 if not manifest and self.config.network.center:
                     self.agent.learner.center_on(self._held_out)
-                text = as_yaml(self.config)
                 content = f"{self._provenance.as_comments()}{text}"
                 replace_file(self._folder / "config.yaml", content.encode())
-                self.metrics.open(self.step, self.agent.learner.updates, text)
-                stack.callback(self.metrics.close)
             self._exit = stack.pop_all()
         return self
 

@@ -10,7 +10,14 @@ import urllib.request
 
 import pytest
 from support.runs import CARTPOLE, train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.metadata import (
+    SESSION_START_INFO_TAG,
+    parse_session_start_info_plugin_data,
+)
 
+from dqn.config import Config, flatten
 from dqn.report.run_record import read_run
 from dqn.report.tensorboard import read_seconds
 from main import main
@@ -63,10 +70,38 @@ def test_scores_first_described_and_no_old_runs(runs, fast):
                 == "<p>mean return of an evaluation's episodes (score)</p>"
             )
             query = f"plugin/images/images?run={run}&tag=evaluation/film&sample=0"
+            assert ask(port, "plugin/custom_scalars/layout").count(b"title") == 5
+            wanted = "request=%7B%22includeMetrics%22:true%7D"
+            columns = json.loads(ask(port, f"plugin/hparams/experiment?{wanted}"))
+            assert "replay.n_step" in {column["name"] for column in columns["hparamInfos"]}
+            assert "evaluation/mean" in {column["name"]["tag"] for column in columns["metricInfos"]}
             film = json.loads(ask(port, query))[-1]
             assert ask(port, f"plugin/images/individualImage?{film['query']}")[:4] == b"GIF8"
         finally:
             server.kill()
+
+
+def test_the_first_charts_and_the_settings_of_a_run(runs):
+    """As TensorBoard's own reader finds them."""
+    (run,) = runs.glob("*/dqn-seed1")
+    board = EventAccumulator(str(run)).Reload()
+    (written,) = board.Tensors("custom_scalars__config__")
+    (category,) = Layout.FromString(written.tensor_proto.string_val[0]).category
+    assert {chart.title: list(chart.multiline.tag) for chart in category.chart} == {
+        "score": ["evaluation/mean", "episode/return"],
+        "q-values on held-out states": ["learner/held_out_q"],
+        "loss": ["learner/loss"],
+        "steps per second": ["speed/steps_per_second"],
+    }
+    tags = board.Tags()["scalars"]
+    assert {tag for chart in category.chart for tag in chart.multiline.tag} <= set(tags)
+    content = board.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
+    settings = parse_session_start_info_plugin_data(content).hparams
+    assert len(settings) == len(flatten(Config)), "also those that are null"
+    assert settings["replay.capacity"].number_value == 10_000
+    assert settings["network.mlp_units"].string_value == "[16]"
+    assert settings["learner.max_gradient_norm"].string_value == "null"
+    assert settings["render"].string_value == "true"
 
 
 def test_a_run_moved_aside_keeps_its_clock(runs):

@@ -59,6 +59,7 @@ ONLY_IN = {
     "uvicorn": {"web"},
     "websockets": set(),
     "grpc": {"scale"},
+    "wandb": {"report/wandb_run.py"},
     "onnx": {"storage/onnx_file.py"},
     "onnxscript": set(),  # torch.onnx imports it
     "onnxruntime": {"storage/onnx_file.py"},
