@@ -14,7 +14,7 @@ from dqn.config.commands import ExportOptions
 from dqn.config.words import counted
 from dqn.device import use_threads
 from dqn.envs.atari import atari_settings
-from dqn.envs.names import protocol_name
+from dqn.envs.names import action_names, protocol_name
 from dqn.evaluation.evaluate import played_states
 from dqn.evaluation.recorders import new_file
 from dqn.learning.actor import QModel
@@ -90,6 +90,7 @@ def describe(agent: SavedAgent) -> dict[str, str]:
         "epsilon": f"{config.evaluation.epsilon:g}",
         "stack_shape": ",".join(map(str, (spec.stack, *spec.frame_shape))),
         "num_actions": str(spec.num_actions),
+        "actions": ",".join(action_names(spec.game, spec.num_actions)),
         "opset": str(OPSET),
         "step": str(agent.step),
         "program": f"dqn {dqn.__version__}",

@@ -56,7 +56,8 @@ def test_a_run_in_bfloat16_is_exported_in_float32_and_it_is_said(cartpole, tmp_p
     assert said == "It computes in float32; the run did in bfloat16, with the same weights."
     described = about(file)
     assert described["environment"] == "CartPole-v1" and described["stack_shape"] == "1,4"
-    assert described["protocol"] == "gymnasium" and "frame_size" not in described
+    assert described["protocol"] == "gymnasium" and described["actions"] == "left,right"
+    assert "frame_size" not in described
 
 
 def test_a_file_that_computes_something_else_is_not_kept(cartpole, tmp_path, capfd, monkeypatch):
