@@ -1,0 +1,70 @@
+"""Bring what runs recorded into docs/results/data/, a JSON file a run.
+
+    python docs/results/collect.py STUDY NAME=RUN [NAME=RUN ...] [--commit C] [--machine M]
+
+``STUDY`` is a folder of ``data/``; ``NAME`` ends in the seed: ``bfloat16-seed1``. Commit and
+machine are read from the run's config.yaml; runs of before they were recorded need the options.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from dqn.config import Config
+from dqn.config.yaml_file import as_yaml
+from dqn.report.run_files import provenance_of
+from dqn.report.run_record import read_run
+
+DATA = Path(__file__).parent / "data"
+SHOWN = ("step", "minutes", "returns", "protocol", "epsilon")
+
+
+def record(run: str, commit: str, machine: str) -> dict[str, Any]:
+    """What a results table must name, every evaluation, and the mean return of every report."""
+    found = read_run(run)
+    head = provenance_of(found.path)
+    reports = [[line["step"], line["minutes"], line["mean_return"]] for line in found.training]
+    settings = dataclasses.replace(found.config, checkpoints_dir=Config().checkpoints_dir)
+    return {
+        "game": found.config.game,
+        "seed": found.config.seed,
+        "commit": head.get("commit") or commit,
+        "machine": head.get("machine") or machine,
+        "versions": {name: head[name] for name in ("python", "torch", "ale-py", "gymnasium")},
+        "protocol": head["protocol"],
+        "precision": found.config.precision,
+        "config_sha256": hashlib.sha256(as_yaml(settings).encode()).hexdigest(),
+        "evaluations": [{key: line[key] for key in SHOWN} for line in found.evaluations],
+        "training": reports,
+    }
+
+
+def main() -> None:
+    """Write the file of each run."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("study")
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN")
+    parser.add_argument("--commit", default="")
+    parser.add_argument("--machine", default="")
+    options = parser.parse_args()
+    (DATA / options.study).mkdir(parents=True, exist_ok=True)
+    for argument in options.runs:
+        name, _, run = argument.partition("=")
+        content = record(run, options.commit, options.machine)
+        if not content["commit"] or not content["machine"]:
+            parser.error(f"{run} does not say by which commit and where; give --commit, --machine")
+        text = json.dumps(content, separators=(",", ":"))
+        text = text.replace("],[", "],\n[").replace('},{"step"', '},\n{"step"')
+        (DATA / options.study / f"{content['game']}_{name}.json").write_text(
+            f"{text}\n", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
