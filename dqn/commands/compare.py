@@ -11,7 +11,7 @@ import numpy as np
 from dqn.config import ConfigError
 from dqn.config.commands import CompareOptions
 from dqn.evaluation import scores
-from dqn.report.curves import SMOOTHED, draw_random_score, points, running_mean
+from dqn.report.curves import SMOOTHED, draw_random_score, points, running_mean, tidy
 from dqn.report.groups import by_config, protocol_of, shortened
 from dqn.report.progress import duration
 from dqn.report.run_record import AXES, Axis, RunRecord, read_run
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 DASHES = ("-", "--", ":", "-.")
 """Line styles of the first ten configs of a picture, of the next ten and so on."""
+
+THIN = f"training episodes, running mean of {SMOOTHED} reports"
+"""What the thin lines are."""
 
 
 def run(options: CompareOptions) -> int:
@@ -137,34 +140,41 @@ def _published(game: str) -> list[str]:
 
 def draw(records: list[RunRecord], file: Path, game: str) -> None:
     """Draw training returns (thin) and evaluations (dots) over steps, and over minutes if known: a
-    color, after ten configs a dash too, per config, and a line per run.
+    color, after ten configs a dash too, per config, and a line per run. Nothing is averaged over
+    seeds, and there are no intervals.
 
     Raises:
         OSError: the picture cannot be written; an older one is kept.
     """
     # Imported here because it takes a second, and the table does not need it.
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.lines import Line2D
 
     known_axes = [axis for axis in AXES if _shared_limit(records, axis) is not None]
     groups = by_config(records)
-    height = 4 + 0.1 * max(0, len(groups) - 4)  # the legend's
+    height = 4.4 + 0.11 * max(0, len(groups) - 2)  # the legend's
     figure = Figure(figsize=(5.5 * len(known_axes), height), layout="constrained")
     panels = figure.subplots(1, len(known_axes), sharey=True, squeeze=False)[0]
     for axis, panel in zip(known_axes, panels, strict=True):
         for i, (group, runs) in enumerate(groups):
+            label = f" {group}, {len(runs)} runs" if len(runs) > 1 else f" {group}"
             for run in runs:
-                label = f" {group}" if run is runs[0] else "_"  # "_" hides it from the legend
+                name = label if run is runs[0] else "_"  # "_" hides it from the legend
                 _draw_run(
-                    panel, run, axis, {"color": f"C{i % 10}", "ls": DASHES[i // 10 % 4]}, label
+                    panel, run, axis, {"color": f"C{i % 10}", "ls": DASHES[i // 10 % 4]}, name
                 )
         draw_random_score(panel, game, "tab:gray")
-        panel.set_xlabel("wall time, minutes" if axis == "minutes" else "step")
-        panel.grid(alpha=0.3)
-    panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    panels[0].set_ylabel(f"{game}: score\n(dots: evaluations, thin: training)")
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", fontsize=8, ncols=2)
+        panel.set_xlabel("wall time in minutes" if axis == "minutes" else "step")
+        tidy(panel)
+    panels[0].set_ylabel(f"score in {game}")
+    handles, labels = panels[0].get_legend_handles_labels()
+    dots = Line2D([], [], color="dimgray", marker="o", markersize=4)
+    thin = Line2D([], [], color="dimgray", alpha=0.5, linewidth=1)
+    meanings = {"evaluation, mean of its games": dots, THIN: thin}
+    figure.legend(
+        [*handles, *meanings.values()], [*labels, *meanings],
+        loc="outside upper center", fontsize=8, ncols=2, frameon=False,
+    )  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
     with AtomicFile(file) as part:
         figure.savefig(part, dpi=80, format="png")
@@ -176,4 +186,4 @@ def _draw_run(panel: "Axes", run: RunRecord, axis: Axis, style: dict[str, Any], 
         over, values = zip(*returns, strict=True)
         panel.plot(over, running_mean(list(values), SMOOTHED), alpha=0.5, linewidth=1, **style)
     evaluations = points(run.evaluations, "mean", axis)
-    panel.plot(*zip(*evaluations, strict=True), marker="o", label=label, **style)
+    panel.plot(*zip(*evaluations, strict=True), marker="o", markersize=4, label=label, **style)

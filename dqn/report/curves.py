@@ -1,8 +1,11 @@
 """``curves.png``: a run's returns, evaluations, epsilon and loss so far."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dqn.evaluation import scores
 from dqn.storage.files import AtomicFile
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 Lines = list[dict[str, Any]]
 
 SMOOTHED = 10  # reports averaged in the running mean of the training return
+HEAD = 1.0  # of a picture, for its title and legend, in inches
 
 
 def read_lines(path: Path) -> Lines:
@@ -32,38 +36,60 @@ def draw_curves(folder: Path, title: str, game: str) -> None:
     """
     # Imported here because it takes a second.
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
 
     training = read_lines(folder / "training.jsonl")
     evaluations = read_lines(folder / "evaluations.jsonl")
+    held_out_q = points(evaluations, "held_out_q")
     curves = [
-        ("mean max Q on held-out states", points(evaluations, "held_out_q"), "o-", "green"),
-        ("epsilon", points(training, "epsilon"), "-", "blue"),
+        ("mean largest q-value on held-out states", held_out_q, "o-", "green"),
+        ("epsilon, the probability of a random action", points(training, "epsilon"), "-", "blue"),
         ("loss", points(training, "loss"), "-", "red"),
     ]
     curves = [curve for curve in curves if any(value for _, value in curve[1])]
     rows = (len(curves) + 2) // 2
-    figure = Figure(figsize=(11, 3.5 * rows))
-    figure.suptitle(title)
+    height = 3.5 * rows + HEAD
+    figure = Figure(figsize=(11, height))
+    figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=13)
     # Fixed margins: a computed layout doubles the time.
-    figure.subplots_adjust(0.07, 0.14 / rows, 0.98, 1 - 0.14 / rows, wspace=0.22, hspace=0.06)
+    bottom, top = 0.5 / height, 1 - (HEAD + 0.3) / height
+    figure.subplots_adjust(0.065, bottom, 0.985, top, wspace=0.16, hspace=0.2)
     grid = figure.subplots(rows, 2, sharex=True, squeeze=False).flatten().tolist()
     panels, unused = grid[: len(curves) + 1], grid[len(curves) + 1 :]
     for axes in unused:
         axes.remove()
     _draw_returns(panels[0], training, evaluations, game)
     for axes, (label, drawn, style, color) in zip(panels[1:], curves, strict=True):
-        style = style if len(drawn) > 1 else "o"  # a line needs two points
-        axes.plot(*zip(*drawn, strict=True), style, color=f"tab:{color}")
-        axes.set_ylabel(label)
+        axes.plot(*zip(*drawn, strict=True), style_of(drawn, style), ms=5, color=f"tab:{color}")
+        axes.set_title(label, loc="left", fontsize=10)
     for axes in panels:
-        axes.grid(alpha=0.3)
+        tidy(axes)
     for axes in panels[-2:]:
         axes.set_xlabel("step")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # six digits would overlap
         axes.tick_params(labelbottom=True)
+    handles = panels[0].get_legend_handles_labels()
+    place = 0.5, 1 - 0.42 / height
+    figure.legend(
+        *handles, loc="upper center", bbox_to_anchor=place, ncols=3, fontsize=9, frameon=False
+    )
     with AtomicFile(folder / "curves.png") as part:
         figure.savefig(part, dpi=90, format="png")
+
+
+def style_of(drawn: list[tuple[float, float]], style: str) -> str:
+    """``style``, or a dot for a single point, of which a line shows nothing."""
+    return style if len(drawn) > 1 else "o"
+
+
+def tidy(axes: "Axes") -> None:
+    """Thousands separators, few enough steps for long numbers, and lines that do not distract."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    separated = FuncFormatter(lambda value, _: f"{value:,.10g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(separated)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def points(lines: Lines, key: str, over: str = "step") -> list[tuple[float, float]]:
@@ -84,21 +110,38 @@ def draw_random_score(axes: "Axes", game: str, color: str) -> None:
 
 
 def _draw_returns(axes: "Axes", training: Lines, evaluations: Lines, game: str) -> None:
-    ended = points(training, "mean_return")
-    steps, returns = [step for step, _ in ended], [value for _, value in ended]
-    if returns:
-        style, label = "-" if len(returns) > 1 else "o", "training episodes (mean per report)"
-        axes.plot(steps, returns, style, color="tab:gray", alpha=0.5, label=label)
-    if len(returns) > 1:
-        smooth, label = running_mean(returns, SMOOTHED), f"running mean over {SMOOTHED} reports"
+    drawn = points(training, "mean_return")
+    if drawn:
+        steps, returns = zip(*drawn, strict=True)
+        label = "training episodes, mean of each report"
+        axes.plot(steps, returns, style_of(drawn, "-"), color="tab:gray", alpha=0.5, label=label)
+        label = f"their running mean over {SMOOTHED} reports"
+        smooth = running_mean(list(returns), SMOOTHED)
         axes.plot(steps, smooth, color="black", linewidth=1, label=label)
     if evaluations:
-        evaluated, means = zip(*points(evaluations, "mean"), strict=True)
-        worst, best = ([pick(e["returns"]) for e in evaluations] for pick in (min, max))
-        label = "evaluation, worst to best"
-        axes.fill_between(evaluated, worst, best, color="tab:blue", alpha=0.15, label=label)
-        axes.plot(evaluated, means, "o-", color="tab:blue", label="evaluation, mean")
+        _draw_evaluations(axes, evaluations)
     draw_random_score(axes, game, "tab:red")
-    axes.set_ylabel("score")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
+    axes.set_title("score", loc="left", fontsize=10)
+
+
+def _draw_evaluations(axes: "Axes", evaluations: Lines) -> None:
+    """Their means with standard errors, and thinly the range of single games, which is no measure
+    of how sure a mean is."""
+    steps, means = zip(*points(evaluations, "mean"), strict=True)
+    games = [line["returns"] for line in evaluations]
+    low, high = ([pick(returns) for returns in games] for pick in (min, max))
+    label = "evaluation, single games: lowest to highest"
+    axes.vlines(steps, low, high, color="tab:blue", alpha=0.3, linewidth=3, label=label)
+    errors = [standard_error(returns) for returns in games]
+    axes.errorbar(
+        steps, means, errors,
+        fmt="o-", markersize=4, capsize=3, color="tab:blue",
+        label="evaluation, mean of its games ± standard error",
+    )  # fmt: skip
+
+
+def standard_error(returns: list[float]) -> float:
+    """Of the mean of some games; 0 of a single one."""
+    if len(returns) < 2:
+        return 0.0
+    return float(np.std(returns, ddof=1)) / math.sqrt(len(returns))

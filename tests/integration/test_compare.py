@@ -117,7 +117,7 @@ def test_real_runs_of_two_seeds_and_their_picture(tmp_path, capsys):
     assert "by 800 steps" not in rows[0], "the same as last"
     assert re.fullmatch(r"\d+ (s|min)", cells(rows[1])[2])
     pixels = cv2.imread(str(picture))
-    assert pixels.shape == (320, 880, 3)
+    assert pixels.shape == (352, 880, 3)
     assert (pixels == (180, 119, 31)).all(-1).sum() > 50, "curves of the first color"
     for run in map(read_run, runs):
         assert all(0 < line["minutes"] < 2 for line in run.training + run.evaluations)
@@ -132,7 +132,7 @@ def test_without_tensorboard_files_there_are_no_minutes(tmp_path, watch, capsys)
     head, _, second = capsys.readouterr().out.splitlines()[2:5]
     assert " in " not in head and cells(second)[2] == "-"
     draw([read_run(run) for run in runs], tmp_path / "steps.png", "Pong")
-    assert cv2.imread(str(tmp_path / "steps.png")).shape == (320, 440, 3)
+    assert cv2.imread(str(tmp_path / "steps.png")).shape == (352, 440, 3)
 
 
 def test_a_damaged_event_file_costs_the_minutes_and_no_evaluation(tmp_path, watch):

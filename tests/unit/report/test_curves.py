@@ -4,6 +4,7 @@ import json
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
 
 from dqn.report.curves import draw_curves, points, running_mean
 
@@ -26,7 +27,7 @@ def test_each_curve_has_a_panel_unless_it_is_zero(loss, epsilon, rows, tmp_path)
     (tmp_path / "training.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     draw_curves(tmp_path, "a run", "CartPole-v1")
     height, width, _ = cv2.imread(str(tmp_path / "curves.png")).shape
-    assert (width, height) == (990, 315 * rows)
+    assert (width, height) == (990, 315 * rows + 90)
 
 
 def test_a_single_report_can_be_seen(tmp_path):
@@ -36,6 +37,46 @@ def test_a_single_report_can_be_seen(tmp_path):
     picture = cv2.imread(str(tmp_path / "curves.png"))
     for name, blue_green_red in {"loss": (40, 39, 214), "epsilon": (180, 119, 31)}.items():
         assert (picture == blue_green_red).all(-1).sum() > 9, name
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are saved."""
+    saved, savefig = [], Figure.savefig
+
+    def save(figure, *given, **named):
+        saved.append(figure)
+        savefig(figure, *given, **named)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return saved
+
+
+def test_one_legend_says_what_each_bar_is_and_steps_have_separators(tmp_path, figures):
+    """The thick bars are single games, the thin ones standard errors."""
+    games = {100_000: [1.0, 2.0, 6.0], 200_000: [4.0]}
+    lines = [
+        {"step": step, "mean": sum(returns) / len(returns), "returns": returns, "held_out_q": 1.0}
+        for step, returns in games.items()
+    ]
+    (tmp_path / "evaluations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    draw_curves(tmp_path, "a run", "Pong")
+    (figure,) = figures
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {
+        "random player (published)",
+        "evaluation, single games: lowest to highest",
+        "evaluation, mean of its games ± standard error",
+    }
+    scores, values = figure.axes
+    assert scores.get_legend() is values.get_legend() is None
+    games_drawn, errors_drawn = (bars.get_segments() for bars in scores.collections)
+    assert [[y for _, y in bar] for bar in games_drawn] == [[1, 6], [4, 4]]
+    half = 7**0.5 / 3**0.5  # the variance of 1, 2 and 6 is 7
+    expected = [[3 - half, 3 + half], [4, 4]]
+    assert [[y for _, y in bar] for bar in errors_drawn] == [pytest.approx(e) for e in expected]
+    shown = [label.get_text() for label in values.get_xticklabels()]
+    assert "100,000" in shown and "200,000" in shown
 
 
 def test_a_run_without_reports_can_be_drawn(tmp_path):
