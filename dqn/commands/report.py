@@ -105,5 +105,6 @@ def _report(options: ReportOptions, folders: list[Path], suites: Suites, file: P
         runs = [record for record in records if game_of(record) == game]
         sections.append(game_section(printable(game), f"game-{number}", runs, file, options.films))
     of = games[0] if len(games) == 1 else counted(len(games), "game")
-    title = f"{counted(len(records), 'run')} of {of}"
+    parts = [section.title for section in sections[: len(suites)]]
+    title = ", ".join([*parts, f"{counted(len(records), 'run')} of {of}"])
     return Report(printable(title), sections, problems, options.every)

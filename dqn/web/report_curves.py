@@ -26,7 +26,7 @@ from dqn.web.report_parts import (
 )  # fmt: skip
 from dqn.web.report_published import draw_published_curves, draw_published_scores
 
-MOST_POINTS = 400
+MOST_POINTS = 200
 """Of a curve of training returns."""
 HOURS_FROM = 180
 """Minutes from which on wall time is in hours."""

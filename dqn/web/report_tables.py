@@ -103,9 +103,11 @@ def warnings(records: Sequence[RunRecord], published: Sequence[Published]) -> li
             f"with those of another: {parts}."
         )
     if published and found and any(row.differs for row in published):
-        few = "None" if all(row.differs for row in published) else "Not all"
+        subject = "No published score was"
+        if not all(row.differs for row in published):
+            subject = "Not all published scores were"
         sentences.append(
-            f"{few} of the published scores were measured as those of these runs; the table of "
-            "published scores says how each differs."
+            f"{subject} measured as these runs were; the table of published scores says how each "
+            "differs."
         )
     return sentences

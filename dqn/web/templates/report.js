@@ -25,7 +25,21 @@
     };
   };
 
-  const draw = (id) => Plotly.react(id, figures[id].data, themed(figures[id].layout), settings);
+  // A chart is drawn when it comes near the window: a suite has hundreds.
+  const seen = new Set();
+  const draw = (id) => {
+    if (seen.has(id)) {
+      Plotly.react(id, figures[id].data, themed(figures[id].layout), settings);
+    }
+  };
+  const show = (id) => {
+    watcher.unobserve(document.getElementById(id));
+    seen.add(id);
+    draw(id);
+  };
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) show(entry.target.id);
+  }, { rootMargin: "600px" });
 
   // What the check boxes and the button of a section say, in the figures of its curves.
   const choose = (section) => {
@@ -64,8 +78,9 @@
       });
     }
   }
-  const drawAll = () => Object.keys(figures).forEach(draw);
-  drawAll();
-  dark.addEventListener("change", drawAll);
-  narrow.addEventListener("change", drawAll);
+  for (const id of Object.keys(figures)) watcher.observe(document.getElementById(id));
+  const redraw = () => seen.forEach(draw);
+  dark.addEventListener("change", redraw);
+  narrow.addEventListener("change", redraw);
+  addEventListener("beforeprint", () => Object.keys(figures).forEach(show));
 }
