@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dqn.config import printable
-from dqn.report.run_record import EVALUATION_FIELDS, RunRecord
+from dqn.report.run_record import EVALUATION_FIELDS, RunRecord, has_fields
 
 MAX_BYTES = 10_000_000
 """A larger .json file in a run's folder is no evaluation."""
@@ -37,9 +37,7 @@ def fresh_evaluation(folder: Path) -> dict[str, Any] | None:
         except (OSError, ValueError, RecursionError):
             continue
         fields = EVALUATION_FIELDS | {"checkpoint": str, "seed": int}
-        if isinstance(content, dict) and all(
-            isinstance(content.get(key), kind) for key, kind in fields.items()
-        ):
+        if has_fields(content, fields):
             found.append((written, content | {"file": file.name}))
     return max(found, key=lambda pair: pair[0])[1] if found else None
 

@@ -15,9 +15,12 @@ AXES: tuple[Axis, ...] = ("step", "minutes")
 
 EVALUATION_FIELDS = {
     "step": int, "mean": int | float, "returns": list, "game": str, "protocol": str,
-    "epsilon": int | float,
+    "epsilon": int | float, "held_out_q": int | float | None,
 }  # fmt: skip
-REPORT_FIELDS = {"step": int, "mean_return": int | float | None}
+REPORT_FIELDS = {
+    "step": int, "mean_return": int | float | None, "loss": int | float | None,
+    "epsilon": int | float | None,
+}  # fmt: skip
 """The fields read of a line and their types."""
 
 
@@ -82,11 +85,20 @@ def _checked_lines(file: Path, fields: dict[str, Any]) -> Lines:
     except ValueError as error:
         raise ConfigError(f"{file} is damaged: {error}") from None
     for number, line in enumerate(lines, 1):
-        if not isinstance(line, dict) or not all(
-            isinstance(line.get(key), kind) for key, kind in fields.items()
-        ):
+        if not has_fields(line, fields):
             raise ConfigError(f"{file} is damaged: line {number} has missing or invalid fields")
     return lines
+
+
+def has_fields(line: Any, fields: dict[str, Any]) -> bool:
+    """Whether a line is an object with ``fields`` of the right types; returns are one or more
+    numbers."""
+    return (
+        isinstance(line, dict)
+        and all(isinstance(line.get(key), kind) for key, kind in fields.items())
+        and ("returns" not in fields or bool(line["returns"]))
+        and all(isinstance(value, int | float) for value in line.get("returns", ()))
+    )
 
 
 def _has_gaps(lines: Lines, seconds: dict[int, float]) -> bool:

@@ -24,6 +24,8 @@ def test_the_newest_file_that_evaluate_wrote(tmp_path):
     """Other and broken .json files are none."""
     others = {"a.json": "{", "b.json": "[]", "c.json": json.dumps(SCORES | {"mean": None})}
     others["d.json"] = "[" * 100_000
+    for number, returns in enumerate(([], [1, "2"], [None])):
+        others[f"e{number}.json"] = json.dumps(SCORES | {"returns": returns})
     for name, text in others.items():
         (tmp_path / name).write_text(text)
     assert fresh_evaluation(tmp_path) is None
