@@ -1,5 +1,6 @@
 """One moment of a game as a message: everything the page shows, so that any may be left out."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,6 @@ def moment(
 ) -> bytes:
     """The binary message for a run's page."""
     environment, estimate = game.environment, game.estimate
-    numbers = [float(x) if np.isfinite(x) else None for x in estimate.numbers]
     state = {
         "run": name,
         "game": environment.spec.game,
@@ -48,12 +48,12 @@ def moment(
         "checkpoints": checkpoints,
         "seed": str(game.seed),  # JavaScript's numbers are exact up to 2^53 only
         "step": game.length,
-        "return": game.total,
+        "return": _finite(game.total),
         "over": game.over,
         "cut": game.cut,
         "epsilon": game.epsilon,
         "kind": estimate.kind,
-        "numbers": numbers,
+        "numbers": [_finite(x) for x in estimate.numbers],
         "choice": game.choice,
         "random": bool(estimate.numbers[game.choice] < estimate.numbers.max()),
         "last": game.last,
@@ -73,7 +73,7 @@ def moment(
     if game.stack.ndim == 4 and game.stack.dtype == np.uint8:
         pictures.append(("stack", as_png(np.hstack(list(game.stack[0])))))
     else:
-        state["observation"] = [float(f"{x:.4g}") for x in game.stack[0].ravel()[:64]]
+        state["observation"] = [_finite(f"{x:.4g}") for x in game.stack[0].ravel()[:64]]
     if controls.saliency and saliency and saliency.map is not None:
         pictures.append(("saliency", as_png(overlay(saliency.map))))
     return pack(state, pictures)
@@ -87,6 +87,12 @@ def overlay(saliency: F32) -> Array:
     return picture
 
 
+def _finite(number: Any) -> float | None:
+    """JSON has no other numbers."""
+    number = float(number)
+    return number if math.isfinite(number) else None
+
+
 def _distribution(distribution: tuple[F32, F32] | None) -> dict[str, Any] | None:
     if distribution is None:
         return None
@@ -94,5 +100,5 @@ def _distribution(distribution: tuple[F32, F32] | None) -> dict[str, Any] | None
     return {"returns": _short(returns), "probabilities": _short(probabilities)}
 
 
-def _short(numbers: F32) -> list[list[float]]:
-    return [[float(f"{x:.4g}") for x in row] for row in numbers]
+def _short(numbers: F32) -> list[list[float | None]]:
+    return [[_finite(f"{x:.4g}") for x in row] for row in numbers]

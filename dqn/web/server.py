@@ -45,7 +45,7 @@ class Watch:
     def __init__(self, runs: list[WatchedRun], seed: int, port: int) -> None:
         self._runs = runs
         self._seed = seed
-        self._players: set[Player] = set()
+        self._players: list[Player] = []
         routes = [
             Route("/", self._page),
             Route("/runs", self._names),
@@ -59,7 +59,7 @@ class Watch:
         config = uvicorn.Config(
             self.app,
             lifespan="off",
-            log_level="critical",
+            log_level="error",
             access_log=False,
             server_header=False,
             ws_max_size=MAX_BYTES,
@@ -68,12 +68,12 @@ class Watch:
         return uvicorn.Server(config)
 
     def close(self) -> None:
-        """End every game."""
-        players = list(self._players)
-        for player in players:
+        """End every game, and wait for it: a process that ends while one of its threads computes
+        is aborted."""
+        for player in self._players:
             player.stop()
-        for player in players:
-            player.join(timeout=2)
+        for player in self._players:
+            player.join(timeout=10)
 
     async def _page(self, _: Request) -> FileResponse:
         return FileResponse(STATIC / "watch.html")
@@ -86,15 +86,16 @@ class Watch:
         await websocket.accept()
         if number >= len(self._runs):
             return await websocket.close(1008, "there is no such run")
+        self._players = [player for player in self._players if player.is_alive()]
         if len(self._players) >= MAX_PLAYERS:
             return await websocket.close(1013, f"{MAX_PLAYERS} games are open; close another page")
         session = Session(websocket, self._runs[number], self._seed)
-        self._players.add(session.player)
+        session.player.start()
+        self._players.append(session.player)
         try:
             await session.run()
         finally:
             session.player.stop()
-            self._players.discard(session.player)
         return None
 
 
@@ -114,7 +115,6 @@ class Session:
 
     async def run(self) -> None:
         """Until either side closes the connection."""
-        self.player.start()
         sending = asyncio.create_task(self._send())
         try:
             await self._receive()

@@ -23,6 +23,7 @@ function select(tab) {
   sessions[number] ??= new Session(number, tab.textContent, onMoment, onEnd);
   current = sessions[number];
   history.replaceState(null, "", `#${number}`);
+  film = [];
   $("bars").replaceChildren();
   if (current.moment) onMoment(current);
   onEnd(current);
@@ -72,7 +73,7 @@ function drawMoment({ state, stack }) {
   onEnd(current);
   document.title = `${state.game}, ${state.run}`;
   $("game").textContent = state.game;
-  $("return").textContent = state.return.toLocaleString("en");
+  $("return").textContent = state.return?.toLocaleString("en") ?? "-";
   $("length").textContent = state.step.toLocaleString("en");
   $("trained").textContent = `${state.trained.toLocaleString("en")} steps`;
   $("hand-fact").hidden = !state.by_hand;
