@@ -112,6 +112,7 @@ class Player(threading.Thread):
             self._publish()
         elif self._plays() and time.monotonic() >= self._due:
             self._advance()
+            self._publish()
             self._due = max(self._due + self._interval(), time.monotonic())
         elif self._wants_saliency() and time.monotonic() >= self._saliency_at:
             self._advance_saliency()
@@ -166,7 +167,6 @@ class Player(threading.Thread):
             self._game.step()
         elif (action := self._by_hand()) is not None:
             self._game.step(action)
-        self._publish()
 
     def _start(self, seed: int) -> None:
         self._game.start(seed % 2**63)
