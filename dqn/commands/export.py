@@ -28,7 +28,7 @@ from dqn.types import F32
 STATES = 200
 """States on which the file is compared with the network."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Largest difference between two q-values that rounding explains, relative to the largest q-value
 (absolute if that is below 1)."""
 

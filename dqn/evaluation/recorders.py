@@ -1,5 +1,6 @@
 """Recorders of an episode's screens: a folder of PNGs and a window (see also gif.py, video.py)."""
 
+import errno
 import os
 import re
 import tempfile
@@ -178,7 +179,7 @@ def new_file(path: str | Path) -> AtomicFile:
     """
     path = Path(path).absolute()
     if path.is_dir():
-        raise OSError(f"{path} is a folder; name a file")
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     file = AtomicFile(path)
     file.part.touch()

@@ -1,5 +1,6 @@
 """What a run's folder records of its training and evaluations."""
 
+import sys
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,8 +19,8 @@ EVALUATION_FIELDS = {
     "epsilon": int | float, "held_out_q": int | float | None,
 }  # fmt: skip
 REPORT_FIELDS = {
-    "step": int, "mean_return": int | float | None, "loss": int | float | None,
-    "epsilon": int | float | None,
+    "step": int, "mean_return": int | float | None, "epsilon": int | float | None,
+    "loss": int | float | None,
 }  # fmt: skip
 """The fields read of a line and their types."""
 
@@ -92,12 +93,16 @@ def _checked_lines(file: Path, fields: dict[str, Any]) -> Lines:
 
 def has_fields(line: Any, fields: dict[str, Any]) -> bool:
     """Whether a line is an object with ``fields`` of the right types; returns are one or more
-    numbers."""
-    return (
-        isinstance(line, dict)
-        and all(isinstance(line.get(key), kind) for key, kind in fields.items())
-        and ("returns" not in fields or bool(line["returns"]))
-        and all(isinstance(value, int | float) for value in line.get("returns", ()))
+    numbers, and no whole number is beyond a float."""
+    if not isinstance(line, dict) or not all(
+        isinstance(line.get(key), kind) for key, kind in fields.items()
+    ):
+        return False
+    returns = line["returns"] if "returns" in fields else [0]
+    numbers = [line[key] for key in fields if isinstance(line.get(key), int)] + returns
+    return bool(returns) and all(
+        isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
+        for value in numbers
     )
 
 

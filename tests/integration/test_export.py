@@ -82,6 +82,8 @@ def test_rounding_is_told_from_a_mistake():
     assert not compare(ours, ours + np.float32(1e-3))[1]
     assert compare(1000 * ours, 1000 * ours + np.float32(1e-2))[1]
     assert not compare(ours, ours * np.float32("nan"))[1]
+    close = np.array([[100, 100.005]], np.float32)
+    assert not compare(close, close[:, ::-1])[1], "another action"
 
 
 def test_what_is_not_exported(cartpole, refused, tmp_path, monkeypatch):
@@ -95,7 +97,7 @@ def test_what_is_not_exported(cartpole, refused, tmp_path, monkeypatch):
         ("nowhere", "a.onnx"): "there is no folder nowhere; ",
         (str(cartpole), "a.onnx", "--checkpoint=7"): "no checkpoint of step 7 in ",
         (str(table), "a.onnx"): f"{table} has no Q-network to export: its method is q_learning, ",
-        (str(cartpole), "b.onnx"): "cannot write b.onnx: ",
+        (str(cartpole), "b.onnx"): "cannot write b.onnx: Is a directory",
         (str(cartpole), "/proc/a.onnx"): "cannot write /proc/a.onnx: No such file or directory",
     }.items():
         assert refused(["export", *arguments]).startswith(sentence), arguments

@@ -26,6 +26,8 @@ def test_the_newest_file_that_evaluate_wrote(tmp_path):
     others["d.json"] = "[" * 100_000
     for number, returns in enumerate(([], [1, "2"], [None])):
         others[f"e{number}.json"] = json.dumps(SCORES | {"returns": returns})
+    others["f.json"] = json.dumps(SCORES | {"epsilon": 10**400})
+    others["g.json"] = json.dumps(SCORES | {"returns": [10**400]})
     for name, text in others.items():
         (tmp_path / name).write_text(text)
     assert fresh_evaluation(tmp_path) is None
