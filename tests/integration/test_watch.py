@@ -97,6 +97,7 @@ def test_the_screen_moves_and_stands_still_while_paused(page):
     wait_until(lambda: step(page) > before[1] + 3 and screen(page) != before[0])
     page.locator("#pause").click()
     expect(page.locator("#pause")).to_have_text("Go on")
+    page.wait_for_timeout(300)  # what has come is shown to its end
     still = screen(page), step(page)
     page.wait_for_timeout(300)
     assert (screen(page), step(page)) == still
