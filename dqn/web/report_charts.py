@@ -113,15 +113,14 @@ def _measure(
     words = []
     for index, (group, runs) in enumerate(groups):
         style = style_of(index)
-        for run in runs:
-            curve = points(getattr(run, lines), key)
-            if not any(value for _, value in curve):
-                continue
+        curves = [(run, points(getattr(run, lines), key)) for run in runs]
+        curves = [(run, curve) for run, curve in curves if any(value for _, value in curve)]
+        for run, curve in curves:
             every = 1 + len(curve) // MOST_POINTS
             steps, values = zip(*[*curve[:-1:every], curve[-1]], strict=True)
             figure.add_scatter(
                 x=steps, y=finite(values), name=for_plotly(group), legendgroup=index,
-                showlegend=run is runs[0], mode="lines+markers", hoverinfo="x+y+text",
+                showlegend=run is curves[0][0], mode="lines+markers", hoverinfo="x+y+text",
                 hovertext=for_plotly(run.folder),
                 line={"color": style.color, "dash": style.dash, "width": 1.5},
                 marker={"color": style.color, "symbol": style.symbol, "maxdisplayed": 12},

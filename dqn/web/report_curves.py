@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from dqn.config.words import counted
 from dqn.evaluation import scores
-from dqn.report.curves import SMOOTHED, points, running_mean
+from dqn.report.curves import SMOOTHED, Lines, points, running_mean
 from dqn.report.groups import OverSeeds, over_seeds
 from dqn.report.run_record import Axis, RunRecord
 from dqn.web.report_parts import (
@@ -79,13 +79,14 @@ def _reach(groups: Groups, axis: Axis) -> float:
 def _draw_config(
     figure: go.Figure, name: str, runs: list[RunRecord], axis: Axis, unit: float, style: Style
 ) -> None:
+    first = len(figure.data)
     for run in runs:
-        _draw_training(figure, run, axis, unit, style)
+        _draw_training(figure, name, run, axis, unit, style)
     curve = over_seeds(runs, axis) if len(runs) > 1 else []
     if curve:
         _draw_band(figure, curve, unit, style)
     for run in runs:
-        _draw_run(figure, name, run, axis, unit, style, not curve, in_legend=run is runs[0])
+        _draw_run(figure, name, run, axis, unit, style, not curve)
     if curve:
         seeds = [run.config.seed for run in runs]
         hover = [
@@ -101,31 +102,42 @@ def _draw_config(
             style, name=f"{name} (median of {len(runs)} seeds)", mode="lines+markers",
             line={"width": 2.5}, marker={"size": 8}, hovertext=hover,
         )  # fmt: skip
+    if drawn := figure.data[first:]:  # the median, or else an evaluated run, or else a training
+        max(drawn, key=lambda trace: trace.line.width).showlegend = True
 
 
 def _draw_training(
-    figure: go.Figure, run: RunRecord, axis: Axis, unit: float, style: Style
+    figure: go.Figure, name: str, run: RunRecord, axis: Axis, unit: float, style: Style
 ) -> None:
-    """Training returns, a running mean, thin."""
+    """Training returns, a running mean, thin; with marks if they are all that is known of a run."""
     reports = [line for line in run.training if line[axis] is not None]
     returns = points(reports, "mean_return", axis)
     if len(returns) > 1:
         over, values = zip(*returns, strict=True)
         smooth = running_mean(list(values), SMOOTHED)
         every = 1 + len(smooth) // MOST_POINTS
+        look: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip"}
+        if not _evaluations(run, axis):
+            seed = f"{name}, seed {run.config.seed}, training"
+            look = {"mode": "lines+markers", "marker": {"maxdisplayed": 12}, "hovertext": seed}
         _add_line(
-            figure, [at / unit for at in over[::every]], smooth[::every], style, mode="lines",
-            line={"width": 1}, opacity=0.6, hoverinfo="skip", showlegend=False,
+            figure, [at / unit for at in over[::every]], smooth[::every], style, name=name,
+            line={"width": 1}, opacity=0.6, **look,
         )  # fmt: skip
+
+
+def _evaluations(run: RunRecord, axis: Axis) -> Lines:
+    """Those that can be drawn."""
+    return [line for line in run.evaluations if line[axis] is not None]
 
 
 def _draw_run(
     figure: go.Figure, name: str, run: RunRecord, axis: Axis, unit: float, style: Style,
-    is_alone: bool, in_legend: bool,
+    is_alone: bool,
 ) -> None:  # fmt: skip
     """A run's evaluations: a curve of its own, or, of several seeds, small marks that tell their
     seed when pointed at."""
-    lines = [line for line in run.evaluations if line[axis] is not None]
+    lines = _evaluations(run, axis)
     if not lines:
         return
     hover = [
@@ -136,17 +148,16 @@ def _draw_run(
     look: dict[str, Any] = {"line": {"width": 1}, "marker": {"size": 5}, "opacity": 0.5}
     if is_alone:
         look = {"line": {"width": 2.5}, "marker": {"size": 8}}
-    look |= {"mode": "lines+markers", "showlegend": is_alone and in_legend}
     over, means = [line[axis] / unit for line in lines], [line["mean"] for line in lines]
-    _add_line(figure, over, means, style, name=name, hovertext=hover, **look)
+    _add_line(
+        figure, over, means, style, name=name, mode="lines+markers", hovertext=hover, **look
+    )  # fmt: skip
 
 
 def _draw_band(figure: go.Figure, curve: list[OverSeeds], unit: float, style: Style) -> None:
     """The interval over seeds."""
     over = [point.at / unit for point in curve]
-    edge: dict[str, Any] = {
-        "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False
-    }  # fmt: skip
+    edge: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     _add_line(figure, over, [point.low for point in curve], style, **edge)
     fill = {"fill": "tonexty", "fillcolor": f"{style.color}33"}
     _add_line(figure, over, [point.high for point in curve], style, **edge, **fill)
@@ -157,7 +168,7 @@ def _add_line(
 ) -> None:
     line = {"color": style.color, "dash": style.dash} | look.pop("line", {})
     marker = {"color": style.color, "symbol": style.symbol} | look.pop("marker", {})
-    look = {"hoverinfo": "text"} | look
+    look = {"hoverinfo": "text", "showlegend": False} | look
     figure.add_scatter(x=finite(over), y=finite(values), line=line, marker=marker, **look)
 
 
@@ -181,17 +192,16 @@ def _config_in_words(name: str, runs: list[RunRecord], axis: Axis) -> str:
             f"{name}, {len(runs)} seeds: median {number(end.median)} at {_where(end.at, axis)}, "
             f"interval {number(end.low)} to {number(end.high)}"
         )
-    ends = [run.evaluations[-1] for run in runs if run.evaluations]
-    known = [
-        f"{number(line['mean'])} at {_where(line[axis], axis)}"
-        for line in ends
-        if line[axis] is not None
-    ]
+    ends = [lines[-1] for run in runs if (lines := _evaluations(run, axis))]
+    known = [f"{number(line['mean'])} at {_where(line[axis], axis)}" for line in ends]
     return f"{name}: {and_list(known)}" if known else f"{name}: no evaluation to draw"
 
 
 def _note(groups: Groups, published: Sequence[Published]) -> str:
-    note = f"Thin: training returns, a running mean over {SMOOTHED} reports. "
+    note = f"Thin: training returns, a running mean over {SMOOTHED} reports"
+    if not all(run.evaluations for _, runs in groups for run in runs):
+        note += ", with marks where a run has no evaluations"
+    note += ". "
     if shared := sorted({len(runs) for _, runs in groups if len(runs) > 1}):
         sure = and_list(
             f"{100 * scores.median_interval([0.0] * count)[3]:.0f}% with {count} seeds"

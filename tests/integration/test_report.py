@@ -158,6 +158,29 @@ def test_what_is_missing_is_said(tmp_path, clock, capsys):
     assert "e-seed1: 8 at step 200" in page.source
 
 
+def test_each_config_is_in_the_legend_once_whatever_its_first_run_lacks(tmp_path, clock):
+    """By the first line that is drawn; training's has marks and a seed where it is alone."""
+    for name, settings in {"a": "num_envs: 2\n", "b": "", "c": "num_envs: 3\n"}.items():
+        for seed in (1, 2):
+            write_run(tmp_path / f"{name}-seed{seed}", clock, {100: 3, 200: 4}, settings=settings)
+    for young in ("a-seed1", "b-seed1", "b-seed2"):
+        (tmp_path / young / "evaluations.jsonl").unlink()
+    (tmp_path / "a-seed1" / "training.jsonl").write_text("")
+    page = report(tmp_path / "page.html", tmp_path)
+    for number, title in enumerate(("steps", "wall time", "games", "loss", "q-values", "epsilon")):
+        if title != "games":
+            traces = [trace for trace in page.figures[f"chart-{number}"]["data"]
+                      if "meta" not in trace and trace["showlegend"]]  # fmt: skip
+            named = [re.sub(r" \(.*", "", trace["name"]) for trace in traces]
+            assert named == (["a", "c"] if title == "q-values" else ["a", "b", "c"]), title
+            assert all(trace["mode"] == "lines+markers" for trace in traces)
+    traces = page.figures["chart-0"]["data"]
+    assert [trace["hovertext"] for trace in traces if trace.get("name") == "b"] == [
+        "b, seed 1, training", "b, seed 2, training"
+    ]  # fmt: skip
+    assert "10 reports, with marks where a run has no evaluations." in page.source
+
+
 def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys):
     """As suite.json has them; a suite that is damaged, or leads out of its folder, is refused."""
     suite = tmp_path / "suites" / "two"
