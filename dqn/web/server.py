@@ -63,6 +63,7 @@ class Watch:
             access_log=False,
             server_header=False,
             ws_max_size=MAX_BYTES,
+            ws_per_message_deflate=False,  # nearly all is PNG
             timeout_graceful_shutdown=1,
         )
         return uvicorn.Server(config)
