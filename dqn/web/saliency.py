@@ -30,8 +30,8 @@ class Saliency:
     def __init__(self, model: QModel) -> None:
         self._model = model
         self.map: F32 | None = None
-        """The newest complete map ``[GRID, GRID]``, from 0 to 1, its largest score; None before the
-        first."""
+        """The newest complete map ``[GRID, GRID]``, from 0 to 1, its largest score; all 0 if scores
+        are no numbers; None before the first."""
         self._done: Array | None = None  # the stack of the newest map
         self._stack: Array | None = None  # that of the next
         self._scores: list[torch.Tensor] = []
@@ -49,7 +49,8 @@ class Saliency:
         if CHUNK * len(self._scores) < GRID**2:
             return False
         scores = torch.cat(self._scores).view(GRID, GRID)
-        self.map = (scores / scores.max().clamp(min=1e-12)).cpu().numpy()
+        relative = scores / scores.max().clamp(min=1e-12)
+        self.map = relative.nan_to_num(0).cpu().numpy()
         self._done, self._stack, self._scores = self._stack, None, []
         return True
 

@@ -19,7 +19,7 @@ import torch
 from playwright.sync_api import expect
 from support.browser import chromium, needs_chromium, page_without_errors
 from support.runs import CARTPOLE, NEVER, checkpoints, train
-from support.watching import served, unpack, wait_until
+from support.watching import opened, served, unpack, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -28,8 +28,6 @@ from dqn.storage.saved_run import load_agent
 from dqn.web.game import Game
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30_000  # how long the browser may take for anything, in milliseconds
-expect.set_options(timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +57,6 @@ def page(browser, port):
     with page_without_errors(browser) as page:
         opened(page, port)
         yield page
-
-
-def opened(page, port, tab=0):
-    page.set_default_timeout(SECONDS)
-    page.goto(f"http://127.0.0.1:{port}/#{tab}")
-    page.locator("#pause").click()
-    expect(page.locator("#pause")).to_have_text("Go on")
 
 
 def screen(page):

@@ -9,18 +9,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from playwright.sync_api import Page, expect
 
 from dqn.commands.watch import watched
 from dqn.web.listen import listen
+from dqn.web.player import WatchedRun
 from dqn.web.server import Watch
+
+SECONDS = 30_000
+"""How long the browser may take for anything, in milliseconds."""
 
 
 @contextmanager
-def served(*runs: str, seed: int = 0) -> Iterator[int]:
-    """The port where the runs are shown."""
+def served(*runs: str | WatchedRun, seed: int = 0) -> Iterator[int]:
+    """The port where the runs, or those of the folders, are shown."""
     with listen(6100, or_next=True) as listener:
         port = listener.getsockname()[1]
-        watch = Watch([watched(run, torch.device("cpu"), run) for run in runs], seed, port)
+        all_watched = [
+            watched(run, torch.device("cpu"), run) if isinstance(run, str) else run for run in runs
+        ]
+        watch = Watch(all_watched, seed, port)
         server = watch.server()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -30,6 +38,15 @@ def served(*runs: str, seed: int = 0) -> Iterator[int]:
             server.should_exit = True
             thread.join()
             watch.close()
+
+
+def opened(page: Page, port: int, tab: int = 0) -> None:
+    """Open a run's page and pause it."""
+    page.set_default_timeout(SECONDS)
+    expect.set_options(timeout=SECONDS)
+    page.goto(f"http://127.0.0.1:{port}/#{tab}")
+    page.locator("#pause").click()
+    expect(page.locator("#pause")).to_have_text("Go on")
 
 
 def unpack(message: bytes) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:

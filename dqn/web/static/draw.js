@@ -20,16 +20,21 @@ export function context(canvas) {
   return { pen, width, height };
 }
 
+// The numbers of a list; those that JSON has not, of an agent that has diverged, are null in it.
+export const finite = (values) => values.filter(Number.isFinite);
+
 // One row of a return's distribution: a line at each return, as high as it is probable.
 export function distribution(canvas, returns, probabilities, [low, high], mean, chosen) {
   const { pen, width, height } = context(canvas);
   const x = (value) => ((value - low) / (high - low || 1)) * (width - 4) + 2;
-  const top = Math.max(...probabilities);
+  const top = Math.max(...finite(probabilities));
   pen.fillStyle = color(chosen ? "--chosen" : "--bar");
   returns.forEach((value, i) => {
+    if (value === null || probabilities[i] === null) return;
     const tall = (probabilities[i] / top) * (height - 4);
     pen.fillRect(x(value) - 1, height - tall, 2, tall);
   });
+  if (mean === null) return;
   pen.fillStyle = color("--ink");
   pen.beginPath(); // the mean
   pen.moveTo(x(mean) - 4, 0);
@@ -42,7 +47,7 @@ export function history(canvas, values) {
   const { pen, width, height } = context(canvas);
   const shown = 300; // steps
   const begin = Math.max(0, values.length - shown);
-  const recent = values.slice(begin).filter((value) => Number.isFinite(value));
+  const recent = values.slice(begin).filter(Number.isFinite);
   if (!recent.length) return;
   const [low, high] = [Math.min(...recent), Math.max(...recent)];
   const y = (value) => height - 10 - ((value - low) / (high - low || 1)) * (height - 20);

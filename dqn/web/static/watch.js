@@ -118,13 +118,9 @@ function drawBars(state) {
   if (list.children.length !== state.actions.length) {
     list.replaceChildren(...state.actions.map(makeBar));
   }
-  const known = state.numbers.filter((value) => value !== null);
-  let [low, high] = [Math.min(...known), Math.max(...known)];
   const spread = state.distribution;
-  if (spread) {
-    low = Math.min(...spread.returns.map((row) => Math.min(...row)));
-    high = Math.max(...spread.returns.map((row) => Math.max(...row)));
-  }
+  const known = draw.finite(spread ? spread.returns.flat() : state.numbers);
+  const [low, high] = [Math.min(...known), Math.max(...known)];
   state.actions.forEach((name, action) => {
     const row = list.children[action];
     const value = state.numbers[action];

@@ -16,7 +16,7 @@ from dqn.config.sections import ValuesConfig
 from dqn.envs import ScreenEnvironment
 from dqn.learning.factory import make_values
 from dqn.storage.saved_run import load_agent
-from dqn.web.estimates import estimate
+from dqn.web.estimates import Estimate, estimate
 from dqn.web.game import Game
 from dqn.web.moment import Controls, moment
 
@@ -109,6 +109,19 @@ def test_a_moment_has_the_models_values(cartpole):
     screen = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert name == "screen"
     assert (screen == game.environment.screen()).all()
+    game.close()
+
+
+def test_numbers_of_an_agent_that_has_diverged_are_left_out(cartpole):
+    game = Game(load_agent(make_model, str(cartpole), "latest", CPU), seed=2)
+    row = np.array([[1, np.nan], [np.inf, 0.5]], np.float32)
+    game.estimate = Estimate("value", np.array([np.nan, 1.5]), (row, row))
+    game.total, game.stack = -np.inf, np.array([[[np.nan, 0.25]]])
+    state, _ = unpack(moment("", game, Controls(), [], None))
+    assert state["numbers"] == [None, 1.5]
+    assert state["distribution"]["returns"] == [[1, None], [None, 0.5]]
+    assert state["distribution"]["probabilities"] == [[1, None], [None, 0.5]]
+    assert (state["return"], state["observation"]) == (None, [None, 0.25])
     game.close()
 
 

@@ -50,6 +50,12 @@ def test_the_map_shows_where_the_network_looks():
     assert saliency.map[:5].max() == saliency.map[:, 12:].max() == 0, "far away"
 
 
+def test_a_network_that_has_diverged_looks_nowhere():
+    saliency = saliency_of(slice(0), slice(0))  # the mean of nothing is NaN
+    complete(saliency, STACK)
+    assert saliency.map.max() == 0
+
+
 def test_a_score_is_that_of_the_paper():
     saliency = saliency_of(slice(30, 33), slice(9, 12))
     complete(saliency, STACK)
