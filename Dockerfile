@@ -18,11 +18,12 @@ RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dqn \
 # --build-arg PIP_EXTRA_INDEX_URL=...: one more package index, such as one with torch's CPU build.
 ARG PIP_EXTRA_INDEX_URL
 
-# --build-arg REQUIREMENTS=requirements-ray.txt: for suites.
+# --build-arg REQUIREMENTS=requirements-ray.txt: for suites; or -wandb.txt, -export.txt.
 ARG REQUIREMENTS=requirements.txt
 
 # The packages come before the code: a change of code builds in a second.
-COPY requirements.txt requirements-box2d.txt requirements-ray.txt ./
+COPY requirements.txt requirements-box2d.txt requirements-ray.txt requirements-wandb.txt \
+    requirements-export.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
     -r "$REQUIREMENTS"
 

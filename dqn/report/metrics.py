@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import torch
 
-from dqn.config import Config, flatten
+from dqn.config import MAY_CHANGE_ON_RESUME, Config, flatten
 from dqn.config.words import counted
 from dqn.envs import Spec
 from dqn.evaluation.evaluate import Evaluation
@@ -58,7 +58,8 @@ TAGS: dict[str, tuple[str, str]] = {
 """Unit and meaning of every tag in TensorBoard, which sorts them: the scores come first."""
 
 LAYOUT = {
-    "score": ["evaluation/mean", "episode/return"],
+    "score of evaluations": ["evaluation/mean"],
+    "score of training episodes": ["episode/return"],
     "q-values on held-out states": ["learner/held_out_q"],
     "loss": ["learner/loss"],
     "steps per second": ["speed/steps_per_second"],
@@ -103,7 +104,9 @@ class Metrics:
         descriptions = {tag: f"{meaning} ({unit})" for tag, (unit, meaning) in TAGS.items()}
         events = EventWriter(self._folder, step, descriptions)
         events.layout(LAYOUT, step)
-        events.settings(flatten(self._config), step)
+        settings = flatten(self._config).items()
+        identity = {name: value for name, value in settings if name not in MAY_CHANGE_ON_RESUME}
+        events.settings(identity, step)
         self._events = Boards(*boards, events)
         self._events.text("run/config", f"```yaml\n{config_text}\n```", step)
         self._progress = ProgressBar(step, self._total_steps, self._learning_starts, self._hint)
