@@ -49,6 +49,7 @@ def make_model(name: str) -> QModel:
 def test_the_file_computes_what_torch_does(name, tmp_path):
     model, stacks = make_model(name), states(NETWORKS[name][0], 7)
     before = {key: value.clone() for key, value in model.state_dict().items()}
+    layers = list(map(type, model.network.torso))
     file = tmp_path / "Größe 1.onnx"
     write_onnx(file, model, stacks[:2], {"game": "Pong", "actions": "NOOP,FIRE"})
     with torch.no_grad():
@@ -58,6 +59,7 @@ def test_the_file_computes_what_torch_does(name, tmp_path):
         theirs = run_onnx(file, stacks[:count])
         assert np.abs(theirs - ours[:count]).max() < 1e-5 * max(1, np.abs(ours).max())
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert list(map(type, model.network.torso)) == layers, "the network itself is left alone"
     session = onnxruntime.InferenceSession(file.read_bytes())
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, given.name) == ("stack", "q_values")
