@@ -29,7 +29,8 @@ def short_names(folders: Sequence[str]) -> list[str]:
 
 
 def by_config(records: list[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
-    """Named groups of runs whose configs differ only in the seed."""
+    """Named groups of runs whose configs differ only in the seed; where two groups would have one
+    name, their seeds are added to it."""
     groups: list[list[RunRecord]] = []
     for run in records:
         for group in groups:
@@ -39,10 +40,22 @@ def by_config(records: list[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
                 break
         else:
             groups.append([run])
+    names = [_without_seed(group) for group in groups]
     return [
-        (re.sub(r"-seed\d+$", "", group[0].folder) if len(group) > 1 else group[0].folder, group)
-        for group in groups
+        (name if names.count(name) == 1 else f"{name} ({_seeds(group)})", group)
+        for name, group in zip(names, groups, strict=True)
     ]
+
+
+def _without_seed(group: list[RunRecord]) -> str:
+    name = group[0].folder
+    return re.sub(r"-seed\d+$", "", name) if len(group) > 1 else name
+
+
+def _seeds(group: list[RunRecord]) -> str:
+    """``seed 1``, ``seeds 1, 2``."""
+    seeds = ", ".join(str(run.config.seed) for run in group)
+    return f"seeds {seeds}" if len(group) > 1 else f"seed {seeds}"
 
 
 def protocol_of(line: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dqn.config import Config
-from dqn.report.groups import over_seeds
+from dqn.report.groups import by_config, over_seeds
 from dqn.report.run_record import RunRecord
 
 
@@ -26,3 +26,15 @@ def test_there_is_no_median_where_a_seed_has_no_evaluation_or_no_clock():
     assert over_seeds([seed, run(2)], "step") == []
     assert over_seeds([seed, run(2, (100, None, 5))], "minutes") == []
     assert over_seeds([seed, run(2, (300, 9, 5))], "step") == []
+
+
+def test_configs_of_one_name_are_told_apart_by_their_seeds():
+    def named(folder, num_envs, seed):
+        return RunRecord(folder, Path(), Config(num_envs=num_envs, seed=seed), [], [])
+
+    runs = [named(f"a-seed{seed}", 1 + seed // 3, seed) for seed in (1, 2, 3, 4)]
+    assert [name for name, _ in by_config(runs)] == ["a (seeds 1, 2)", "a (seeds 3, 4)"]
+    assert [name for name, _ in by_config([*runs[:2], named("a", 3, 7)])] == [
+        "a (seeds 1, 2)", "a (seed 7)"
+    ]  # fmt: skip
+    assert [name for name, _ in by_config([*runs[:2], runs[2]])] == ["a", "a-seed3"]
