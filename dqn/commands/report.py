@@ -65,19 +65,25 @@ def _sources(named: Iterable[str]) -> tuple[list[Path], Suites]:
     suites: Suites = {}
     for name in named:
         folder = find_run(name)
-        if (folder / FILE).is_file():
-            suites[folder] = read_suite(folder)
-            found = [
-                path for path in run_folders(folder.resolve(), suites[folder]) if path.exists()
-            ]
-        elif (folder / "config.yaml").is_file():
-            found = [folder]
-        else:
-            found = runs_in(folder)
-            if not found:
-                run_config(folder)  # says that it is no run's, and which there are
+        try:
+            found = _runs_of(folder, suites)
+        except OSError as error:
+            raise ConfigError(f"{printable(name)} cannot be read: {error.strerror}") from None
         folders |= {path.resolve(): path for path in reversed(found)}
     return sorted(folders.values()), suites
+
+
+def _runs_of(folder: Path, suites: Suites) -> list[Path]:
+    """The folders of the runs in one that was named, which joins ``suites`` if it is a suite's."""
+    if (folder / FILE).is_file():
+        suites[folder] = read_suite(folder)
+        return [path for path in run_folders(folder.resolve(), suites[folder]) if path.exists()]
+    if (folder / "config.yaml").is_file():
+        return [folder]
+    found = runs_in(folder)
+    if not found:
+        run_config(folder)  # says that it is no run's, and which there are
+    return found
 
 
 def _report(options: ReportOptions, folders: list[Path], suites: Suites, file: Path) -> "Report":

@@ -218,6 +218,7 @@ def test_what_cannot_be_reported(refused, tmp_path, clock):
     for arguments, sentence in {
         (): "no RUN|FOLDER|SUITE given; try python main.py report checkpoints/Pong",
         ("nowhere",): "there is no folder nowhere; try",
+        (300 * "x",): f"{300 * 'x'} cannot be read: File name too long",
         (str(empty),): f"{empty} is not a run's folder: no config.yaml; train one first",
         (str(run), "--html=page.pdf"): "--html must be the name of a .html file, not page.pdf",
         (str(run), "--html=folder.html"): "cannot write folder.html: Is a directory",
@@ -240,14 +241,19 @@ def test_every_rewrites_the_page_until_ctrl_c(tmp_path, clock, monkeypatch, caps
             write_run(run, clock, {100: 3, 200: 4})
         elif len(seen) == 2:
             shutil.rmtree(run)
+            run.symlink_to(300 * "x")
+        elif len(seen) == 3:
+            run.unlink()
         else:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("dqn.commands.report.time.sleep", sleep)
     assert main(["report", str(run), f"--html={page}", "--every=60"]) == 130
-    assert seen == [(60, False), (60, True), (60, True)]
+    assert seen == [(60, False), (60, True), (60, True), (60, True)]
     assert '<meta http-equiv="refresh" content="60">' in page.read_text()
-    assert f"warning: there is no folder {run}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"warning: {run} cannot be read: File name too long" in said
+    assert f"warning: there is no folder {run}" in said
     assert "refresh" not in report(page, write_run(run, clock, {100: 3})).source.split("<body>")[0]
 
 
