@@ -2,6 +2,7 @@
 messages of JSON and pictures."""
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -51,7 +52,10 @@ def _number(value: Any, low: float, high: float) -> bool:
 
 
 def _seed(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
+    """A text of digits: a number of JavaScript would be exact up to 2^53 only."""
+    return (
+        isinstance(value, str) and bool(re.fullmatch("[0-9]{1,19}", value)) and int(value) < 2**63
+    )
 
 
 def _keys(value: Any) -> bool:

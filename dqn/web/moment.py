@@ -46,7 +46,7 @@ def moment(
         "checkpoint": game.agent.name,
         "trained": game.agent.step,
         "checkpoints": checkpoints,
-        "seed": str(game.seed),  # JavaScript's numbers are exact up to 2^53 only
+        "seed": str(game.seed),  # see messages
         "step": game.length,
         "return": _finite(game.total),
         "over": game.over,

@@ -180,7 +180,7 @@ class Player(threading.Thread):
                 controls.paused = True
                 self._advance()
             case "seed":
-                self._start(value)
+                self._start(int(value))
             case "checkpoint":
                 self._replace(value)
             case "epsilon":

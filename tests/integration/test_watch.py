@@ -158,10 +158,37 @@ def test_saliency_is_drawn_over_the_screen(page):
 def test_it_survives_a_reload_with_its_settings(page):
     seed(page, 9)
     page.locator("#speed").fill("-1")
+    expect(page.locator("#speed-name")).to_contain_text("0.5")
     page.reload()
     expect(page.locator("#seed")).to_have_value("9")
     expect(page.locator("#speed-name")).to_contain_text("0.5")
     wait_until(lambda: step(page) > 2)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_the_largest_seed_is_exact_and_the_first_follows_it(page):
+    largest = str(2**63 - 1)
+    seed(page, largest)
+    for click, then in (("#again", largest), ("#next", "0")):
+        page.locator("#step").click()
+        expect(page.locator("#length")).to_have_text("1")
+        page.locator(click).click()
+        expect(page.locator("#length")).to_have_text("0")
+        expect(page.locator("#seed")).to_have_value(then)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_setting_that_was_refused_is_not_kept(browser, port):
+    with page_without_errors(browser) as page:
+        opened(page, port)
+        page.evaluate("document.getElementById('speed').max = 9")
+        page.locator("#speed").fill("9")
+        expect(page.locator("#notice")).to_contain_text("invalid value of speed")
+        page.reload()
+        expect(page.locator("#speed-name")).to_have_text(re.compile("^1 "))
+        expect(page.locator("#notice")).to_be_hidden()
 
 
 @needs_chromium
@@ -259,7 +286,7 @@ def closed_by(port, *messages, path="/play/0"):
 def test_malformed_messages_end_in_a_clean_close_with_a_reason(port, capfd):
     assert closed_by(port, b"\0") == (1003, "commands are texts")
     assert closed_by(port, "{") == (1008, "not JSON")
-    assert closed_by(port, '{"do": "seed", "value": -1}') == (1008, "invalid value of seed")
+    assert closed_by(port, '{"do": "seed", "value": "-1"}') == (1008, "invalid value of seed")
     assert closed_by(port, path="/play/9") == (1008, "there is no such run")
     assert closed_by(port, "x" * 5000)[0] == 1009
     draw = random.Random(1)

@@ -25,6 +25,7 @@ export class Session {
     this.onEnd = onEnd;
     this.moment = null; // the newest
     this.undrawn = 0;
+    this.unsaved = []; // settings that have been asked for: command, value, how many commands then
     this.values = []; // the highest value at each step of this game
     this.ended = null;
     this.open();
@@ -51,6 +52,7 @@ export class Session {
 
   receive(moment) {
     const { state } = moment;
+    this.save(state.obeyed);
     const before = this.moment?.state;
     if (!before || before.seed !== state.seed || state.step < before.step) this.values = [];
     this.values[state.step] = Math.max(...state.numbers.filter((number) => number !== null));
@@ -66,8 +68,15 @@ export class Session {
 
   ask(command, value) {
     this.send(command, value);
-    if (["seed", "checkpoint", "epsilon", "speed", "saliency"].includes(command)) {
-      const settings = this.settings();
+    const lasting = ["seed", "checkpoint", "epsilon", "speed", "saliency"].includes(command);
+    if (lasting) this.unsaved.push([command, value, this.asked]);
+  }
+
+  // A setting is kept once it has been obeyed: one that is refused would be so at each reload.
+  save(obeyed) {
+    const settings = this.settings();
+    while (this.unsaved.length && this.unsaved[0][2] <= obeyed) {
+      const [command, value] = this.unsaved.shift();
       settings[command] = value;
       sessionStorage.setItem(this.key(), JSON.stringify(settings));
     }

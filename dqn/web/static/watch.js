@@ -5,6 +5,7 @@ import { Session } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
 const KEYS = { ArrowUp: "up", ArrowDown: "down", ArrowLeft: "left", ArrowRight: "right", " ": "fire" };
+const SEEDS = 2n ** 63n; // a seed is a text here: JavaScript's numbers are exact up to 2^53 only
 
 const sessions = []; // one for each tab that was opened
 let current = null; // the session that is shown
@@ -199,14 +200,13 @@ function listen(id, type, ask) {
 toggle("pause", "pause");
 toggle("human", "human");
 $("step").addEventListener("click", () => current?.ask("step", null));
-$("again").addEventListener("click", () => current?.moment && current.ask("seed", Number(current.moment.state.seed)));
-$("next").addEventListener("click", () => current?.moment && current.ask("seed", Number(current.moment.state.seed) + 1));
+$("again").addEventListener("click", () => current?.moment && current.ask("seed", current.moment.state.seed));
+$("next").addEventListener("click", () => current?.moment && current.ask("seed", `${(BigInt(current.moment.state.seed) + 1n) % SEEDS}`));
 listen("checkpoint", "input", (input, state) => current.ask("checkpoint", state.checkpoints[input.value]));
 listen("speed", "input", (input) => current.ask("speed", 2 ** input.value));
 listen("epsilon", "input", (input) => current.ask("epsilon", Number(input.value)));
 listen("seed", "change", (input) => {
-  const seed = Number(input.value);
-  if (/^\d+$/.test(input.value) && Number.isSafeInteger(seed)) current.ask("seed", seed);
+  if (/^\d{1,19}$/.test(input.value) && BigInt(input.value) < SEEDS) current.ask("seed", input.value);
 });
 listen("saliency", "change", (input) => current.ask("saliency", input.checked));
 $("settings").addEventListener("submit", (event) => event.preventDefault());

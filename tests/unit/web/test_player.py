@@ -63,7 +63,7 @@ def reader(trained):
 @pytest.mark.parametrize("speed", [0.5, 2.0])
 def test_the_pace_is_the_games_own_times_the_speed(reader, speed):
     reader.do("speed", speed)
-    first = reader.do("seed", 3)
+    first = reader.do("seed", "3")
     begin = time.monotonic()
     reader.until(lambda state: state["step"] == first["step"] + 8)
     passed = time.monotonic() - begin
@@ -72,7 +72,7 @@ def test_the_pace_is_the_games_own_times_the_speed(reader, speed):
 
 def test_paused_it_plays_one_step_at_a_time(reader):
     reader.do("pause", True)
-    step = reader.do("seed", 3)["step"]
+    step = reader.do("seed", "3")["step"]
     time.sleep(0.1)
     assert reader.player.take() is None
     for more in (1, 2, 3):
@@ -113,7 +113,7 @@ def test_nobody_looks_so_it_stops_and_goes_on_when_somebody_does(reader, monkeyp
 
 def test_moments_that_are_not_taken_are_dropped(reader):
     reader.do("pause", True)
-    step, before = reader.do("seed", 3)["step"], reader.published
+    step, before = reader.do("seed", "3")["step"], reader.published
     for _ in range(4):
         reader.player.ask(Command("step", None))
     wait_until(lambda: reader.published == before + 4)
@@ -124,7 +124,7 @@ def test_moments_that_are_not_taken_are_dropped(reader):
 def test_another_checkpoint_plays_on_in_the_same_game(reader, trained):
     old = checkpoints(trained)[0].name
     reader.do("pause", True)
-    reader.do("seed", 3)
+    reader.do("seed", "3")
     before = reader.do("step")
     state = reader.do("checkpoint", old)
     assert (state["checkpoint"], state["step"]) == (old, before["step"])
