@@ -145,6 +145,34 @@ def test_a_person_takes_over_and_hands_back(page):
 
 @needs_chromium
 @pytest.mark.slow
+def test_a_button_is_used_twice_by_keyboard(page):
+    page.locator("#pause").focus()
+    for text in ("Pause", "Go on"):
+        page.keyboard.press("Enter")
+        expect(page.locator("#pause")).to_have_text(text)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_keys_are_the_games_after_a_slider_was_used(page):
+    page.locator("#human").click()
+    expect(page.locator("#human")).to_have_text("Hand back")
+    page.locator("#speed").click()
+    speed = page.locator("#speed").input_value()
+    before = step(page)
+    page.keyboard.down("ArrowUp")
+    hand = page.locator("#bars li", has_text="✋")
+    expect(hand).to_contain_text("RIGHT")
+    page.keyboard.press(".")
+    expect(page.locator("#length")).to_have_text(str(before + 1))
+    assert page.locator("#speed").input_value() == speed
+    page.locator("#seed").focus()
+    page.keyboard.up("ArrowUp")
+    expect(hand).to_contain_text("NOOP")
+
+
+@needs_chromium
+@pytest.mark.slow
 def test_saliency_is_drawn_over_the_screen(page):
     plain = screen(page)
     page.locator("#saliency").check()

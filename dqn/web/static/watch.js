@@ -11,7 +11,7 @@ const sessions = []; // one for each tab that was opened
 let current = null; // the session that is shown
 let film = []; // screens to come, each with its time
 let fresh = false; // whether the newest moment is still to be drawn
-const pressed = new Set();
+const pressed = new Map(); // keys of the game, by the places that they have on the keyboard
 
 function select(tab) {
   const number = Number(tab.dataset.number);
@@ -169,27 +169,30 @@ function release() {
   pressed.clear();
 }
 
-function onKey(event, down) {
+function press(event) {
   const state = current?.moment?.state;
   if (!state || event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.target.matches("input") && event.target.type !== "checkbox") return;
   const key = KEYS[event.key] || (/^[1-9]$/.test(event.key) ? event.key : null);
   if (state.human && key) {
     event.preventDefault();
-    if (down === pressed.has(key)) return; // it repeats
-    if (down) pressed.add(key);
-    else pressed.delete(key);
-    current.ask("keys", [...pressed]);
-  } else if (down && event.key === ".") {
+    if (pressed.has(event.code)) return; // it repeats
+    pressed.set(event.code, key);
+    current.ask("keys", [...pressed.values()]);
+  } else if (event.key === ".") {
     current.ask("step", null);
   }
 }
 
+// Wherever the focus is by now, and whoever plays.
+function lift(event) {
+  if (!pressed.delete(event.code)) return;
+  event.preventDefault();
+  current.ask("keys", [...pressed.values()]);
+}
+
 function toggle(id, command) {
-  $(id).addEventListener("click", () => {
-    current?.ask(command, $(id).getAttribute("aria-pressed") !== "true");
-    $(id).blur(); // the space bar is a key of the game
-  });
+  $(id).addEventListener("click", () => current?.ask(command, $(id).getAttribute("aria-pressed") !== "true"));
 }
 
 function listen(id, type, ask) {
@@ -210,8 +213,12 @@ listen("seed", "change", (input) => {
 });
 listen("saliency", "change", (input) => current.ask("saliency", input.checked));
 $("settings").addEventListener("submit", (event) => event.preventDefault());
-document.addEventListener("keydown", (event) => onKey(event, true));
-document.addEventListener("keyup", (event) => onKey(event, false));
+document.addEventListener("pointerup", () => {
+  const { activeElement } = document;
+  if (activeElement.type === "range") activeElement.blur(); // the arrows are keys of the game
+});
+document.addEventListener("keydown", press);
+document.addEventListener("keyup", lift);
 window.addEventListener("blur", release);
 
 const names = await (await fetch("runs")).json();
