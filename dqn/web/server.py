@@ -43,13 +43,13 @@ class Watch:
     """The application: every websocket gets a player of its own."""
 
     def __init__(self, runs: list[WatchedRun], seed: int, port: int) -> None:
-        self._runs = runs
+        self._by_number = {str(number): run for number, run in enumerate(runs)}
         self._seed = seed
         self._players: list[Player] = []
         routes = [
             Route("/", self._page),
             Route("/runs", self._names),
-            WebSocketRoute("/play/{number:int}", self._session),
+            WebSocketRoute("/play/{number}", self._session),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         self.app: ASGIApp = LoopbackOnly(Starlette(routes=routes), port)
@@ -80,17 +80,17 @@ class Watch:
         return FileResponse(STATIC / "watch.html")
 
     async def _names(self, _: Request) -> JSONResponse:
-        return JSONResponse([run.name for run in self._runs])
+        return JSONResponse([run.name for run in self._by_number.values()])
 
     async def _session(self, websocket: WebSocket) -> None:
-        number = websocket.path_params["number"]
+        run = self._by_number.get(websocket.path_params["number"])
         await websocket.accept()
-        if number >= len(self._runs):
+        if run is None:
             return await websocket.close(1008, "there is no such run")
         self._players = [player for player in self._players if player.is_alive()]
         if len(self._players) >= MAX_PLAYERS:
             return await websocket.close(1013, f"{MAX_PLAYERS} games are open; close another page")
-        session = Session(websocket, self._runs[number], self._seed)
+        session = Session(websocket, run, self._seed)
         session.player.start()
         self._players.append(session.player)
         try:

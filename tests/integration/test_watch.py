@@ -315,7 +315,8 @@ def test_malformed_messages_end_in_a_clean_close_with_a_reason(port, capfd):
     assert closed_by(port, b"\0") == (1003, "commands are texts")
     assert closed_by(port, "{") == (1008, "not JSON")
     assert closed_by(port, '{"do": "seed", "value": "-1"}') == (1008, "invalid value of seed")
-    assert closed_by(port, path="/play/9") == (1008, "there is no such run")
+    for number in ("9", "x", "1" * 5000):
+        assert closed_by(port, path=f"/play/{number}") == (1008, "there is no such run")
     assert closed_by(port, "x" * 5000)[0] == 1009
     draw = random.Random(1)
     good = [{"do": "step", "value": None}, {"do": "pause", "value": True}]
