@@ -241,6 +241,14 @@ def test_each_page_and_each_tab_has_a_game_of_its_own(browser, port, page):
 
 @needs_chromium
 @pytest.mark.slow
+def test_an_address_of_no_tab_shows_the_first(browser, port):
+    with page_without_errors(browser) as page:
+        opened(page, port, tab="item")
+        expect(page.locator("#game")).to_have_text("Pong")
+
+
+@needs_chromium
+@pytest.mark.slow
 def test_a_checkpoint_that_vanishes_is_told_in_the_page(browser, cartpole, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(cartpole, run)

@@ -40,7 +40,7 @@ def served(*runs: str | WatchedRun, seed: int = 0) -> Iterator[int]:
             watch.close()
 
 
-def opened(page: Page, port: int, tab: int = 0) -> None:
+def opened(page: Page, port: int, tab: int | str = 0) -> None:
     """Open a run's page and pause it."""
     page.set_default_timeout(SECONDS)
     expect.set_options(timeout=SECONDS)

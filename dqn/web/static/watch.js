@@ -235,5 +235,5 @@ $("tabs").append(...names.map((name, number) => {
   });
   return tab;
 }));
-select($("tabs").children[location.hash.slice(1)] || $("tabs").firstChild);
+select($("tabs").children[Number(location.hash.slice(1))] || $("tabs").firstChild);
 requestAnimationFrame(frame);
