@@ -7,6 +7,7 @@ import codecs
 import errno
 import importlib
 import os
+import signal
 import sys
 
 
@@ -46,9 +47,10 @@ def main(arguments: list[str]) -> int:
 def start() -> int:
     """``main`` as a process of its own; returns the exit status."""
     _use_utf8()
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         status = main(sys.argv[1:])
-    except SystemExit as left:  # --help
+    except SystemExit as left:  # --help, SIGTERM
         status = int(left.code or 0)
     except OSError as error:
         if error.filename is not None:  # a file's: a bug, since commands handle their own
@@ -66,6 +68,11 @@ def start() -> int:
         )
         status = 1
     return status if _flushed(silent=status == 1) else 1
+
+
+def _terminated(number: int, _: object) -> None:
+    """End as Ctrl-C does, leaving no half-written file; training has a handler of its own."""
+    raise SystemExit(128 + number)
 
 
 def _use_utf8() -> None:

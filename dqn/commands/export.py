@@ -1,6 +1,7 @@
 """``export RUN FILE.onnx``: a trained network for programs without torch."""
 
 import dataclasses
+import logging
 import sys
 
 import numpy as np
@@ -24,6 +25,8 @@ from dqn.storage.files import why_unwritable
 from dqn.storage.onnx_file import OPSET, check_installed, run_onnx, write_onnx
 from dqn.storage.saved_run import SavedAgent, load_agent
 from dqn.types import F32
+
+log = logging.getLogger("dqn")
 
 STATES = 200
 """States on which the file is compared with the network."""
@@ -52,6 +55,7 @@ def run(options: ExportOptions) -> int:
     try:
         file = new_file(options.file)
         try:
+            log.info("Playing until there are %s states to compare.", STATES)
             states = played_states(model.make_policy, config, STATES, "export command")
             write_onnx(file.part, model, states[:2], describe(agent))
             sentence, same = compare(q_values(model, states), run_onnx(file.part, states))

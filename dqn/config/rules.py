@@ -78,7 +78,10 @@ def _wrong_sizes(config: Flat, _: Flat) -> Iterator[str]:
         )
     actors = config["actors"]
     if actors and envs % actors:
-        yield f"num_envs of {envs} is not a multiple of the {actors} actors that share them"
+        yield (
+            f"num_envs of {envs} is not a multiple of the {actors} actors that share them; try "
+            f"--num-envs {max(1, round(envs / actors)) * actors}"
+        )
     first, starts = envs * (n_step + 1), config["learning_starts"]
     if starts < first:
         yield (

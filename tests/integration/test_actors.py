@@ -116,7 +116,8 @@ def test_a_node_is_killed(tmp_path, run, undisturbed):
 
 def test_bad_input(refused):
     for typed, sentence in {
-        "--actors=3": "num_envs of 8 is not a multiple of the 3 actors that share them",
+        "--actors=3": "num_envs of 8 is not a multiple of the 3 actors that share them; try "
+        "--num-envs 9",
         "--actors=1 --config=maze_sarsa": "--actors has no effect with method sarsa; do not set it",
         "--distributed.lag=2": "--distributed.lag has no effect without actors; set actors too, or "
         "do not set distributed.lag",

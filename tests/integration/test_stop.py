@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from support.processes import ROOT, start, start_python
+from support.processes import ROOT, start, start_python, wait_for
 from support.runs import TINY, run_of
 
 PONG = [
@@ -67,3 +67,17 @@ def test_a_second_ctrl_c_ends_it_at_once():
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "what the last checkpoint holds is safe" in said
+
+
+@pytest.mark.slow
+def test_sigterm_while_an_episode_is_recorded_leaves_no_file(tmp_path):
+    typed = [sys.executable, ROOT / "main.py", "play", "pong-laptop", "--gif", tmp_path / "a.gif"]
+    process = subprocess.Popen(typed, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(process, lambda: list(tmp_path.iterdir()))
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, said
+    assert list(tmp_path.iterdir()) == []

@@ -112,7 +112,7 @@ def test_print_config_is_read_back(tmp_path, capsys):
 
 
 def test_each_option_takes_a_value_and_dashes_and_underscores_mean_the_same():
-    given = {"game": "Pong", "device": "cpu", "replay.device": "cpu"}
+    given = {"game": "Pong", "device": "cpu", "replay.device": "cpu", "wandb": "a project"}
     for name, default in flatten(Config).items():
         expected = flatten(Config) | {name: given.get(name, default)}
         value, dashed = given.get(name, shown(default)), name.replace("_", "-")
