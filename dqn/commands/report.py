@@ -87,6 +87,7 @@ def _runs_of(folder: Path, suites: Suites) -> list[Path]:
 
 
 def _report(options: ReportOptions, folders: list[Path], suites: Suites, file: Path) -> "Report":
+    from dqn.web.report_curves import most_points
     from dqn.web.report_game import game_of, game_section
     from dqn.web.report_page import Report
     from dqn.web.report_suite import suite_section
@@ -107,9 +108,11 @@ def _report(options: ReportOptions, folders: list[Path], suites: Suites, file: P
         for number, (folder, suite) in enumerate(suites.items(), 1)
     ]
     games = sorted({game_of(record) for record in records})
+    most = most_points(len(records)) if records else 0
     for number, game in enumerate(games, 1):
         runs = [record for record in records if game_of(record) == game]
-        sections.append(game_section(printable(game), f"game-{number}", runs, file, options.films))
+        name = printable(game)
+        sections.append(game_section(name, f"game-{number}", runs, file, options.films, most))
     of = games[0] if len(games) == 1 else counted(len(games), "game")
     parts = [section.title for section in sections[: len(suites)]]
     title = ", ".join([*parts, f"{counted(len(records), 'run')} of {of}"])

@@ -1,20 +1,20 @@
 """Charts of one game beside its learning curves: single games of evaluations, losses, q-values,
 epsilon."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dqn.report.curves import points
 from dqn.report.run_record import RunRecord
-from dqn.web.report_curves import MOST_POINTS, Groups
+from dqn.web.report_curves import Groups
 from dqn.web.report_parts import (
     Cell,
     Chart,
     Style,
     Table,
     as_data,
+    evenly,
     finite,
     for_plotly,
     make_figure,
@@ -44,14 +44,14 @@ def distributions(game: str, groups: Groups) -> Chart | None:
     each = max(1, MOST_BOXES // len(runs))
     longest = max(len(run.evaluations) for run, _ in runs)
     over_steps = each > 1 and longest > 1
-    steps = sorted({line["step"] for run, _ in runs for line in _evenly(run.evaluations, each)})
+    steps = sorted({line["step"] for run, _ in runs for line in evenly(run.evaluations, each)})
     figure = make_figure("step" if over_steps else "", "score of a game", boxmode="group")
     figure.update_xaxes(type="category")
     if over_steps:
         figure.update_xaxes(categoryorder="array", categoryarray=[f"{step:,}" for step in steps])
     words, rows = [], []
     for run, style in runs:
-        chosen = _evenly(run.evaluations, each)
+        chosen = evenly(run.evaluations, each)
         _add_boxes(figure, run, chosen, style, over_steps)
         last = sorted(chosen[-1]["returns"])
         words.append(
@@ -70,12 +70,6 @@ def distributions(game: str, groups: Groups) -> Chart | None:
         f"{game}: {'; '.join(words)}.", what, as_data(figure),
         Table("Games of each evaluation drawn", headings, rows),
     )  # fmt: skip
-
-
-def _evenly(lines: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Some of the lines, the last among them."""
-    at = np.linspace(0, len(lines) - 1, count) if count > 1 else [len(lines) - 1]
-    return [lines[i] for i in sorted({round(float(i)) for i in at})]
 
 
 def _add_boxes(
@@ -98,14 +92,15 @@ def _quartiles(run: RunRecord, line: dict[str, Any]) -> list[Cell]:
     return [Cell(run.folder), Cell(f"{line['step']:,}"), *map(Cell, values)]
 
 
-def measures(game: str, groups: Groups) -> list[Chart]:
-    """A small chart for each measure that a run has values of."""
-    charts = [_measure(game, groups, *measure) for measure in MEASURES]
+def measures(game: str, groups: Groups, most: int) -> list[Chart]:
+    """A small chart for each measure that a run has values of, in curves of at most ``most``
+    points."""
+    charts = [_measure(game, groups, most, *measure) for measure in MEASURES]
     return [chart for chart in charts if chart]
 
 
 def _measure(
-    game: str, groups: Groups, key: str, title: str, note: str, lines: str
+    game: str, groups: Groups, most: int, key: str, title: str, note: str, lines: str
 ) -> Chart | None:
     figure = make_figure("step", title.lower())
     figure.update_layout(height=300)
@@ -116,8 +111,7 @@ def _measure(
         curves = [(run, points(getattr(run, lines), key)) for run in runs]
         curves = [(run, curve) for run, curve in curves if any(value for _, value in curve)]
         for run, curve in curves:
-            every = 1 + len(curve) // MOST_POINTS
-            steps, values = zip(*[*curve[:-1:every], curve[-1]], strict=True)
+            steps, values = zip(*evenly(curve, most), strict=True)
             figure.add_scatter(
                 x=steps, y=finite(values), name=for_plotly(group), legendgroup=index,
                 showlegend=run is curves[0][0], mode="lines+markers", hoverinfo="x+y+text",

@@ -1,7 +1,7 @@
 """Learning curves of one game, over steps and over wall time, with what others published behind."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -18,6 +18,7 @@ from dqn.web.report_parts import (
     Table,
     and_list,
     as_data,
+    evenly,
     finite,
     for_plotly,
     make_figure,
@@ -26,8 +27,8 @@ from dqn.web.report_parts import (
 )  # fmt: skip
 from dqn.web.report_published import draw_published_curves, draw_published_scores
 
-MOST_POINTS = 200
-"""Of a curve of training returns."""
+MOST_POINTS, LEAST_POINTS, ALL_POINTS = 200, 20, 6_000
+"""Of a curve; of all curves of a chart, over all games of a page."""
 HOURS_FROM = 180
 """Minutes from which on wall time is in hours."""
 
@@ -39,10 +40,26 @@ BY_TIME = (
 Groups = Sequence[tuple[str, list[RunRecord]]]
 
 
+class Scale(NamedTuple):
+    """Over what curves are drawn, and how finely."""
+
+    axis: Axis
+    unit: float
+    """Minutes in an hour if the axis is in hours; else 1."""
+    most_points: int
+    """Of a curve."""
+
+
+def most_points(runs: int) -> int:
+    """Of a curve on a page of so many runs, which is to stay small."""
+    return max(LEAST_POINTS, min(MOST_POINTS, ALL_POINTS // runs))
+
+
 def learning_curves(
-    game: str, groups: Groups, axis: Axis, published: Sequence[Published]
+    game: str, groups: Groups, axis: Axis, published: Sequence[Published], most: int
 ) -> Chart | None:
-    """The score of each config over steps or wall time; None if no run has a point to draw."""
+    """The score of each config over steps or wall time, in curves of at most ``most`` points; None
+    if no run has a point to draw."""
     reach = _reach(groups, axis)
     if not reach:
         return None
@@ -52,15 +69,16 @@ def learning_curves(
     figure.update_xaxes(tickformat="~s" if axis == "step" else "")
     if axis == "step":
         draw_published_curves(figure, game, reach, published)
+    scale = Scale(axis, unit, most)
     for index, (name, runs) in enumerate(groups):
-        _draw_config(figure, for_plotly(name), runs, axis, unit, style_of(index))
+        _draw_config(figure, for_plotly(name), runs, scale, style_of(index))
     draw_published_scores(figure, published)
     return Chart(
         f"Score over {'steps' if axis == 'step' else 'wall time'}",
         _in_words(game, groups, axis, published),
         _note(groups, published) if axis == "step" else BY_TIME,
         as_data(figure),
-        _numbers(groups) if axis == "step" else None,
+        _numbers(groups, most) if axis == "step" else None,
     )
 
 
@@ -77,16 +95,17 @@ def _reach(groups: Groups, axis: Axis) -> float:
 
 
 def _draw_config(
-    figure: go.Figure, name: str, runs: list[RunRecord], axis: Axis, unit: float, style: Style
+    figure: go.Figure, name: str, runs: list[RunRecord], scale: Scale, style: Style
 ) -> None:
+    axis, unit, most = scale
     first = len(figure.data)
     for run in runs:
-        _draw_training(figure, name, run, axis, unit, style)
-    curve = over_seeds(runs, axis) if len(runs) > 1 else []
+        _draw_training(figure, name, run, scale, style)
+    curve = evenly(over_seeds(runs, axis), most) if len(runs) > 1 else []
     if curve:
         _draw_band(figure, curve, unit, style)
     for run in runs:
-        _draw_run(figure, name, run, axis, unit, style, not curve)
+        _draw_run(figure, name, run, scale, style, is_alone=not curve)
     if curve:
         seeds = [run.config.seed for run in runs]
         hover = [
@@ -107,21 +126,21 @@ def _draw_config(
 
 
 def _draw_training(
-    figure: go.Figure, name: str, run: RunRecord, axis: Axis, unit: float, style: Style
+    figure: go.Figure, name: str, run: RunRecord, scale: Scale, style: Style
 ) -> None:
     """Training returns, a running mean, thin; with marks if they are all that is known of a run."""
+    axis, unit, most = scale
     reports = [line for line in run.training if line[axis] is not None]
     returns = points(reports, "mean_return", axis)
     if len(returns) > 1:
-        over, values = zip(*returns, strict=True)
-        smooth = running_mean(list(values), SMOOTHED)
-        every = 1 + len(smooth) // MOST_POINTS
+        steps, values = zip(*returns, strict=True)
+        over, smooth = evenly(steps, most), evenly(running_mean(list(values), SMOOTHED), most)
         look: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip"}
         if not _evaluations(run, axis):
             seed = f"{name}, seed {run.config.seed}, training"
             look = {"mode": "lines+markers", "marker": {"maxdisplayed": 12}, "hovertext": seed}
         _add_line(
-            figure, [at / unit for at in over[::every]], smooth[::every], style, name=name,
+            figure, [at / unit for at in over], smooth, style, name=name,
             line={"width": 1}, opacity=0.6, **look,
         )  # fmt: skip
 
@@ -132,12 +151,12 @@ def _evaluations(run: RunRecord, axis: Axis) -> Lines:
 
 
 def _draw_run(
-    figure: go.Figure, name: str, run: RunRecord, axis: Axis, unit: float, style: Style,
-    is_alone: bool,
+    figure: go.Figure, name: str, run: RunRecord, scale: Scale, style: Style, is_alone: bool
 ) -> None:  # fmt: skip
     """A run's evaluations: a curve of its own, or, of several seeds, small marks that tell their
     seed when pointed at."""
-    lines = _evaluations(run, axis)
+    axis, unit, most = scale
+    lines = evenly(_evaluations(run, axis), most)
     if not lines:
         return
     hover = [
@@ -219,12 +238,12 @@ def _note(groups: Groups, published: Sequence[Published]) -> str:
     return note.strip()
 
 
-def _numbers(groups: Groups) -> Table | None:
-    """Every evaluation."""
+def _numbers(groups: Groups, most: int) -> Table | None:
+    """The evaluations of the curves."""
     rows = [
         [Cell(run.folder), Cell(f"{line['step']:,}"), Cell(number(line["mean"]))]
         for _, runs in groups
         for run in runs
-        for line in run.evaluations
+        for line in evenly(run.evaluations, most)
     ]
-    return Table("Mean of each evaluation", ["run", "step", "mean"], rows) if rows else None
+    return Table("Mean of each evaluation drawn", ["run", "step", "mean"], rows) if rows else None

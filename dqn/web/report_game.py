@@ -29,17 +29,18 @@ def game_of(run: RunRecord) -> str:
 
 
 def game_section(
-    game: str, anchor: str, records: list[RunRecord], page: Path, embed_films: bool
+    game: str, anchor: str, records: list[RunRecord], page: Path, embed_films: bool, most: int
 ) -> Section:
-    """All there is to say about the runs of a game; ``page`` is the file they are shown in."""
+    """All there is to say about the runs of a game, in curves of at most ``most`` points; ``page``
+    is the file they are shown in."""
     groups = by_config(records)
     protocols = sorted({protocol_of(line) for run in records for line in run.evaluations})
     published = published_rows(game, protocols)
     section = Section(game, anchor)
-    section.sentences = list(_sentences(records))
+    section.sentences = list(_sentences(records, most))
     section.warnings = warnings(records, published)
     for axis in ("step", "minutes"):
-        if chart := learning_curves(game, groups, axis, published):
+        if chart := learning_curves(game, groups, axis, published, most):
             section.curves.append(chart)
     if section.curves:
         section.published = published
@@ -49,12 +50,12 @@ def game_section(
         section.tables.append(differences)
     section.configs = [(name, as_yaml(runs[0].config)) for name, runs in groups]
     boxes = distributions(game, groups)
-    section.charts = [*([boxes] if boxes else []), *measures(game, groups)]
+    section.charts = [*([boxes] if boxes else []), *measures(game, groups, most)]
     _add_films(section, records, page, embed_films)
     return section
 
 
-def _sentences(records: list[RunRecord]) -> Iterable[str]:
+def _sentences(records: list[RunRecord], most: int) -> Iterable[str]:
     yield f"{counted(len(records), 'run')} of {counted(len(by_config(records)), 'config')}."
     if young := [run.folder for run in records if not run.evaluations]:
         verb = "has" if len(young) == 1 else "have"
@@ -65,6 +66,8 @@ def _sentences(records: list[RunRecord]) -> Iterable[str]:
             f"{and_list(without)} {verb} shown without wall time: the event files, the only record "
             "of the clock, are damaged or incomplete."
         )
+    if any(len(run.evaluations) > most for run in records):
+        yield f"Curves show {most} evaluations of a run, evenly spaced, which keeps the page small."
 
 
 def _add_films(section: Section, records: list[RunRecord], page: Path, embed: bool) -> None:

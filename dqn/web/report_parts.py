@@ -2,13 +2,16 @@
 
 import html
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import plotly.graph_objects as go
 
 from dqn.config import printable
+
+T = TypeVar("T")
 
 COLORS = (
     "#3b82c4", "#d97706", "#2e9e6b", "#c44e9b", "#8b6fd6", "#a5794a", "#1a9c9c", "#d64545",
@@ -117,6 +120,14 @@ def finite(values: Iterable[float | None]) -> list[float | None]:
         float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
         for value in values
     ]
+
+
+def evenly(values: Sequence[T], most: int) -> list[T]:
+    """At most ``most`` of the values, evenly spaced, the last among them."""
+    if len(values) <= most:
+        return list(values)
+    at = np.linspace(0, len(values) - 1, most) if most > 1 else [len(values) - 1]
+    return [values[round(float(i))] for i in at]
 
 
 def number(value: float) -> str:

@@ -9,7 +9,7 @@ from dqn.report.run_record import RunRecord
 from dqn.web.report_charts import distributions
 from dqn.web.report_game import game_section
 from dqn.web.report_page import Report, render
-from dqn.web.report_parts import Section, finite, for_plotly, number, style_of
+from dqn.web.report_parts import Section, evenly, finite, for_plotly, number, style_of
 from dqn.web.report_published import published_rows
 
 
@@ -27,6 +27,8 @@ def test_text_numbers_and_styles():
     assert len(for_plotly("x" * 500)) == 80
     assert finite([1, None, math.nan, math.inf, 1 / 3]) == [1, None, None, None, 0.333333]
     assert [number(x) for x in (0.126, 3, -20.7, 1234.56)] == ["0.13", "3", "-20.7", "1,234.6"]
+    assert evenly("abcdefg", 4) == ["a", "c", "e", "g"] and evenly("ab", 3) == ["a", "b"]
+    assert evenly("abc", 1) == ["c"] and evenly("", 1) == []
     for one, other in ((0, 1), (0, 5), (2, 4)):
         assert all(a != b for a, b in zip(style_of(one), style_of(other), strict=True))
     assert len({style_of(i) for i in range(40)}) == 40
@@ -60,14 +62,14 @@ def test_the_best_run_shows_its_films(tmp_path):
     means = [*range(1, 20), 3]
     runs = [run("poor", [0] * 20, poor), run("good", means, good)]
     (tmp_path / "pages").mkdir()
-    section = game_section("Pong", "x", runs, tmp_path / "pages" / "p.html", False)
+    section = game_section("Pong", "x", runs, tmp_path / "pages" / "p.html", False, 9)
     sources = [film.source for film in section.films]
     assert sources[0] == "./../gut%20%26%20sch%C3%B6n/eval_019.mp4"
     assert sources[1].endswith("eval_020.mp4") and len(set(sources)) == len(sources) <= 6
     assert section.films[0].title == (
         "good, best evaluation with a film: mean 19 at step 1,900"
     )  # fmt: skip
-    embedded = game_section("Pong", "x", runs, tmp_path / "p.html", True).films
+    embedded = game_section("Pong", "x", runs, tmp_path / "p.html", True, 9).films
     assert {film.source for film in embedded} == {"data:video/mp4;base64,ZmlsbQ=="}
 
 
