@@ -11,6 +11,9 @@ from dqn.config import differing_fields
 from dqn.evaluation import scores
 from dqn.report.run_record import Axis, RunRecord
 
+Groups = Sequence[tuple[str, list[RunRecord]]]
+"""Configs by their names, each with its runs, which differ in the seed."""
+
 
 def shortened(records: list[RunRecord]) -> list[RunRecord]:
     """The runs, named by as few of the last parts of their paths as tell them apart."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dqn.report.curves import points
+from dqn.report.groups import Groups
 from dqn.report.run_record import RunRecord
-from dqn.web.report_curves import Groups
 from dqn.web.report_parts import (
     Cell,
     Chart,

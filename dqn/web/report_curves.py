@@ -6,17 +6,16 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from dqn.config.words import counted
-from dqn.evaluation import scores
-from dqn.report.curves import SMOOTHED, Lines, points, running_mean
-from dqn.report.groups import OverSeeds, over_seeds
+from dqn.report.curves import SMOOTHED, points, running_mean
+from dqn.report.groups import Groups, OverSeeds, over_seeds
 from dqn.report.run_record import Axis, RunRecord
+from dqn.web.report_captions import by_time, drawable, in_words, over_steps, where
 from dqn.web.report_parts import (
     Cell,
     Chart,
     Published,
     Style,
     Table,
-    and_list,
     as_data,
     evenly,
     finite,
@@ -31,13 +30,6 @@ MOST_POINTS, LEAST_POINTS, ALL_POINTS = 200, 20, 6_000
 """Of a curve; of all curves of a chart, over all games of a page."""
 HOURS_FROM = 180
 """Minutes from which on wall time is in hours."""
-
-BY_TIME = (
-    "The same over the time that the runs took, pauses between their sessions left out. The median "
-    "is that of what each seed had reached by then."
-)
-
-Groups = Sequence[tuple[str, list[RunRecord]]]
 
 
 class Scale(NamedTuple):
@@ -75,8 +67,8 @@ def learning_curves(
     draw_published_scores(figure, published)
     return Chart(
         f"Score over {'steps' if axis == 'step' else 'wall time'}",
-        _in_words(game, groups, axis, published),
-        _note(groups, published) if axis == "step" else BY_TIME,
+        in_words(game, groups, axis, published),
+        over_steps(groups, published) if axis == "step" else by_time(groups),
         as_data(figure),
         _numbers(groups, most) if axis == "step" else None,
     )
@@ -109,7 +101,7 @@ def _draw_config(
     if curve:
         seeds = [run.config.seed for run in runs]
         hover = [
-            f"{name}<br>median {number(point.median)} at {_where(point.at, axis)}<br>"
+            f"{name}<br>median {number(point.median)} at {where(point.at, axis)}<br>"
             + "<br>".join(
                 f"seed {seed}: {number(value)}"
                 for seed, value in zip(seeds, point.values, strict=True)
@@ -136,7 +128,7 @@ def _draw_training(
         steps, values = zip(*returns, strict=True)
         over, smooth = evenly(steps, most), evenly(running_mean(list(values), SMOOTHED), most)
         look: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip"}
-        if not _evaluations(run, axis):
+        if not drawable(run, axis):
             seed = f"{name}, seed {run.config.seed}, training"
             look = {"mode": "lines+markers", "marker": {"maxdisplayed": 12}, "hovertext": seed}
         _add_line(
@@ -145,22 +137,17 @@ def _draw_training(
         )  # fmt: skip
 
 
-def _evaluations(run: RunRecord, axis: Axis) -> Lines:
-    """Those that can be drawn."""
-    return [line for line in run.evaluations if line[axis] is not None]
-
-
 def _draw_run(
     figure: go.Figure, name: str, run: RunRecord, scale: Scale, style: Style, is_alone: bool
 ) -> None:  # fmt: skip
     """A run's evaluations: a curve of its own, or, of several seeds, small marks that tell their
     seed when pointed at."""
     axis, unit, most = scale
-    lines = evenly(_evaluations(run, axis), most)
+    lines = evenly(drawable(run, axis), most)
     if not lines:
         return
     hover = [
-        f"{name}, seed {run.config.seed}<br>{number(line['mean'])} at {_where(line[axis], axis)}"
+        f"{name}, seed {run.config.seed}<br>{number(line['mean'])} at {where(line[axis], axis)}"
         f"<br>mean of {counted(len(line['returns']), 'episode')}"
         for line in lines
     ]
@@ -189,53 +176,6 @@ def _add_line(
     marker = {"color": style.color, "symbol": style.symbol} | look.pop("marker", {})
     look = {"hoverinfo": "text", "showlegend": False} | look
     figure.add_scatter(x=finite(over), y=finite(values), line=line, marker=marker, **look)
-
-
-def _where(at: float, axis: Axis) -> str:
-    return f"step {at:,.0f}" if axis == "step" else f"{at:,.0f} minutes"
-
-
-def _in_words(game: str, groups: Groups, axis: Axis, published: Sequence[Published]) -> str:
-    parts = [_config_in_words(name, runs, axis) for name, runs in groups]
-    known = [f"{row.who} {row.score}" for row in published if row.drawn and row.key[:6] != "curve:"]
-    others = [f"Published: {and_list(known)}"] if known else []
-    over = "steps" if axis == "step" else "wall time"
-    return ". ".join([f"{game}: score over {over}", *parts, *others]) + "."
-
-
-def _config_in_words(name: str, runs: list[RunRecord], axis: Axis) -> str:
-    curve = over_seeds(runs, axis) if len(runs) > 1 else []
-    if curve:
-        end = curve[-1]
-        return (
-            f"{name}, {len(runs)} seeds: median {number(end.median)} at {_where(end.at, axis)}, "
-            f"interval {number(end.low)} to {number(end.high)}"
-        )
-    ends = [lines[-1] for run in runs if (lines := _evaluations(run, axis))]
-    known = [f"{number(line['mean'])} at {_where(line[axis], axis)}" for line in ends]
-    return f"{name}: {and_list(known)}" if known else f"{name}: no evaluation to draw"
-
-
-def _note(groups: Groups, published: Sequence[Published]) -> str:
-    note = f"Thin: training returns, a running mean over {SMOOTHED} reports"
-    if not all(run.evaluations for _, runs in groups for run in runs):
-        note += ", with marks where a run has no evaluations"
-    note += ". "
-    if shared := sorted({len(runs) for _, runs in groups if len(runs) > 1}):
-        sure = and_list(
-            f"{100 * scores.median_interval([0.0] * count)[3]:.0f}% with {count} seeds"
-            for count in shared
-        )
-        note += (
-            "Thick, with marks: the median over the seeds of a config, of each seed's newest "
-            f"evaluation; band: an interval that holds the median of all seeds ({sure}); small "
-            "marks: the seeds. "
-        )
-    if any(len(runs) == 1 for _, runs in groups):
-        note += "A config with one run has no interval: its marks are the means of evaluations. "
-    if behind := [f"{row.who} ({row.protocol})" for row in published if row.drawn]:
-        note += f"Gray: {and_list(behind)}. "
-    return note.strip()
 
 
 def _numbers(groups: Groups, most: int) -> Table | None:

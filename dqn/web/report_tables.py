@@ -9,11 +9,10 @@ import numpy as np
 
 from dqn.config import MAY_CHANGE_ON_RESUME, flatten
 from dqn.config.words import shown
-from dqn.report.groups import protocol_of
+from dqn.report.groups import Groups, protocol_of
 from dqn.report.progress import duration
 from dqn.report.run_files import fresh_evaluation, provenance_of
 from dqn.report.run_record import RunRecord
-from dqn.web.report_curves import Groups
 from dqn.web.report_parts import Cell, Published, Table, number
 
 HEADINGS = [

@@ -185,6 +185,24 @@ def test_each_config_is_in_the_legend_once_whatever_its_first_run_lacks(tmp_path
     assert "10 reports, with marks where a run has no evaluations." in page.source
 
 
+def test_a_median_is_promised_where_there_is_one(tmp_path, clock):
+    """Not where one seed ended before another was first evaluated."""
+    write_run(tmp_path / "a-seed1", clock, {100: 3})
+    write_run(tmp_path / "a-seed2", clock, {100: 3, 200: 4})
+    slow = write_run(tmp_path / "b-seed1", clock, {100: 3}, settings="num_envs: 2\n")
+    late = write_run(tmp_path / "b-seed2", clock, {100: 3, 200: 4}, settings="num_envs: 2\n")
+    lines = (late / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    (late / "evaluations.jsonl").write_text(lines[1])
+    promise, lack = "The median is that of", "There is no median of b: no time at which all"
+    source = report(tmp_path / "page.html", tmp_path).source
+    assert promise in source and lack in source
+    source = report(tmp_path / "page.html", slow, late).source
+    assert promise not in source and lack in source and "Thick, with marks" not in source
+    source = report(tmp_path / "page.html", *tmp_path.glob("a-*")).source
+    assert promise in source and "There is no median" not in source
+    assert "Thick, with marks" in source
+
+
 def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys):
     """As suite.json has them; a suite that is damaged, or leads out of its folder, is refused."""
     suite = tmp_path / "suites" / "two"
