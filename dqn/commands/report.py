@@ -81,8 +81,13 @@ def _runs_of(folder: Path, suites: Suites) -> list[Path]:
     if (folder / "config.yaml").is_file():
         return [folder]
     found = runs_in(folder)
+    if not found and folder.is_dir():
+        raise ConfigError(
+            f"{folder} is not a run's folder (no config.yaml), and there are no runs in it or one "
+            "folder below"
+        )
     if not found:
-        run_config(folder)  # says that it is no run's, and which there are
+        run_config(folder)  # says that there is none, and which there are
     return found
 
 

@@ -57,7 +57,9 @@ def game_section(
 
 def _sentences(records: list[RunRecord], most: int) -> Iterable[str]:
     yield f"{counted(len(records), 'run')} of {counted(len(by_config(records)), 'config')}."
-    if young := [run.folder for run in records if not run.evaluations]:
+    if bare := [run.folder for run in records if not (run.evaluations or run.training)]:
+        yield f"{and_list(bare)}: neither evaluations nor training reports, so no curves."
+    if young := [run.folder for run in records if run.training and not run.evaluations]:
         verb = "has" if len(young) == 1 else "have"
         yield f"{and_list(young)} {verb} no evaluations yet, only what training tells."
     if without := [run.folder for run in records if not run.has_clock]:

@@ -109,9 +109,10 @@ class Section:
 
 
 def for_plotly(text: str) -> str:
-    """Text of unknown origin as plotly shows it, which reads some HTML."""
+    """Text of unknown origin as plotly shows it, which reads some HTML; of a long name the middle
+    is left out, as its seed is at the end."""
     text = printable(text)
-    return html.escape(text if len(text) <= 80 else f"{text[:79]}…", quote=False)
+    return html.escape(text if len(text) <= 80 else f"{text[:39]}…{text[-40:]}", quote=False)
 
 
 def finite(values: Iterable[float | None]) -> list[float | None]:

@@ -23,14 +23,16 @@ UNKNOWN = ("unknown", "none yet")
 
 
 def runs_table(groups: Groups) -> Table:
-    """A row a run."""
+    """A row a run; what is unlike most runs is marked."""
     rows = [_row(run) for _, runs in groups for run in runs]
     for column in range(HEADINGS.index("hardware"), len(HEADINGS)):
         known = [row[column] for row in rows if row[column].text not in UNKNOWN]
-        usual = Counter(known).most_common(1)
+        counts = Counter(known).most_common()
+        if len(counts) < 2 or counts[0][1] == counts[1][1]:
+            continue  # of two that are as frequent neither is the usual
         for row in rows:
-            if usual and row[column] in known:
-                row[column] = row[column]._replace(marked=row[column] != usual[0][0])
+            if row[column] in known:
+                row[column] = row[column]._replace(marked=row[column] != counts[0][0])
     return Table("Runs", HEADINGS, rows)
 
 

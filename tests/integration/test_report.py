@@ -141,15 +141,19 @@ def test_what_is_missing_is_said(tmp_path, clock, capsys):
     (events,) = lost.glob("events*")
     events.write_bytes(events.read_bytes()[:90] + bytes(500))
     write_run(tmp_path / "f-seed1", clock, {100: 40}, game="Breakout")
+    shipped = tmp_path / "g-seed1"
+    shipped.mkdir()
+    (shipped / "config.yaml").write_text("game: Pong\n")
     page = report(tmp_path / "page.html", tmp_path)
     assert page.texts["h2"] == ["Not shown", "Breakout", "Pong"]
     said = capsys.readouterr()
     assert f"{broken}/evaluations.jsonl is damaged" in said.err
-    assert "5 runs of 2 games" in said.out
+    assert "6 runs of 2 games" in said.out
     text = " ".join(page.texts["p"] + page.texts["li"])
     for sentence in (
         "c-seed1 has no evaluations yet, only what training tells.",
         "e-seed1 is shown without wall time: the event files",
+        "g-seed1: neither evaluations nor training reports, so no curves.",
         f"{PROTOCOLS}, so scores of one do not compare with those of another: ",
         ": classic, epsilon 0.05 (a-seed1, e-seed1); machado, epsilon 0.05 (b-seed1).",
         f"{broken}/evaluations.jsonl is damaged",
@@ -241,7 +245,8 @@ def test_what_cannot_be_reported(refused, tmp_path, clock):
         (): "no RUN|FOLDER|SUITE given; try python main.py report checkpoints/Pong",
         ("nowhere",): "there is no folder nowhere; try",
         (300 * "x",): f"{300 * 'x'} cannot be read: File name too long",
-        (str(empty),): f"{empty} is not a run's folder: no config.yaml; train one first",
+        (str(empty),): f"{empty} is not a run's folder (no config.yaml), and there are no runs in "
+        "it or one folder below",
         (str(run), "--html=page.pdf"): "--html must be the name of a .html file, not page.pdf",
         (str(run), "--html=folder.html"): "cannot write folder.html: Is a directory",
         (str(run), "--html=a-seed1/config.yaml/x.html"): "cannot write a-seed1/config.yaml/x.html",
@@ -377,6 +382,11 @@ def check_keyboard(page):
     assert page.evaluate(shape) is False
     page.keyboard.press("Space")
     assert page.evaluate(shape) is True
+    page.locator("figure summary").first.press("Enter")
+    page.evaluate("new Promise(requestAnimationFrame)")
+    page.reload()
+    opened = "[...document.querySelectorAll('details')].filter(one => one.open).length"
+    assert page.evaluate(opened) == 2, "as before: with --every the page loads itself again"
 
 
 @needs_chromium

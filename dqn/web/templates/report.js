@@ -83,4 +83,22 @@
   dark.addEventListener("change", redraw);
   narrow.addEventListener("change", redraw);
   addEventListener("beforeprint", () => Object.keys(figures).forEach(show));
+
+  // What is open stays open when the page loads itself again.
+  const details = [...document.querySelectorAll("details")];
+  const key = `open ${location.pathname}`;
+  const name = (one) => {
+    const figure = one.closest("figure");
+    const title = one.closest("section").querySelector("h2");
+    const parts = [title, figure && figure.querySelector("h3"), one.firstElementChild];
+    return parts.map((part) => part && part.textContent).join("\n");
+  };
+  const remembered = new Set(JSON.parse(sessionStorage.getItem(key) || "[]"));
+  for (const one of details) {
+    one.open = remembered.has(name(one));
+    one.addEventListener("toggle", () => {
+      const opened = details.filter((part) => part.open).map(name);
+      sessionStorage.setItem(key, JSON.stringify(opened));
+    });
+  }
 }

@@ -11,6 +11,7 @@ from dqn.web.report_game import game_section
 from dqn.web.report_page import Report, render
 from dqn.web.report_parts import Section, evenly, finite, for_plotly, number, style_of
 from dqn.web.report_published import published_rows
+from dqn.web.report_tables import runs_table
 
 
 def run(folder, means, path=Path()):
@@ -24,7 +25,8 @@ def run(folder, means, path=Path()):
 
 def test_text_numbers_and_styles():
     assert for_plotly("<b>&\n") == "&lt;b&gt;&amp;"
-    assert len(for_plotly("x" * 500)) == 80
+    name = for_plotly("x" * 500 + "-seed1")
+    assert len(name) == 80 and name.endswith("-seed1")
     assert finite([1, None, math.nan, math.inf, 1 / 3]) == [1, None, None, None, 0.333333]
     assert [number(x) for x in (0.126, 3, -20.7, 1234.56)] == ["0.13", "3", "-20.7", "1,234.6"]
     assert evenly("abcdefg", 4) == ["a", "c", "e", "g"] and evenly("ab", 3) == ["a", "b"]
@@ -40,6 +42,18 @@ def test_of_many_evaluations_some_have_a_box():
     assert len(steps) == 24 and steps[0] == "100" and steps[-1] == "10,000"
     groups = [(str(i), [run(str(i), range(9))]) for i in range(25)]
     assert len(distributions("Pong", groups).numbers.rows) == 25, "the last one of each run"
+
+
+def test_what_is_unlike_most_runs_is_marked_and_nothing_on_a_tie(tmp_path):
+    runs = []
+    for device in ("cpu", "cuda", "cpu"):
+        folder = tmp_path / str(len(runs))
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"# device: {device}\ngame: Pong\n")
+        runs.append(run(folder.name, [1], folder))
+    marked = [[cell.marked for cell in row] for row in runs_table([("a", runs)]).rows]
+    assert [row.count(True) for row in marked] == [0, 1, 0]
+    assert not any(cell.marked for row in runs_table([("a", runs[:2])]).rows for cell in row)
 
 
 def test_how_published_scores_differ_from_runs():
