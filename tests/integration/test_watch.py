@@ -24,8 +24,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from dqn.commands.evaluate import make_model
+from dqn.config import ConfigError
 from dqn.storage.saved_run import load_agent
 from dqn.web.game import Game
+from dqn.web.player import WatchedRun
+from dqn.web.server import MAX_PLAYERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -355,6 +358,23 @@ def test_a_browser_that_is_gone_leaves_nothing_and_a_silent_one_gets_little(port
         assert unpack(socket.recv(timeout=30))[0]["step"] > 3, "the newest"
         socket.socket.shutdown(2)
     wait_until(lambda: not players())
+
+
+def test_a_game_counts_until_its_thread_has_ended():
+    loaded = threading.Event()
+
+    def load(_):
+        loaded.wait(20)
+        raise ConfigError("no agent")
+
+    with served(WatchedRun("a run", load, list)) as port:
+        for _ in range(MAX_PLAYERS):
+            with connect(f"ws://127.0.0.1:{port}/play/0"):
+                pass  # the page is closed, its thread still loads
+        reason = f"{MAX_PLAYERS} games are open; close another page"
+        assert closed_by(port) == (1013, reason)
+        loaded.set()
+        wait_until(lambda: closed_by(port) == (1011, "no agent"))
 
 
 def test_nothing_is_written(cartpole, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from playwright.sync_api import expect
 from support.browser import chromium, needs_chromium, page_without_errors
-from support.runs import CARTPOLE, NEVER, train
+from support.processes import start, wait_for
+from support.runs import CARTPOLE, NEVER, run_of, train
 from support.watching import opened, served
 
 from dqn.commands.watch import watched
@@ -26,9 +27,9 @@ def browser():
 
 
 def ink(page, canvas):
-    """How many points of a canvas are drawn."""
+    """How many points of a canvas are drawn, in its left half."""
     return page.locator(canvas).first.evaluate(
-        """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+        """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width / 2, canvas.height)
             .data.filter((value, i) => i % 4 === 3 && value).length"""
     )
 
@@ -44,6 +45,61 @@ def diverged(run):
         return agent
 
     return dataclasses.replace(run, load=load)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_distributions_and_the_value_over_time_are_drawn(browser, c51):
+    with served(str(c51)) as port, page_without_errors(browser) as page:
+        opened(page, port)
+        expect(page.locator("#values-title")).to_contain_text("distribution of the return")
+        expect(page.locator("#bars canvas")).to_have_count(2)
+        expect(page.locator("#bars .track").first).to_be_hidden()
+        assert ink(page, "#bars canvas") > 100
+        page.locator("#again").click()
+        expect(page.locator("#length")).to_have_text("0")
+        assert ink(page, "#history") == 0
+        for steps in range(1, 6):
+            page.locator("#step").click()
+            expect(page.locator("#length")).to_have_text(str(steps))
+        assert ink(page, "#history") > 0
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_with_epsilon_1_actions_are_random(browser, c51):
+    with served(str(c51)) as port, page_without_errors(browser) as page:
+        opened(page, port)
+        random = page.locator("#last", has_text="at random (epsilon)")
+        for epsilon, name, often in (("1", "1.000", True), ("0", "0.000", False)):
+            page.locator("#epsilon").fill(epsilon)
+            expect(page.locator("#epsilon-name")).to_have_text(name)
+            page.locator("#again").click()
+            seen = []
+            for steps in range(1, 9):
+                page.locator("#step").click()
+                expect(page.locator("#length")).to_have_text(str(steps))
+                seen.append(random.count())
+            assert any(seen) == often
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_checkpoints_of_a_run_that_trains_appear(browser, tmp_path):
+    endless = ["--total-steps=10_000_000", "--checkpoint-minutes=0.02", "--keep=all"]
+    process = start(tmp_path, CARTPOLE, *endless)
+    try:
+        wait_for(process, lambda: any(tmp_path.glob("*/*/step_*[0-9]")))
+        with served(str(run_of(tmp_path))) as port, page_without_errors(browser) as page:
+            opened(page, port)
+            slider = page.locator("#checkpoint")
+            before = int(slider.get_attribute("max"))
+            wait_for(process, lambda: int(slider.get_attribute("max")) > before + 1)
+            slider.fill(slider.get_attribute("max"))
+            expect(page.locator("#notice")).to_be_hidden()
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @needs_chromium
