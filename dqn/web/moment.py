@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,10 +33,22 @@ class Controls:
     """Something that the person should know."""
 
 
+class Moment(NamedTuple):
+    """What a page is sent; most of a fast game's are never asked for, so that pictures are
+    compressed only then."""
+
+    state: dict[str, Any]
+    pictures: list[tuple[str, Array]]
+
+    def packed(self) -> bytes:
+        """The binary message."""
+        return pack(self.state, [(name, as_png(picture)) for name, picture in self.pictures])
+
+
 def moment(
     name: str, game: Game, controls: Controls, checkpoints: list[str], saliency: Saliency | None
-) -> bytes:
-    """The binary message for a run's page."""
+) -> Moment:
+    """The present, for a run's page."""
     environment, estimate = game.environment, game.estimate
     state = {
         "run": name,
@@ -69,14 +81,14 @@ def moment(
         "obeyed": controls.obeyed,
         "notice": controls.notice,
     }
-    pictures = [("screen", as_png(screen)) for screen in game.screens]
+    pictures = [("screen", screen) for screen in game.screens]
     if game.stack.ndim == 4 and game.stack.dtype == np.uint8:
-        pictures.append(("stack", as_png(np.hstack(list(game.stack[0])))))
+        pictures.append(("stack", np.hstack(list(game.stack[0]))))
     else:
         state["observation"] = [_finite(f"{x:.4g}") for x in game.stack[0].ravel()[:64]]
     if controls.saliency and saliency and saliency.map is not None:
-        pictures.append(("saliency", as_png(overlay(saliency.map))))
-    return pack(state, pictures)
+        pictures.append(("saliency", overlay(saliency.map)))
+    return Moment(state, pictures)
 
 
 def overlay(saliency: F32) -> Array:

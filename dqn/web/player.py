@@ -14,7 +14,7 @@ from dqn.storage.saved_run import SavedAgent
 from dqn.web.game import Game
 from dqn.web.keyboard import action_of
 from dqn.web.messages import Command
-from dqn.web.moment import Controls, moment
+from dqn.web.moment import Controls, Moment, moment
 from dqn.web.saliency import Saliency
 
 PATIENCE_SECONDS = 2.0
@@ -54,7 +54,7 @@ class Player(threading.Thread):
         """Why it has ended."""
         self._run, self._seed, self._on_moment = run, seed, on_moment
         self._commands: queue.Queue[Command | None] = queue.Queue(MAX_COMMANDS)
-        self._newest: deque[bytes] = deque(maxlen=1)
+        self._newest: deque[Moment] = deque(maxlen=1)
         self._published = 0.0
         self._stopped = False
         self._controls = Controls()
@@ -67,13 +67,13 @@ class Player(threading.Thread):
         self._commands.put_nowait(command)
 
     def take(self) -> bytes | None:
-        """The newest moment, if it was not taken before."""
+        """The newest moment as a message, if it was not taken before; takes milliseconds."""
         if not self._newest:
             return None
         newest = self._newest.pop()
         if self._commands.empty():
             self._commands.put_nowait(None)  # wakes the game if it waits
-        return newest
+        return newest.packed()
 
     def stop(self) -> None:
         """End soon; ``join`` waits for it."""

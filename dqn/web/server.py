@@ -127,7 +127,7 @@ class Session:
         """Send the newest moment whenever the page has drawn an earlier one."""
         while True:
             self._event.clear()
-            if self._ahead < AHEAD and (moment := self.player.take()):
+            if self._ahead < AHEAD and (moment := await asyncio.to_thread(self.player.take)):
                 self._ahead += 1
                 await self._websocket.send_bytes(moment)
             elif self.player.failure:

@@ -100,7 +100,7 @@ def test_a_moment_has_the_models_values(cartpole):
     agent = load_agent(make_model, str(cartpole), "latest", CPU)
     game = Game(agent, seed=2)
     game.step()
-    state, pictures = unpack(moment("a run", game, Controls(), ["step_000001000"], None))
+    state, pictures = unpack(moment("a run", game, Controls(), ["step_000001000"], None).packed())
     expected = agent.model.q_values(torch.from_numpy(game.stack))[0].double().tolist()
     assert state["numbers"] == expected
     assert state["choice"] == np.argmax(expected) or state["random"]
@@ -117,7 +117,7 @@ def test_numbers_of_an_agent_that_has_diverged_are_left_out(cartpole):
     row = np.array([[1, np.nan], [np.inf, 0.5]], np.float32)
     game.estimate = Estimate("value", np.array([np.nan, 1.5]), (row, row))
     game.total, game.stack = -np.inf, np.array([[[np.nan, 0.25]]])
-    state, _ = unpack(moment("", game, Controls(), [], None))
+    state, _ = unpack(moment("", game, Controls(), [], None).packed())
     assert state["numbers"] == [None, 1.5]
     assert state["distribution"]["returns"] == [[1, None], [None, 0.5]]
     assert state["distribution"]["probabilities"] == [[1, None], [None, 0.5]]
@@ -133,5 +133,5 @@ def test_tables_have_values_and_policies_preferences(tmp_path):
         found = estimate(game.agent.model, game.stack)
         assert found.kind == kind
         assert np.isneginf(found.numbers).tolist() == [True, False, False, True], "walls"
-        assert unpack(moment("", game, Controls(), [], None))[0]["numbers"][0] is None
+        assert unpack(moment("", game, Controls(), [], None).packed())[0]["numbers"][0] is None
         game.close()
