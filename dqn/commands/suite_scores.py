@@ -11,7 +11,7 @@ from dqn.config import ConfigError
 from dqn.envs.atari import FRAME_SKIP
 from dqn.envs.names import atari_rom
 from dqn.evaluation import scores
-from dqn.evaluation.aggregate import RESAMPLES, Estimate, aggregate, normalised_scores
+from dqn.evaluation.aggregate import RESAMPLES, aggregate, normalised_scores
 from dqn.report.curves import Lines, read_lines
 
 Cells = list[list[str]]
@@ -113,8 +113,7 @@ def _over_games(
     estimates = {name: aggregate(normalised[name]) for name in names}
     table: Cells = [["statistic", *names]]
     for statistic in estimates[names[0]]:
-        row = [f"{_estimate(estimates[name][statistic])}" for name in names]
-        table.append([statistic, *row])
+        table.append([statistic, *(str(estimates[name][statistic]) for name in names)])
     heading = f"Human-normalised score over games: {', '.join(usable)}"
     if left_out := [game for game in games if game not in usable]:
         heading += f"; left out: {', '.join(left_out)}"
@@ -127,12 +126,6 @@ def _over_games(
         for name, found in estimates.items()
     }
     return ["", heading, how, "", *_aligned(table)], data
-
-
-def _estimate(estimate: Estimate) -> str:
-    if not np.isfinite(estimate.low):
-        return f"{estimate.value:.3f} [-]"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _interval(mean: float, low: float, high: float, seeds: int) -> str:

@@ -21,6 +21,10 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        ends = f"{self.low:.3f}, {self.high:.3f}" if np.isfinite(self.low) else "-"
+        return f"{self.value:.3f} [{ends}]"
+
 
 def interquartile_mean(scores: Sequence[Array]) -> Array:
     """Mean of the middle half of all runs of all games, ``[R]`` of ``[R, runs]`` for each game."""

@@ -32,6 +32,7 @@ from dqn.web.report_parts import (
 )  # fmt: skip
 
 Runs = dict[str, list[list[float]]]
+Aggregates = dict[str, dict[str, Estimate]]
 THRESHOLDS = 121
 """Points of a performance profile."""
 HOW = f"95% intervals by a stratified bootstrap over runs, {RESAMPLES:,} draws"
@@ -57,8 +58,9 @@ def suite_section(name: str, anchor: str, suite: SuiteRecord) -> Section:
             "human score, or have not been finished with every config."
         )
     if games:
-        section.tables.append(_aggregates(runs))
-        section.charts += [_aggregates_chart(games, runs), _profile(runs)]
+        found = {config: aggregate(of) for config, of in runs.items()}
+        section.tables.append(_aggregates(found))
+        section.charts += [_aggregates_chart(games, found), _profile(runs)]
     return section
 
 
@@ -79,37 +81,31 @@ def _interval(values: list[float] | None) -> str:
     return f"{number(mean)} {ends} ({len(values)})"
 
 
-def _aggregates(runs: Runs) -> Table:
-    found = {name: aggregate(of) for name, of in runs.items()}
+def _aggregates(found: Aggregates) -> Table:
     rows = [
-        [Cell(statistic), *(Cell(_estimate(found[name][statistic])) for name in runs)]
+        [Cell(statistic), *(Cell(str(of[statistic])) for of in found.values())]
         for statistic in STATISTICS
     ]
-    return Table(f"Human-normalised score over games; {HOW}", ["statistic", *runs], rows)
+    return Table(f"Human-normalised score over games; {HOW}", ["statistic", *found], rows)
 
 
-def _estimate(estimate: Estimate) -> str:
-    value, low, high = estimate
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(low) else f"{value:.3f} [-]"
-
-
-def _aggregates_chart(games: Sequence[str], runs: Runs) -> Chart:
+def _aggregates_chart(games: Sequence[str], found: Aggregates) -> Chart:
     figure = make_figure("human-normalised score", "")
     words = []
-    for index, (name, of) in enumerate(runs.items()):
-        style, found = style_of(index), aggregate(of)
-        has_interval = all(math.isfinite(estimate.low) for estimate in found.values())
+    for index, (name, of) in enumerate(found.items()):
+        style = style_of(index)
+        has_interval = all(math.isfinite(estimate.low) for estimate in of.values())
         error: dict[str, Any] = {
             "type": "data", "symmetric": False, "visible": has_interval, "thickness": 2,
-            "array": [e.high - e.value if has_interval else 0 for e in found.values()],
-            "arrayminus": [e.value - e.low if has_interval else 0 for e in found.values()],
+            "array": [e.high - e.value if has_interval else 0 for e in of.values()],
+            "arrayminus": [e.value - e.low if has_interval else 0 for e in of.values()],
         }  # fmt: skip
         figure.add_scatter(
-            x=[e.value for e in found.values()], y=list(found), error_x=error, mode="markers",
+            x=[e.value for e in of.values()], y=list(of), error_x=error, mode="markers",
             name=for_plotly(name), marker={"color": style.color, "symbol": style.symbol,
             "size": 10}, hoverinfo="x+name",
         )  # fmt: skip
-        words.append(f"{name}: " + ", ".join(f"{n} {_estimate(e)}" for n, e in found.items()))
+        words.append(f"{name}: " + ", ".join(f"{n} {e}" for n, e in of.items()))
     figure.update_layout(height=300, scattermode="group", yaxis_autorange="reversed")
     title = "Over games"
     note = (
@@ -127,12 +123,11 @@ def _profile(runs: Runs) -> Chart:
     thresholds = np.linspace(min(0.0, *all_scores), max(1.0, *all_scores), THRESHOLDS).tolist()
     words = []
     for index, (name, of) in enumerate(runs.items()):
-        profile = performance_profile(of, thresholds)
+        above_random, above_human, *profile = performance_profile(of, [0.0, 1.0, *thresholds])
         _draw_profile(figure, name, thresholds, profile, style_of(index))
-        above = performance_profile(of, [0.0, 1.0])
         words.append(
-            f"{name}: {above[0].value:.0%} of runs above random play, {above[1].value:.0%} above "
-            "the human"
+            f"{name}: {above_random.value:.0%} of runs above random play, "
+            f"{above_human.value:.0%} above the human"
         )
     title = "Performance profiles"
     note = f"How many runs of all games reach which score; a curve above another is better. {HOW}."

@@ -12,6 +12,7 @@ from support.browser import chromium, needs_chromium, page_without_errors
 from support.runs import NEVER, TINY, train
 
 from dqn.report.tensorboard import EventWriter
+from dqn.seeds import numpy_generator
 from main import main
 
 HOSTILE = "<img src=x onerror=hit()>'\"</script><script>hit()</script>&lt;b&gt;\u2028{{ 7*7 }}"
@@ -207,7 +208,7 @@ def test_a_median_is_promised_where_there_is_one(tmp_path, clock):
     assert "Thick, with marks" in source
 
 
-def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys):
+def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys, monkeypatch):
     """As suite.json has them; a suite that is damaged, or leads out of its folder, is refused."""
     suite = tmp_path / "suites" / "two"
     suite.mkdir(parents=True)
@@ -222,7 +223,13 @@ def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys):
     content = {"runs": runs, "scores": {"how": [how], "games": list(scores.values())}}
     file = suite / "suite.json"
     file.write_text(json.dumps(content))
+    bootstraps = []
+    monkeypatch.setattr(
+        "dqn.evaluation.aggregate.numpy_generator",
+        lambda *owner: bootstraps.append(owner) or numpy_generator(*owner),
+    )
     page = report(tmp_path / "page.html", suite)
+    assert len(bootstraps) == 2, "of the statistics, of the profile"
     assert page.texts["h2"] == ["Suite two", "Breakout", "Pong"]
     assert f"Scores: {how}." in page.texts["p"]
     aggregates, profile, *_ = page.labels

@@ -1,9 +1,11 @@
 """Statistics over games, against numbers worked by hand and those of rliable."""
 
+import math
+
 import numpy as np
 import pytest
 
-from dqn.evaluation.aggregate import aggregate, normalised_scores, performance_profile
+from dqn.evaluation.aggregate import Estimate, aggregate, normalised_scores, performance_profile
 
 
 def values(scores):
@@ -46,6 +48,11 @@ def test_each_game_keeps_its_own_runs():
     """Runs of two games that never mix: an unstratified draw would have a wide interval."""
     found = aggregate([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
     assert found["IQM"] == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_an_estimate_in_words():
+    assert str(Estimate(0.25, 0, 1 / 3)) == "0.250 [0.000, 0.333]"
+    assert str(Estimate(0.25, -math.inf, math.inf)) == "0.250 [-]"
 
 
 def test_one_run_of_a_game_has_no_interval():
