@@ -389,11 +389,26 @@ def check_keyboard(page):
     assert page.evaluate(shape) is False
     page.keyboard.press("Space")
     assert page.evaluate(shape) is True
-    page.locator("figure summary").first.press("Enter")
-    page.evaluate("new Promise(requestAnimationFrame)")
-    page.reload()
-    opened = "[...document.querySelectorAll('details')].filter(one => one.open).length"
-    assert page.evaluate(opened) == 2, "as before: with --every the page loads itself again"
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_what_is_open_stays_open_when_the_page_loads_itself_again(browser, tmp_path, clock):
+    file = tmp_path / "page.html"
+    report(file, write_run(tmp_path / "a-seed1", clock, {100: 3, 200: 4}))
+    opened = "[...document.querySelectorAll('details')].map(one => one.open)"
+    remembered = """async () => {
+        const count = () => JSON.parse(Object.values(sessionStorage)[0] || "[]").length;
+        for (let i = 0; i < 200 && count() < 2; i++) await new Promise(r => setTimeout(r, 20));
+    }"""
+    with page_without_errors(browser) as page:
+        page.goto(file.as_uri())
+        for summary in ("details.published summary", "figure summary >> nth=-1"):
+            page.locator(summary).press("Enter")
+        before = page.evaluate(opened)
+        page.evaluate(remembered)
+        page.reload()
+        assert page.evaluate(opened) == before and before.count(True) == 2
 
 
 @needs_chromium
