@@ -98,7 +98,8 @@ function drawControls(state) {
   $("human").textContent = state.human ? "Hand back" : "Take over";
   $("help").hidden = !state.human;
   const waits = state.actions.some((name) => ["noop", "none"].includes(name.toLowerCase()));
-  $("help").textContent = `Arrow keys and space play; digits choose an action by its number${waits ? "" : "; the game waits for a key"}.`;
+  const when = state.paused ? "; paused: Step or Go on plays" : waits ? "" : "; the game waits for a key";
+  $("help").textContent = `Arrow keys and space play; digits choose an action by its number${when}.`;
   const slider = $("checkpoint");
   slider.max = state.checkpoints.length - 1;
   slider.disabled = state.checkpoints.length < 2;
@@ -128,7 +129,7 @@ function drawBars(state) {
     const chosen = action === state.choice;
     row.classList.toggle("chosen", chosen);
     row.dataset.value = value;
-    const marks = [chosen ? "▶" : "", state.human && action === state.hand ? "✋" : ""].join("");
+    const marks = [chosen ? "▶" : "", state.human && action === state.hand ? "◆" : ""].join("");
     row.querySelector(".name").textContent = `${marks} ${name}`.trim();
     row.querySelector(".number").textContent = draw.number(value);
     const [track, canvas] = [row.querySelector(".track"), row.querySelector("canvas")];
