@@ -80,9 +80,10 @@ def test_a_killed_and_an_interrupted_driver_continue(tmp_path):
     suite.wait_for(lambda: newest(folder))
     suite.send_signal(signal.SIGKILL)
     suite.wait()
-    reached = newest(folder)
+    reached, stale = newest(folder), suite.notes()
 
-    suite = Suite(runs, options)
+    suite = Suite(runs, options)  # while processes of the killed one may go on for seconds
+    suite.wait_for(lambda: all(note != stale.get(name) for name, note in suite.notes().items()))
     suite.wait_for(lambda: len(suite.notes()) == 2 and newest(folder) > reached)
     before = reports(folder)
     suite.wait_for(lambda: reports(folder) > before or newest(folder) == 12_000)

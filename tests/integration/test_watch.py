@@ -76,6 +76,11 @@ def values(page):
     return [float(bar.get_attribute("data-value")) for bar in bars]
 
 
+def restart(page):
+    page.locator("#again").click()
+    expect(page.locator("#length")).to_have_text("0")
+
+
 def seed(page, number):
     page.locator("#seed").fill(str(number))
     page.locator("#seed").press("Enter")
@@ -129,7 +134,7 @@ def test_a_seed_is_a_game(page):
 @needs_chromium
 @pytest.mark.slow
 def test_a_person_takes_over_and_hands_back(page):
-    seed(page, 0)
+    restart(page)
     page.locator("#human").click()
     expect(page.locator("#human")).to_have_text("Hand back")
     expect(page.locator("#help")).to_contain_text("paused: Step or Go on plays")

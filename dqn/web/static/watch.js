@@ -25,6 +25,7 @@ function select(tab) {
   current = sessions[number];
   history.replaceState(null, "", `#${number}`);
   film = [];
+  $("panel").inert = !current.moment; // until it can be obeyed
   $("bars").replaceChildren();
   if (current.moment) onMoment(current);
   onEnd(current);
@@ -72,6 +73,7 @@ function drawScreen(screen, { state, saliency }) {
 
 function drawMoment({ state, stack }) {
   onEnd(current);
+  $("panel").inert = false;
   document.title = `${state.game}, ${state.run}`;
   $("game").textContent = state.game;
   $("return").textContent = state.return?.toLocaleString("en") ?? "-";

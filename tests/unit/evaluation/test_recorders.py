@@ -205,7 +205,7 @@ def test_what_is_no_recording_is_not_replaced(tmp_path):
     with pytest.raises(ConfigError, match="holds files other than pictures"):
         PngFolder(tmp_path)
     for make in (make_video, make_gif):
-        with pytest.raises(OSError, match="is a folder"):
+        with pytest.raises(OSError, match="Is a directory"):
             make(tmp_path)
     assert names(tmp_path) == ["thesis.txt"]
 
