@@ -1,9 +1,11 @@
 """Make the tables and pictures of docs/results/ from the raw results in docs/results/data/.
 
 ``python docs/results/make.py`` draws ``STUDY.png`` for each folder of ``data/``, and writes its
-table into ``STUDY.md`` between the comments that mark it. collect.py fills the folders.
+tables into ``STUDY.md`` between the comments that mark them. collect.py fills the folders; a
+``published.csv`` in one has scores of others, a line a game.
 """
 
+import csv
 import json
 import sys
 from itertools import groupby
@@ -17,6 +19,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from dqn.evaluation.aggregate import aggregate, normalised_scores
 from dqn.evaluation.scores import mean_interval
 from dqn.report.curves import running_mean
 
@@ -42,8 +45,8 @@ def read_study(folder: Path) -> list[Run]:
 def table(runs: list[Run]) -> str:
     """A line a run, and one a group of three seeds or more: mean and 95 % interval."""
     lines = [
-        "| game | runs | seed | last evaluation: mean ± standard error | at step | best | commit |",
-        "|---|---|---|---|---|---|---|",
+        "| game | runs | seed | mean ± standard error | at step | in minutes | best | commit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for (game, group), found in groupby(runs, key=lambda run: (run["game"], run["group"])):
         scores = []
@@ -54,21 +57,80 @@ def table(runs: list[Run]) -> str:
             error = np.std(last["returns"], ddof=1) / len(last["returns"]) ** 0.5
             lines.append(
                 f"| {game} | {group} | {run['seed']} | {means[-1]:.1f} ± {error:.1f} "
-                f"| {last['step']:,} | {max(means):.1f} | {run['commit']} |"
+                f"| {last['step']:,} | {last['minutes']:.1f} | {max(means):.1f} | {run['commit']} |"
             )
         if len(scores) > 2:
             mean, low, high = mean_interval(scores)
             interval = f"95 % interval over seeds {low:.1f} to {high:.1f}"
-            lines.append(f"| {game} | {group} | all | **{mean:.1f}** ({interval}) | | | |")
+            lines.append(f"| {game} | {group} | all | **{mean:.1f}** ({interval}) | | | | |")
     return "\n".join([*lines, ""])
+
+
+def means_by_game(runs: list[Run]) -> dict[tuple[str, str], list[float]]:
+    """The mean of each run's last evaluation, by game and group."""
+    means: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        last = run["evaluations"][-1]["returns"]
+        means.setdefault((run["game"], run["group"]), []).append(float(np.mean(last)))
+    return means
+
+
+def beside_published(runs: list[Run], file: Path) -> str:
+    """A line a game: each group's mean over seeds with its 95 % interval, and published scores."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        published = {row.pop("game"): row for row in csv.DictReader(stream)}
+    means = means_by_game(runs)
+    groups = sorted({group for _, group in means})
+    sources = list(next(iter(published.values())))
+    lines = [f"| {' | '.join(['game', *groups, *sources])} |"]
+    lines.append("|---" * (1 + len(groups) + len(sources)) + "|")
+    for game in sorted({game for game, _ in means}):
+        cells = [game]
+        for group in groups:
+            values = means.get((game, group), [])
+            cell = "-"
+            if values:
+                mean, low, high = mean_interval(values)
+                cell = f"**{mean:.1f}** ({low:.1f} to {high:.1f}; {len(values)} seeds)"
+            cells.append(cell)
+        lines.append(
+            f"| {' | '.join(cells + [published[game][name] or '-' for name in sources])} |"
+        )
+    return "\n".join([*lines, "", ""])
+
+
+def over_games(runs: list[Run]) -> str:
+    """Statistics of human-normalised scores over the games that every group has played; empty if
+    they are fewer than two."""
+    games, normalised = normalised_scores(means_by_game(runs))
+    if len(games) < 2:
+        return ""
+    estimates = {group: aggregate(values) for group, values in normalised.items()}
+    lines = [f"| over {', '.join(games)} | {' | '.join(estimates)} |"]
+    lines.append("|---" * (1 + len(estimates)) + "|")
+    for statistic in next(iter(estimates.values())):
+        cells = [str(found[statistic]) for found in estimates.values()]
+        lines.append(f"| {statistic} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", ""])
+
+
+def tables(runs: list[Run], folder: Path) -> str:
+    """Everything that a page says of a study's runs."""
+    published = folder / "published.csv"
+    beside = beside_published(runs, published) if published.exists() else ""
+    return beside + over_games(runs) + table(runs)
 
 
 def draw(runs: list[Run], file: Path) -> None:
     """A panel a game: training returns of each run, and its evaluations as dots."""
     games = sorted({run["game"] for run in runs})
-    figure = Figure(figsize=(5.5 * len(games) + 2, 4), layout="constrained")
-    panels = figure.subplots(1, len(games), squeeze=False)[0]
-    for game, panel in zip(games, panels, strict=True):
+    columns = min(len(games), 3)
+    rows = -(-len(games) // columns)
+    figure = Figure(figsize=(5.5 * columns + 2, 4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for unused in panels[len(games) :]:
+        unused.remove()
+    for game, panel in zip(games, panels, strict=False):
         _draw_game([run for run in runs if run["game"] == game], panel)
         panel.set_title(game)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
@@ -100,7 +162,8 @@ def make(study: str, folder: Path = HERE) -> None:
     page = folder / f"{study}.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}{table(runs)}{END}{after}", encoding="utf-8")
+    text = tables(runs, HERE / "data" / study)
+    page.write_text(f"{before}{BEGIN}{text}{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
