@@ -1,30 +1,70 @@
 """The agents that come with the program play as their cards say."""
 
+import importlib.util
 import json
 from pathlib import Path
 
-from dqn.config.shipped import find_run
+import numpy as np
+import pytest
+from support.processes import ROOT
+
+from dqn.config.shipped import AGENTS, find_run
 from main import main
 
-AGENTS = Path(__file__).parents[2] / "checkpoints"
+GAMES = 8
+QUICK = "pong-laptop"
+
+spec = importlib.util.spec_from_file_location("zoo", ROOT / "docs" / "zoo.py")
+zoo = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(zoo)
 
 
-def test_pong_laptop(tmp_path):
-    """Its card says 19.5; four games of other seeds, whose mean has a standard error of some .6."""
+@pytest.mark.parametrize(
+    "name",
+    [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in AGENTS],
+)
+def test_an_agent_plays_as_its_card_says(name, tmp_path):
+    """A few games of other seeds, whose mean is within five standard errors of the card's: few
+    games, and now and then one of them goes wrong."""
     report = tmp_path / "scores.json"
-    command = ["evaluate", str(AGENTS / "pong-laptop"), "--episodes=4", "--seed=2000"]
-    assert main([*command, f"--json={report}"]) == 0
-    scores = json.loads(report.read_text())
-    assert scores["mean"] >= 17.5
-    assert scores["protocol"] == "classic, 48x48 pictures" and scores["step"] == 250_000
-    card = (AGENTS / "pong-laptop" / "README.md").read_text()
-    assert "mean 19.5" in card and "250,000" in card
+    command = ["evaluate", name, f"--episodes={GAMES}", "--seed=2000", f"--json={report}"]
+    assert main(command) == 0
+    played, scored = json.loads(report.read_text()), json.loads(zoo.scores_file(name).read_text())
+    error = np.std(scored["returns"], ddof=1) * (1 / GAMES + 1 / len(scored["returns"])) ** 0.5
+    assert abs(played["mean"] - scored["mean"]) <= 5 * error
+    for key in ("game", "protocol", "epsilon", "step"):
+        assert played[key] == scored[key]
+
+
+def test_the_pages_are_what_the_agents_folders_say():
+    for file, text in zoo.pages().items():
+        assert file.read_text(encoding="utf-8") == text, file
+
+
+def test_an_agent_is_scored_once_and_on_games_that_chose_nothing():
+    assert {"cartpole", "pong-laptop"} <= set(AGENTS)
+    for name in AGENTS:
+        scored = json.loads(zoo.scores_file(name).read_text())
+        assert scored["seed"] == zoo.FRESH_SEED != zoo.run_config(AGENTS[name]).seed
+        assert len(scored["returns"]) == zoo.EPISODES
+    with pytest.raises(SystemExit, match="an agent is scored once"):
+        zoo.add(QUICK, Path("checkpoints/Pong/laptop-seed1"), "")
+
+
+def test_the_agents_are_small():
+    sizes = {
+        name: sum(file.stat().st_size for file in folder.rglob("*"))
+        for name, folder in AGENTS.items()
+    }
+    assert max(sizes.values()) < 2_000_000
+    assert sum(sizes.values()) < 20_000_000
 
 
 def test_an_agent_has_a_name_in_every_folder(tmp_path, monkeypatch):
+    agents = ROOT / "checkpoints"
     monkeypatch.chdir(tmp_path)
     for typed in ("pong-laptop", "checkpoints/pong-laptop", "checkpoints/pong-laptop/"):
-        assert find_run(typed) == AGENTS / "pong-laptop"
+        assert find_run(typed) == agents / "pong-laptop"
     for typed in ("Breakout", "checkpoints", "runs/pong-laptop", ".."):
         assert find_run(typed) == Path(typed)
     (tmp_path / "pong-laptop").mkdir()
