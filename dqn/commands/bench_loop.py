@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import statistics
 import tempfile
@@ -16,6 +17,7 @@ from dqn.commands.bench_table import Figures
 from dqn.commands.bench_timing import Announcer, wait_for
 from dqn.commands.peers import WINDOWS, at_full_speed
 from dqn.config import Config
+from dqn.learning.actor import StochasticPolicy
 from dqn.learning.cuda_graphs import WARM_UPS
 from dqn.learning.factory import Agent, make_agent
 from dqn.learning.learner import Learner
@@ -115,6 +117,9 @@ class Stopwatch:
         for part, owner, names in methods:
             for name in names:
                 setattr(owner, name, self._timed(part, getattr(owner, name)))
+        # one part after the other, as ``begin`` does where no GPU is given work in advance
+        actor: Any = agent.actor
+        actor.begin = functools.partial(StochasticPolicy.begin, actor)
         self.agent = dataclasses.replace(agent, learn=self._timed_learn)
         """The agent whose parts are measured."""
 

@@ -1,5 +1,7 @@
 """Acting with a Q-network: epsilon-greedy on its q-values."""
 
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +14,26 @@ from dqn.learning.values import ValueDistribution
 from dqn.networks.q_network import QNetwork
 from dqn.types import F64, I64, Array, Bool, State
 
-Greedy = Callable[[Array], I64]
-"""``stack [N, S, *frame]`` -> greedy actions ``[N]``."""
+Begun = Callable[[], I64]
+"""Waits for actions ``[N]`` that are being chosen, and returns them."""
+
+Greedy = Callable[[Array], Begun]
+"""Begins to choose the greedy actions for ``stack [N, S, *frame]``."""
 
 
 def make_greedy(q_values: QValues, device: torch.device) -> Greedy:
     """The argmax of the q-values, the first one if there are ties."""
 
-    def greedy(stack: Array) -> I64:
+    def choose(stack: Array) -> I64:
         state = torch.from_numpy(stack).to(device)
         with torch.inference_mode():
             action: I64 = q_values(state).argmax(1).cpu().numpy()
         return action
 
-    return greedy
+    return lambda stack: functools.partial(choose, stack)
 
 
-class StochasticPolicy:
+class StochasticPolicy(ABC):
     """Base of the policies: a random generator, which is all their state."""
 
     def __init__(self, generator: np.random.Generator) -> None:
@@ -37,6 +42,14 @@ class StochasticPolicy:
     def ready(self) -> bool:
         """It always is."""
         return True
+
+    def begin(self, stack: Array, epsilon: float | F64) -> Begun:
+        """Acts when it is waited for."""
+        return functools.partial(self.act, stack, epsilon)
+
+    @abstractmethod
+    def act(self, stack: Array, epsilon: float | F64) -> I64:
+        """As ``Policy.act``."""
 
     def state_dict(self) -> State:
         """The generator's state."""
@@ -64,6 +77,10 @@ class Actor(StochasticPolicy):
         self._noise = noise
 
     def act(self, stack: Array, epsilon: float | F64) -> I64:
+        return self.choose(stack, *self.draw(len(stack), epsilon))()
+
+    def begin(self, stack: Array, epsilon: float | F64) -> Begun:
+        """Everything but waiting for a GPU."""
         return self.choose(stack, *self.draw(len(stack), epsilon))
 
     def draw(self, n: int, epsilon: float | F64) -> tuple[Bool, I64]:
@@ -75,12 +92,13 @@ class Actor(StochasticPolicy):
             self._noise.manual_seed(int(self._generator.integers(2**63)))
         return explore, action
 
-    def choose(self, stack: Array, explore: Bool, action: I64) -> I64:
+    def choose(self, stack: Array, explore: Bool, action: I64) -> Begun:
         """``action``, and greedy ones where not to ``explore``; the network is not evaluated if all
         actions are random."""
-        if not explore.all():
-            action = np.where(explore, action, self._greedy(stack))
-        return action
+        if explore.all():
+            return lambda: action
+        greedy = self._greedy(stack)
+        return lambda: np.where(explore, action, greedy())
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,13 @@ data-dependent control flow, nothing counted in Python.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from dqn.learning.actor import Begun
 from dqn.learning.interfaces import QValues
 from dqn.replay.buffer import Replay
 from dqn.types import I64, Array
@@ -29,20 +32,30 @@ class CudaGraphed:
     def __init__(self, work: Work, generators: Sequence[torch.Generator]) -> None:
         self.work = work
         self._generators = generators
-        self._calls = 0
+        self._calls: Counter[int] = Counter()
         self._launch: dict[int, Callable[[], None]] = {}
+        self._thread = ThreadPoolExecutor(1)  # started when it is first used
 
     def __call__(self, times: int) -> None:
         """Run the work ``times`` times; returns without waiting for the device."""
         if not times:
             return
-        self._calls += 1
-        if self._calls <= WARM_UPS:
+        self._calls[times] += 1
+        if self._calls[times] <= WARM_UPS:
             on_side_stream(lambda: self.work(times))
             return
         if times not in self._launch:
             self._launch[times] = capture(lambda: self.work(times), self._generators)
         self._launch[times]()
+
+    def begin(self, times: int) -> Callable[[], None]:
+        """Launch in a thread, because it takes 1.5 us for each of thousands of kernels; the
+        returned function waits until it is done, not for the device. Until then nothing else may be
+        queued. Warm-ups and captures are not left to the thread."""
+        if times not in self._launch:
+            self(times)
+            return lambda: None
+        return self._thread.submit(self._launch[times]).result
 
 
 class CudaGraphedGreedy:
@@ -57,19 +70,25 @@ class CudaGraphedGreedy:
         n, device = replay.num_envs, replay.device
         self._action = torch.zeros(n, dtype=torch.int64, device=device)
         self._on_host = torch.zeros(n, dtype=torch.int64, pin_memory=device.type == "cuda")
+        self._copied = torch.cuda.Event() if device.type == "cuda" else None
         self._choose = CudaGraphed(lambda _: self._work(), generators)
 
-    def __call__(self, stack: Array) -> I64:
-        """Greedy actions ``[N]`` for the replay's pending time step, whose ``stack`` this must be;
-        waits for the device."""
+    def __call__(self, stack: Array) -> Begun:
+        """Begin to choose for the replay's pending time step, whose ``stack`` this must be."""
         pending = self._replay.pending
         assert pending is not None and stack is pending.stack, (
             "not the replay memory's pending time step"
         )
         self._choose(1)
         self._on_host.copy_(self._action, non_blocking=True)
-        if self._action.is_cuda:
-            torch.cuda.current_stream(self._action.device).synchronize()
+        if self._copied:
+            self._copied.record()
+        return self._wait
+
+    def _wait(self) -> I64:
+        """Not for what was queued on the device meanwhile, as updates are."""
+        if self._copied:
+            self._copied.synchronize()
         return self._on_host.numpy().copy()
 
     @torch.no_grad()

@@ -44,6 +44,13 @@ class Agent(Generic[Learner_co]):
     learn: Callable[[int], None]
     """Makes the given number of updates."""
 
+    def begin_learning(self, updates: int) -> Callable[[], None]:
+        """``learn`` in two parts: a GPU is given its work now, and what is returned waits until it
+        has been given; a CPU learns when that is called."""
+        if isinstance(self.learn, CudaGraphed):
+            return self.learn.begin(updates)
+        return functools.partial(self.learn, updates)
+
 
 def make_agent(config: Config, device: torch.device) -> Agent[Learner]:
     """Every part of a run of method dqn, freshly initialized.

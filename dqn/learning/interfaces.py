@@ -30,6 +30,9 @@ class Policy(Protocol):
         """Actions ``[N]`` for ``stack [N, S, *frame]``; each is random with probability
         ``epsilon``, a number or ``[N]``."""
 
+    def begin(self, stack: Array, epsilon: float | F64) -> Callable[[], I64]:
+        """``act`` in two parts: what is returned waits for the actions."""
+
     def state_dict(self) -> State:
         """What later actions depend on besides the model."""
 

@@ -43,11 +43,11 @@ class Learner:
         self._values = values
         self.online = network.place(device, precision)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self._optimizer = make_optimizer(optimizer, self.online)  # may move the parameters
         # Looked up once: walking the modules of a small network takes longer than copying it.
         self._parameters = list(self.online.parameters())
         networks = self.target, self.online
         self._target_and_online = [list(network.state_dict().values()) for network in networks]
-        self._optimizer = make_optimizer(optimizer, self.online)
         # Everything that an update changes is on the device, so that it can be captured in a graph.
         self._rate = torch.full((), optimizer.learning_rate, device=device)
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
@@ -143,8 +143,9 @@ class Learner:
             parameter.grad = None
         loss.backward()
         self.online.move_gradients()
-        norm = self._clip_gradients()
-        self._optimizer.step(self._rate)
+        gradients = self._optimizer.gradients()
+        norm = self._clip(gradients)
+        self._optimizer.step(gradients, self._rate)
         self.online.refresh()
         return norm
 
@@ -191,11 +192,12 @@ class Learner:
         self.sums.copy_(state["sums"])
         self._summed.fill_(state["summed"])
 
-    def _clip_gradients(self) -> torch.Tensor:
-        """Clip the gradients as configured; returns their total norm before clipping."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norms = torch._foreach_norm(gradients)  # noqa: SLF001
-        norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    def _clip(self, gradients: list[torch.Tensor]) -> torch.Tensor:
+        """Clip gradients as configured; returns their total norm before clipping."""
+        # of a GPU's one vector directly, in half the time
+        (first, *others) = gradients
+        parts = torch.stack(torch._foreach_norm(gradients)) if others else first  # noqa: SLF001
+        norm: torch.Tensor = torch.linalg.vector_norm(parts)
         limit = self._config.max_gradient_norm
         if limit is not None:
             torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from dqn.config import ConfigError, NetworkConfig, ValuesConfig
+from dqn.networks import overlap
 from dqn.networks.impala import impala
 from dqn.networks.layers import LayerNormReLU, NoisyLinear, set_noise
 from dqn.networks.patch_torsos import data_efficient, patches
@@ -137,6 +138,7 @@ class QNetwork(nn.Module):
 
     def move_gradients(self) -> None:
         """After a backward pass: its gradients become those of the weights."""
+        overlap.join()
         if self._bfloat16:
             self._bfloat16.move_gradients()
 

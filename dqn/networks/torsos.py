@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dqn.networks import overlap
+
 _WIDE = 2048  # inputs from which on ``wide_linear`` transposes the product
 
 Activation = Callable[[], nn.Module]
@@ -62,8 +64,8 @@ def _convolutions(
     layers: list[nn.Module] = []
     inputs, height, width = stack_shape
     for channels, kernel, stride in convolutions:
-        convolution = nn.Conv2d if layers else BlockConvolution
-        layers += [convolution(inputs, channels, kernel, stride, device="meta"), activation()]
+        kind = Convolution if layers else BlockConvolution
+        layers += [kind(inputs, channels, kernel, stride, device="meta"), activation()]
         inputs = channels
         height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
     preprocess = SpaceToDepth(stack_shape, convolutions[0][2])
@@ -122,26 +124,64 @@ class FlatPixels(nn.Module):
         return to_float(state, dtype)
 
 
-class BlockConvolution(nn.Conv2d):
+class Convolution(nn.Conv2d):
+    """Convolution without padding."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` -> ``[B, channels, ...]``."""
+        return self._convolve(features, self.stride)
+
+    def _convolve(self, features: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
+        assert self.bias is not None
+        if _overlaps(self.weight):
+            return overlap.convolution(
+                features, self.weight, self.bias, stride, self._arranged, self._restored
+            )
+        return F.conv2d(features, self._arranged(self.weight), self.bias, stride)
+
+    def _arranged(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight
+
+    def _restored(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight
+
+
+class BlockConvolution(Convolution):
     """Convolution of frames after ``SpaceToDepth(side=stride)``; the kernel is a multiple of the
-    stride, and nothing is padded."""
+    stride."""
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
         """``[B, S * stride^2, H / stride, W / stride]`` -> ``[B, channels, ...]``."""
-        outputs, stack, kernel, _ = self.weight.shape
+        return self._convolve(blocks, (1, 1))
+
+    def _arranged(self, weight: torch.Tensor) -> torch.Tensor:
+        """``[O, S, kernel, kernel]`` -> ``[O, S * side^2, kernel / side, kernel / side]``."""
         side = self.stride[0]
-        weight = self.weight.reshape(outputs, stack, kernel // side, side, kernel // side, side)
-        weight = weight.permute(0, 2, 4, 1, 3, 5).reshape(
-            outputs, kernel // side, kernel // side, stack * side * side
-        )
-        return F.conv2d(blocks, weight.permute(0, 3, 1, 2), self.bias)
+        blocks = weight.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+        arranged: torch.Tensor = blocks.permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return arranged.permute(0, 3, 1, 2)
+
+    def _restored(self, weight: torch.Tensor) -> torch.Tensor:
+        """The inverse of ``_arranged``."""
+        side = self.stride[0]
+        blocks = weight.permute(0, 2, 3, 1).unflatten(3, (-1, side, side))
+        restored: torch.Tensor = blocks.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        return restored.contiguous(memory_format=torch.channels_last)
 
 
 class Linear(nn.Linear):
     """``nn.Linear``, faster on the CPU with many inputs, which may be of another dtype."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return wide_linear(inputs.to(self.weight.dtype), self.weight, self.bias)
+        inputs = inputs.to(self.weight.dtype)
+        if _overlaps(self.weight):
+            return overlap.linear(inputs, self.weight, self.bias)
+        return wide_linear(inputs, self.weight, self.bias)
+
+
+def _overlaps(weight: torch.Tensor) -> bool:
+    """Whether its gradient is computed beside the backward pass."""
+    return weight.is_cuda and torch.is_grad_enabled() and weight.requires_grad
 
 
 def wide_linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -128,6 +128,7 @@ class Replay:
         staged["start_slots"][...], staged["enable"][...] = self._starts.completed(self.time)
         self._staged.upload()
         self._write()
+        self._sampler.set_beta((self.time + 1) * self.num_envs)
 
     def add_action(self, action: I64) -> None:
         """Complete row ``time`` with the action ``[N]`` chosen on the pending time step."""
@@ -137,7 +138,6 @@ class Replay:
         self._written["action"][self.time % self.length] = self._staged_action.device["action"]
         self.pending = None
         self.time += 1
-        self._sampler.set_beta(self.time * self.num_envs)
 
     def add(self, timestep: TimeStep, action: I64) -> None:
         """Write a complete row."""

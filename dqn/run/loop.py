@@ -7,8 +7,9 @@ from dqn.schedule import due, epsilon, epsilons, learning_rate, updates_due
 def loop(session: Session) -> None:
     """Add the time step, act on it, send, learn, receive, until the run ends or is stopped.
 
-    The emulators' threads run between send and receive, while the learner learns. No update sees a
-    row that arrived while it ran, so the overlap is deterministic.
+    The emulators' threads run between send and receive, while the learner learns. A GPU is given
+    acting and the updates at once, so that it does not wait while actions are sent. No update sees
+    a row that arrived while it ran, so the overlap is deterministic.
     """
     config, agent, metrics = session.config, session.agent, session.metrics
     environment, replay, learner = agent.environment, agent.replay, agent.learner
@@ -16,11 +17,13 @@ def loop(session: Session) -> None:
     while session.before_step():
         before, after = session.step, session.step + config.num_envs
         replay.add_timestep(timestep)
-        action = agent.actor.act(timestep.stack, epsilons(config, before))
-        environment.send(action)
-        replay.add_action(action)
         learner.learning_rate = learning_rate(config, before)
-        agent.learn(updates_due(config, before, after))
+        acting = agent.actor.begin(timestep.stack, epsilons(config, before))
+        learning = agent.begin_learning(updates_due(config, before, after))
+        action = acting()
+        environment.send(action)
+        learning()
+        replay.add_action(action)
         timestep = environment.receive()
         session.step = after
         for _ in range(due(before, after, config.learner.target_period)):

@@ -9,6 +9,7 @@ al. 2018, arXiv 1803.00933).
 """
 
 import dataclasses
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -130,6 +131,10 @@ class DistributedActor:
         action = self._engine.action
         assert (action == random)[explore].all(), "a worker drew other random numbers"
         return action
+
+    def begin(self, stack: Array, epsilon: float | F64) -> Callable[[], I64]:
+        """They are there already."""
+        return functools.partial(self.act, stack, epsilon)
 
     def state_dict(self) -> State:
         sent = {str(ahead): weights for ahead, weights in enumerate(self._sent)}

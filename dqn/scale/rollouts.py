@@ -114,7 +114,7 @@ class RolloutWorker:
         environment, n = self._environment, self._config.num_envs
         explore, random = self._actor.draw(n, epsilons(self._config, turn * n))
         mine = self._columns
-        action = self._actor.choose(environment.timestep.stack, explore[mine], random[mine])
+        action = self._actor.choose(environment.timestep.stack, explore[mine], random[mine])()
         environment.send(action)
         environment.receive()
         return action, environment.engine_step

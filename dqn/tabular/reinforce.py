@@ -87,9 +87,9 @@ class ReinforceLearner(EpisodicLearner):
         loss = -(advantage * log_probabilities.gather(1, action).squeeze(1)).mean()
         self._policy.network.zero_grad()
         loss.backward()
-        gradients = [p.grad for p in self._policy.network.parameters() if p.grad is not None]
+        gradients = self._optimizer.gradients()
         norm = torch.nn.utils.get_total_norm(gradients)
-        self._optimizer.step(torch.tensor(self.learning_rate))
+        self._optimizer.step(gradients, torch.tensor(self.learning_rate))
         self.count({"loss": loss.item(), "gradient_norm": norm.item()})
 
     def center_on(self, states: torch.Tensor) -> None:

@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from support.learners import CPU
 
-from dqn.learning.actor import Actor, make_greedy
-from dqn.types import I64, Array
+from dqn.learning.actor import Actor, Begun, make_greedy
+from dqn.types import Array
 
 
 def actor(seed: int = 1, best: int = 2) -> Actor:
     """Of four actions; the greedy one is the last frame's number."""
 
-    def greedy(stack: Array) -> I64:
-        return np.full(len(stack), best)
+    def greedy(stack: Array) -> Begun:
+        return lambda: np.full(len(stack), best)
 
     return Actor(greedy, 4, np.random.default_rng(seed))
 
@@ -51,5 +51,5 @@ def test_a_restored_actor_continues_with_the_same_draws():
 
 def test_the_greedy_action_is_the_first_of_the_best():
     q = torch.tensor([[1.0, 3.0, 3.0], [-1.0, -2.0, -3.0], [0.0, 0.0, 1.0]])
-    action = make_greedy(lambda state: q[state[:, 0].long()], CPU)(np.array([[2], [0], [1]]))
+    action = make_greedy(lambda state: q[state[:, 0].long()], CPU)(np.array([[2], [0], [1]]))()
     assert action.tolist() == [2, 1, 0] and action.dtype == np.int64

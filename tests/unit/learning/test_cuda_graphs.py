@@ -6,6 +6,7 @@ is not repeated, and an operation that waits for the device is an error.
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -128,11 +129,13 @@ def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
     with rehearsed_gpu(isinstance(agent.learn, CudaGraphed)):
         for step in range(steps):
             agent.replay.add_timestep(environment.timestep)
-            action = agent.actor.act(environment.timestep.stack, 0.2)
-            environment.send(action)
-            agent.replay.add_action(action)
             agent.learner.learning_rate = 1e-2 / (1 + step)
-            agent.learn(updates[step % len(updates)] if step > 10 else 0)
+            acting = agent.actor.begin(environment.timestep.stack, 0.2)
+            learning = agent.begin_learning(updates[step % len(updates)] if step > 10 else 0)
+            action = acting()
+            environment.send(action)
+            learning()
+            agent.replay.add_action(action)
             environment.receive()
             if step % 7 == 0:
                 agent.learner.sync_target()
@@ -191,6 +194,26 @@ def test_the_tape_is_as_blind_as_a_graph():
         waits(1)
 
 
+def test_captured_work_is_launched_by_a_thread(monkeypatch):
+    """But not what warms up or is captured, of each number of times."""
+    ran: list[tuple[str, bool]] = []
+
+    def note(what: str) -> None:
+        ran.append((what, threading.current_thread() is threading.main_thread()))
+
+    monkeypatch.setattr(cuda_graphs, "capture", lambda *_: lambda: note("launch"))
+    captured = CudaGraphed(lambda times: note(f"{times} times"), [])
+    for times in (2, 3):
+        for _ in range(WARM_UPS + 3):
+            captured.begin(times)()
+        warm_ups = [(f"{times} times", True)] * WARM_UPS
+        assert ran == [*warm_ups, ("launch", True), ("launch", False), ("launch", False)]
+        ran.clear()
+    monkeypatch.setitem(captured._launch, 3, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        captured.begin(3)()
+
+
 def test_warm_ups_run_in_order_on_one_side_stream(monkeypatch):
     happened: list[str] = []
 
@@ -229,7 +252,7 @@ def test_greedy_actions_are_a_copy_and_for_the_pending_time_step_only():
             for parameter in agent.learner.online.head.parameters():
                 parameter.neg_()
         agent.replay.add_timestep(environment.timestep)
-        action = agent.actor._greedy(environment.timestep.stack)
+        action = agent.actor._greedy(environment.timestep.stack)()
         with pytest.raises(AssertionError, match="not the replay memory's pending"):
             agent.actor._greedy(environment.timestep.stack.copy())
         returned.append(action)

@@ -39,7 +39,10 @@ class Tape:
                 update_priorities=self._priorities,
             ),
             learner=SimpleNamespace(update=self._update, sync_target=lambda: say("sync")),
-            actor=SimpleNamespace(act=self._act),
+            actor=SimpleNamespace(
+                begin=lambda *arguments: functools.partial(self._act, *arguments)
+            ),
+            begin_learning=lambda updates: functools.partial(self.agent.learn, updates),
         )
         self.agent.learn = functools.partial(learn, self.agent.replay, self.agent.learner, config)
 
@@ -93,9 +96,9 @@ def test_the_loop_of_one_environment_call_by_call():
     expected = []
     for t in range(6):
         expected += [f"go on? {t}", f"add time step {t}", f"act on {t} at {1000 - max(t - 3, 0)}"]
-        expected += [f"send {t}", f"add action {t}"]
+        expected += [f"send {t}"]
         expected += learn if t + 1 == 4 else []
-        expected += [f"receive {t + 1}"]
+        expected += [f"add action {t}", f"receive {t + 1}"]
         expected += ["sync"] if t + 1 == 6 else []
         expected += [f"count {t + 1} at {t + 1}"]
         expected += ["report 5"] if t + 1 == 5 else []
@@ -109,8 +112,8 @@ def test_the_loop_of_eight_environments_call_by_call():
         *["receive 1", "sync", "count 1 at 8", "report 8"],
         *["go on? 8", "add time step 1", "act on 1 at 1000", "send 1", "add action 1"],
         *["receive 2", "sync", "count 2 at 16", "report 16"],
-        *["go on? 16", "add time step 2", "act on 2 at 1000", "send 2", "add action 2"],
-        *["sample 14", "update", "update", "priorities"],
+        *["go on? 16", "add time step 2", "act on 2 at 1000", "send 2"],
+        *["sample 14", "update", "update", "priorities", "add action 2"],
         *["receive 3", "sync", "sync", "count 3 at 24", "report 24", "go on? 24"],
     ]
 
