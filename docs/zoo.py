@@ -83,8 +83,8 @@ def add(name: str, run: Path, about: str) -> None:
     text = (folder / "config.yaml").read_text(encoding="utf-8")
     text = text.replace(f"dir: {config.checkpoints_dir}\n", "dir: checkpoints\n")
     (folder / "config.yaml").write_text(text, encoding="utf-8")
-    card = {"config": run.name.removesuffix(f"-seed{config.seed}"), "about": about}
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    known = {"config": run.name.removesuffix(f"-seed{config.seed}"), "about": about}
+    (folder / "card.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     draw_curves(folder, f"{config.game}, {run.name}", str(config.game))
     typed = [str(folder), f"--seed={FRESH_SEED}"]
     if dqn(["evaluate", *typed, f"--episodes={EPISODES}", f"--json={scores}"]):

@@ -80,12 +80,6 @@ def use_precision(precision: Precision) -> None:
     torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
 
 
-def use_fast_operations() -> None:
-    """Let a GPU try several algorithms for each convolution and keep the fastest, which may be
-    another one in the next process, with other bits."""
-    torch.backends.cudnn.benchmark = True
-
-
 def use_deterministic_operations(device: torch.device) -> None:
     """Make a GPU reproduce the same bits; torch raises an error for operations that cannot."""
     if device.type == "cuda":

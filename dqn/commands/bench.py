@@ -41,7 +41,6 @@ from dqn.device import (
     resolve_device,
     resolve_precision,
     use_deterministic_operations,
-    use_fast_operations,
     use_precision,
     use_threads,
 )
@@ -95,8 +94,6 @@ def measure(config: Config, options: BenchOptions, announce: Announcer) -> Figur
     threads = use_threads(config.threads)
     if config.deterministic:
         use_deterministic_operations(device)
-    else:
-        use_fast_operations()
     precision = resolve_precision(config.precision, device)
     use_precision(precision)
     config = dataclasses.replace(config, precision=precision)

@@ -19,7 +19,6 @@ from dqn.device import (
     resolve_device,
     resolve_precision,
     use_deterministic_operations,
-    use_fast_operations,
     use_precision,
     use_threads,
 )
@@ -78,8 +77,6 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
     use_threads(config.threads)
     if config.deterministic:
         use_deterministic_operations(device)
-    else:
-        use_fast_operations()
     game = envs.resolve_game(config.game)
     path = Path(config.checkpoints_dir) / envs.display_name(game) / f"{name}-seed{config.seed}"
     precision = config.precision

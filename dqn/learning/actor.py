@@ -14,10 +14,10 @@ from dqn.learning.values import ValueDistribution
 from dqn.networks.q_network import QNetwork
 from dqn.types import F64, I64, Array, Bool, State
 
-Begun = Callable[[], I64]
-"""Waits for actions ``[N]`` that are being chosen, and returns them."""
+PendingActions = Callable[[], I64]
+"""Waits for actions ``[N]`` and returns them."""
 
-Greedy = Callable[[Array], Begun]
+Greedy = Callable[[Array], PendingActions]
 """Begins to choose the greedy actions for ``stack [N, S, *frame]``."""
 
 
@@ -43,7 +43,7 @@ class StochasticPolicy(ABC):
         """It always is."""
         return True
 
-    def begin(self, stack: Array, epsilon: float | F64) -> Begun:
+    def begin(self, stack: Array, epsilon: float | F64) -> PendingActions:
         """Acts when it is waited for."""
         return functools.partial(self.act, stack, epsilon)
 
@@ -79,7 +79,7 @@ class Actor(StochasticPolicy):
     def act(self, stack: Array, epsilon: float | F64) -> I64:
         return self.choose(stack, *self.draw(len(stack), epsilon))()
 
-    def begin(self, stack: Array, epsilon: float | F64) -> Begun:
+    def begin(self, stack: Array, epsilon: float | F64) -> PendingActions:
         """Everything but waiting for a GPU."""
         return self.choose(stack, *self.draw(len(stack), epsilon))
 
@@ -92,7 +92,7 @@ class Actor(StochasticPolicy):
             self._noise.manual_seed(int(self._generator.integers(2**63)))
         return explore, action
 
-    def choose(self, stack: Array, explore: Bool, action: I64) -> Begun:
+    def choose(self, stack: Array, explore: Bool, action: I64) -> PendingActions:
         """``action``, and greedy ones where not to ``explore``; the network is not evaluated if all
         actions are random."""
         if explore.all():

@@ -6,14 +6,15 @@ so results do not change. Captured code must do everything on the device: no wai
 data-dependent control flow, nothing counted in Python.
 """
 
+import contextlib
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from dqn.learning.actor import Begun
+from dqn.learning.actor import PendingActions
 from dqn.learning.interfaces import QValues
 from dqn.replay.buffer import Replay
 from dqn.types import I64, Array
@@ -42,16 +43,18 @@ class CudaGraphed:
             return
         self._calls[times] += 1
         if self._calls[times] <= WARM_UPS:
-            on_side_stream(lambda: self.work(times))
+            with fastest_convolutions():
+                on_side_stream(lambda: self.work(times))
             return
         if times not in self._launch:
-            self._launch[times] = capture(lambda: self.work(times), self._generators)
+            with fastest_convolutions():
+                self._launch[times] = capture(lambda: self.work(times), self._generators)
         self._launch[times]()
 
     def begin(self, times: int) -> Callable[[], None]:
-        """Launch in a thread, because it takes 1.5 us for each of thousands of kernels; the
-        returned function waits until it is done, not for the device. Until then nothing else may be
-        queued. Warm-ups and captures are not left to the thread."""
+        """Launch in a thread, because it takes 2 us for each of thousands of kernels; the returned
+        function waits until it is launched, not for the device. What is queued meanwhile may come
+        before or after. Warm-ups and captures are not left to the thread."""
         if times not in self._launch:
             self(times)
             return lambda: None
@@ -73,7 +76,7 @@ class CudaGraphedGreedy:
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
         self._choose = CudaGraphed(lambda _: self._work(), generators)
 
-    def __call__(self, stack: Array) -> Begun:
+    def __call__(self, stack: Array) -> PendingActions:
         """Begin to choose for the replay's pending time step, whose ``stack`` this must be."""
         pending = self._replay.pending
         assert pending is not None and stack is pending.stack, (
@@ -86,7 +89,7 @@ class CudaGraphedGreedy:
         return self._wait
 
     def _wait(self) -> I64:
-        """Not for what was queued on the device meanwhile, as updates are."""
+        """Waits for the actions only, not for updates queued after them."""
         if self._copied:
             self._copied.synchronize()
         return self._on_host.numpy().copy()
@@ -94,6 +97,18 @@ class CudaGraphedGreedy:
     @torch.no_grad()
     def _work(self) -> None:
         self._action.copy_(self._q_values(self._replay.current_stacks()).argmax(1))
+
+
+@contextlib.contextmanager
+def fastest_convolutions() -> Iterator[None]:
+    """Let cuDNN time its algorithms for each shape it has not met and keep the fastest, unless
+    operations must be deterministic: it may be another one in the next process."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def on_side_stream(work: Callable[[], None]) -> None:

@@ -194,7 +194,7 @@ class Learner:
 
     def _clip(self, gradients: list[torch.Tensor]) -> torch.Tensor:
         """Clip gradients as configured; returns their total norm before clipping."""
-        # of a GPU's one vector directly, in half the time
+        # one flat gradient needs no norm per tensor
         (first, *others) = gradients
         parts = torch.stack(torch._foreach_norm(gradients)) if others else first  # noqa: SLF001
         norm: torch.Tensor = torch.linalg.vector_norm(parts)

@@ -1,11 +1,15 @@
 """Optimizers: Adam, and RMSProp as DeepMind's Nature DQN had it."""
 
+import logging
+
 import torch
 from torch import nn
 
 from dqn.config import OptimizerConfig
-from dqn.learning.flat_adam import BETAS, FlatAdam
+from dqn.learning.flat_adam import BETAS, FlatAdam, compile_kernel
 from dqn.learning.optimizer import Optimizer
+
+log = logging.getLogger("dqn")
 
 
 class Adam(Optimizer):
@@ -61,8 +65,12 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
     parameters = dict(network.named_parameters())
     if config.name == "rmsprop":
         return NatureRMSprop(parameters, config.decay, config.epsilon)
-    adam = FlatAdam if _on_gpu(network) else Adam
-    return adam(parameters, config.epsilon)
+    if _on_gpu(network):
+        try:
+            return FlatAdam(parameters, config.epsilon, compile_kernel())
+        except (ImportError, OSError, RuntimeError) as error:
+            log.warning("Adam's kernel cannot be compiled (%s); torch's Adam is slower.", error)
+    return Adam(parameters, config.epsilon)
 
 
 def _on_gpu(network: nn.Module) -> bool:

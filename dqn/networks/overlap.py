@@ -1,8 +1,8 @@
 """Layers whose weights get their gradients beside the backward pass, on a GPU.
 
-At batch 32 a kernel of a small network occupies a tenth of an H100. The backward pass itself needs
-only the gradients of features; those of weights are computed on side streams meanwhile, and are
-there after ``join``.
+At batch 32 a kernel of a small network occupies a fraction of an H100. The backward pass itself
+needs only the gradients of features; those of weights are computed on side streams meanwhile. They
+are set, not accumulated, so a layer is used once in a backward pass, and are there after ``join``.
 """
 
 import functools
@@ -18,7 +18,8 @@ Rearrange = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _SideStreams:
-    """Streams in turn, and what they read: its memory must not be used again before ``join``."""
+    """Side streams, used in turn. Tensors they read are kept until ``join``, so that the allocator
+    does not reuse them."""
 
     def __init__(self) -> None:
         self._streams = [torch.cuda.Stream() for _ in range(_STREAMS)]
@@ -87,10 +88,10 @@ class _Linear(torch.autograd.Function):
         (inputs,), (weight, bias) = ctx.saved_tensors, ctx.parameters
 
         def of_weight() -> None:
-            weight.grad = gradient.t() @ inputs
+            _set_gradient(weight, gradient.t() @ inputs)
 
         def of_bias() -> None:
-            bias.grad = gradient.sum(0)
+            _set_gradient(bias, gradient.sum(0))
 
         _beside(of_weight, gradient, inputs)
         _beside(of_bias, gradient)
@@ -127,15 +128,20 @@ class _Convolution(torch.autograd.Function):
             )  # fmt: skip
 
         def of_weight() -> None:
-            weight.grad = ctx.restore(gradients(False, True)[1])
+            _set_gradient(weight, ctx.restore(gradients(False, True)[1]))
 
         def of_bias() -> None:
-            bias.grad = gradient.sum((0, 2, 3))
+            _set_gradient(bias, gradient.sum((0, 2, 3)))
 
         _beside(of_weight, gradient, inputs, arranged)
         _beside(of_bias, gradient)
         of_inputs = gradients(True, False)[0] if ctx.needs_input_grad[0] else None
         return of_inputs, None, None, None, None, None
+
+
+def _set_gradient(parameter: torch.Tensor, gradient: torch.Tensor) -> None:
+    assert parameter.grad is None, "the layer was used twice, or gradients were not reset"
+    parameter.grad = gradient
 
 
 def _beside(work: Callable[[], None], *read: torch.Tensor) -> None:

@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from support.learners import CPU
 
-from dqn.learning.actor import Actor, Begun, make_greedy
+from dqn.learning.actor import Actor, PendingActions, make_greedy
 from dqn.types import Array
 
 
 def actor(seed: int = 1, best: int = 2) -> Actor:
     """Of four actions; the greedy one is the last frame's number."""
 
-    def greedy(stack: Array) -> Begun:
+    def greedy(stack: Array) -> PendingActions:
         return lambda: np.full(len(stack), best)
 
     return Actor(greedy, 4, np.random.default_rng(seed))

@@ -134,8 +134,8 @@ def play(agent: Agent, steps: int, updates: list[int]) -> list[list[int]]:
             learning = agent.begin_learning(updates[step % len(updates)] if step > 10 else 0)
             action = acting()
             environment.send(action)
-            learning()
             agent.replay.add_action(action)
+            learning()
             environment.receive()
             if step % 7 == 0:
                 agent.learner.sync_target()

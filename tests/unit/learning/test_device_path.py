@@ -2,7 +2,8 @@
 torch's "meta" device, which knows shapes and no numbers.
 
 There a copy to the host, a branch on a tensor and ``.item()`` are errors of torch's own;
-``OnDevice`` makes errors of what torch would allow.
+``OnDevice`` makes errors of what torch would allow. It is not CUDA: Adam and the gradients of
+weights are computed as on a CPU.
 """
 
 import dataclasses

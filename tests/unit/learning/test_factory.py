@@ -55,7 +55,7 @@ SMALL = Recipe(mlp(1), actions=2, policy="double", rate=1e-3, epsilon=1e-8)
 
 PRESETS = {
     "dqn": Wiring(NATURE),
-    "gpu": Wiring(NATURE, num_envs=64),
+    "gpu": Wiring(NATURE, num_envs=128),
     "nature": Wiring(
         NATURE._replace(optimizer="rmsprop", rate=2.5e-4, epsilon=9.765625e-6), num_envs=1
     ),

@@ -7,8 +7,8 @@ import torch
 from support.learners import CPU, generator, make_learner, make_network, random_batch, tiny_learner
 from torch.utils._pytree import tree_leaves
 
-from dqn.learning import flat_adam
-from dqn.learning.flat_adam import FlatAdam, VectorLayout
+from dqn.learning.flat_adam import FlatAdam, VectorLayout, compile_kernel
+from dqn.learning.optimizers import Adam
 
 
 def launch(grid, block, args):
@@ -22,7 +22,7 @@ def launch(grid, block, args):
 
 @pytest.fixture
 def _as_on_gpu(monkeypatch):
-    monkeypatch.setattr(flat_adam, "_kernel", lambda: launch)
+    monkeypatch.setattr("dqn.learning.optimizers.compile_kernel", lambda: launch)
     monkeypatch.setattr("dqn.learning.optimizers._on_gpu", lambda _: True)
 
 
@@ -67,6 +67,20 @@ def test_weights_keep_their_layout_in_one_aligned_vector():
         assert parameter.untyped_storage().data_ptr() == flat.untyped_storage().data_ptr()
         assert parameter.data_ptr() % 256 == flat.data_ptr() % 256
     assert any(stride[-1] != 1 for stride in strides), "channels last"
+
+
+def test_without_nvrtc_a_warning_and_torchs_adam(monkeypatch, caplog):
+    def fails(*_):
+        raise OSError("no NVRTC")
+
+    monkeypatch.setattr(torch.cuda, "_compile_kernel", fails)
+    monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", None)
+    monkeypatch.setattr("dqn.learning.optimizers._on_gpu", lambda _: True)
+    compile_kernel.cache_clear()
+    assert isinstance(tiny_learner()._optimizer, Adam)
+    assert caplog.messages == [
+        "Adam's kernel cannot be compiled (no NVRTC); torch's Adam is slower."
+    ]
 
 
 def test_a_vector_holds_tensors_of_any_layout():

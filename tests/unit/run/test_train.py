@@ -39,16 +39,22 @@ class Tape:
                 update_priorities=self._priorities,
             ),
             learner=SimpleNamespace(update=self._update, sync_target=lambda: say("sync")),
-            actor=SimpleNamespace(
-                begin=lambda *arguments: functools.partial(self._act, *arguments)
-            ),
-            begin_learning=lambda updates: functools.partial(self.agent.learn, updates),
+            actor=SimpleNamespace(begin=self._begin_acting),
+            begin_learning=self._begin_learning,
         )
         self.agent.learn = functools.partial(learn, self.agent.replay, self.agent.learner, config)
 
     def before_step(self):
         self.calls.append(f"go on? {self.step}")
         return self.step < self.config.total_steps
+
+    def _begin_acting(self, *sees):
+        self.calls.append("begin to act")
+        return functools.partial(self._act, *sees)
+
+    def _begin_learning(self, updates):
+        self.calls.append(f"begin {updates} updates")
+        return functools.partial(self.agent.learn, updates)
 
     def _act(self, stack, probabilities):
         self.calls.append(f"act on {stack[0, 0, 0]} at {round(1000 * probabilities[-1])}")
@@ -95,10 +101,11 @@ def test_the_loop_of_one_environment_call_by_call():
     learn = ["sample 7", "update", "priorities"]
     expected = []
     for t in range(6):
-        expected += [f"go on? {t}", f"add time step {t}", f"act on {t} at {1000 - max(t - 3, 0)}"]
-        expected += [f"send {t}"]
+        expected += [f"go on? {t}", f"add time step {t}", "begin to act"]
+        expected += [f"begin {int(t + 1 == 4)} updates", f"act on {t} at {1000 - max(t - 3, 0)}"]
+        expected += [f"send {t}", f"add action {t}"]
         expected += learn if t + 1 == 4 else []
-        expected += [f"add action {t}", f"receive {t + 1}"]
+        expected += [f"receive {t + 1}"]
         expected += ["sync"] if t + 1 == 6 else []
         expected += [f"count {t + 1} at {t + 1}"]
         expected += ["report 5"] if t + 1 == 5 else []
@@ -107,13 +114,15 @@ def test_the_loop_of_one_environment_call_by_call():
 
 def test_the_loop_of_eight_environments_call_by_call():
     calls = tape_of(num_envs=8, learning_starts=16, total_steps=24, report_period=5)
+    begin = ["begin to act", "begin 0 updates"]
     assert calls == [
-        *["go on? 0", "add time step 0", "act on 0 at 1000", "send 0", "add action 0"],
+        *["go on? 0", "add time step 0", *begin, "act on 0 at 1000", "send 0", "add action 0"],
         *["receive 1", "sync", "count 1 at 8", "report 8"],
-        *["go on? 8", "add time step 1", "act on 1 at 1000", "send 1", "add action 1"],
+        *["go on? 8", "add time step 1", *begin, "act on 1 at 1000", "send 1", "add action 1"],
         *["receive 2", "sync", "count 2 at 16", "report 16"],
-        *["go on? 16", "add time step 2", "act on 2 at 1000", "send 2"],
-        *["sample 14", "update", "update", "priorities", "add action 2"],
+        *["go on? 16", "add time step 2", "begin to act", "begin 2 updates"],
+        *["act on 2 at 1000", "send 2", "add action 2"],
+        *["sample 14", "update", "update", "priorities"],
         *["receive 3", "sync", "sync", "count 3 at 24", "report 24", "go on? 24"],
     ]
 
