@@ -227,7 +227,7 @@ def render(folder, step=1_000, game="Breakout", seed=1, **options):
     config = Config(game=game, seed=seed, env=env, evaluation=settings)
 
     def make_policy(generator):
-        return Actor(lambda stack: np.zeros(len(stack), np.int64), 4, generator)
+        return Actor(lambda stack: lambda: np.zeros(len(stack), np.int64), 4, generator)
 
     return render_evaluation(make_policy, config, step, folder, 1, **options)
 
