@@ -9,7 +9,6 @@ bit. So a checkpoint needs only the actions since then, one byte each, and resee
 end of an episode after ``reseed_steps`` bounds their number.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
@@ -94,6 +93,7 @@ class Environment:
         self._life_loss_is_terminal = config.protocol == "classic"
         self._reseed_steps = config.reseed_steps
         self._action_dtype = np.min_scalar_type(self.spec.num_actions - 1)
+        self._row_bytes = self.num_envs * self._action_dtype.itemsize
         self._sent = False
         self.progress: Progress = iter
         """Displays the progress of ``load_state_dict``, which may take minutes."""
@@ -106,7 +106,9 @@ class Environment:
         self._count = np.zeros(self.num_envs, np.int64)  # reseeds of each environment so far
         self._seed = environment_seeds(seed, owner, self._numbers, self._count)
         self._age = np.zeros(self.num_envs, np.int64)  # steps since it was last seeded
-        self._actions: deque[Array] = deque()  # of the last max(age) steps, [N] each
+        # The actions [N] of the last max(age) steps, end to end in one buffer: small arrays that
+        # stay while large ones come and go would leave the heap full of holes.
+        self._actions = bytearray()
         shape = (self.num_envs, self.spec.stack, *self.spec.frame_shape)
         blank = np.zeros(shape, self.spec.frame_dtype)
         self.engine_step = self._engine.reset(self._seed)
@@ -127,10 +129,9 @@ class Environment:
             seed[due] = environment_seeds(*self._root, self._numbers[due], self._count[due])
             self._seed = np.where(due, seed, self._seed)
             self._age[due] = 0
-        self._actions.append(action.astype(self._action_dtype))
+        self._actions += action.astype(self._action_dtype).tobytes()
         self._age += 1
-        while len(self._actions) > self._age.max():
-            self._actions.popleft()
+        del self._actions[: -int(self._age.max()) * self._row_bytes]
         self._engine.send(action, seed)
         self._sent = True
 
@@ -151,13 +152,14 @@ class Environment:
         """The current time step and how to return to it: the seeds and the actions since. Arrays
         that later steps modify are copied."""
         assert not self._sent, "state_dict between send and receive"
+        actions = np.frombuffer(self._actions, self._action_dtype).copy()
         return {
             "timestep": self.timestep._asdict(),
             "lives": self.engine_step.lives,
             "count": self._count.copy(),
             "seed": self._seed,
             "age": self._age.copy(),
-            "actions": np.array(self._actions, self._action_dtype).reshape(-1, self.num_envs),
+            "actions": actions.reshape(-1, self.num_envs),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -178,7 +180,7 @@ class Environment:
             self._seed, environment_seeds(*self._root, self._numbers, self._count)
         ):
             raise ValueError("the emulators' seeds do not belong to this run")
-        self._actions = deque(actions.astype(self._action_dtype))
+        self._actions = bytearray(actions.astype(self._action_dtype).tobytes())
         self.engine_step = step = self._replay(state)
         self.timestep = TimeStep(**state["timestep"])
         pairs = (
