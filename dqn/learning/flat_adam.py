@@ -1,8 +1,8 @@
 """Adam on a GPU: one kernel for all parameters, which lie in one vector.
 
-torch's fused kernel takes 79 us for the parameters of Nature's network on an H100, because each
-block of threads takes up to 65,536 of them; this one takes 23, and to join the gradients 9. NVRTC,
-which compiles it, comes with torch.
+torch's fused kernel takes 79 us for the parameters of Nature's network on an H100, and 33 if they
+are one vector; this one takes 23, and to join the gradients 9. NVRTC, which compiles it, comes with
+torch.
 """
 
 import functools

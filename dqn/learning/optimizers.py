@@ -67,9 +67,11 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
         return NatureRMSprop(parameters, config.decay, config.epsilon)
     if _on_gpu(network):
         try:
-            return FlatAdam(parameters, config.epsilon, compile_kernel())
+            kernel = compile_kernel()
         except (ImportError, OSError, RuntimeError) as error:
             log.warning("Adam's kernel cannot be compiled (%s); torch's Adam is slower.", error)
+        else:
+            return FlatAdam(parameters, config.epsilon, kernel)
     return Adam(parameters, config.epsilon)
 
 
