@@ -88,15 +88,18 @@ def beside_published(runs: list[Run], file: Path) -> str:
         cells = [game]
         for group in groups:
             values = means.get((game, group), [])
-            cell = "-"
-            if values:
-                mean, low, high = mean_interval(values)
-                cell = f"**{mean:.1f}** ({low:.1f} to {high:.1f}; {len(values)} seeds)"
-            cells.append(cell)
+            cells.append(_mean_over_seeds(values) if values else "-")
         lines.append(
             f"| {' | '.join(cells + [published[game][name] or '-' for name in sources])} |"
         )
     return "\n".join([*lines, "", ""])
+
+
+def _mean_over_seeds(means: list[float]) -> str:
+    mean, low, high = mean_interval(means)
+    if len(means) == 1:
+        return f"**{mean:.1f}** (one seed)"
+    return f"**{mean:.1f}** ({low:.1f} to {high:.1f}; {len(means)} seeds)"
 
 
 def over_games(runs: list[Run]) -> str:
