@@ -93,7 +93,6 @@ class Environment:
         self._life_loss_is_terminal = config.protocol == "classic"
         self._reseed_steps = config.reseed_steps
         self._action_dtype = np.min_scalar_type(self.spec.num_actions - 1)
-        self._row_bytes = self.num_envs * self._action_dtype.itemsize
         self._sent = False
         self.progress: Progress = iter
         """Displays the progress of ``load_state_dict``, which may take minutes."""
@@ -129,9 +128,10 @@ class Environment:
             seed[due] = environment_seeds(*self._root, self._numbers[due], self._count[due])
             self._seed = np.where(due, seed, self._seed)
             self._age[due] = 0
-        self._actions += action.astype(self._action_dtype).tobytes()
+        row = action.astype(self._action_dtype).tobytes()
+        self._actions += row
         self._age += 1
-        del self._actions[: -int(self._age.max()) * self._row_bytes]
+        del self._actions[: -int(self._age.max()) * len(row)]
         self._engine.send(action, seed)
         self._sent = True
 
