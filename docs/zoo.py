@@ -9,6 +9,7 @@ scores of games that chose nothing (``scores.json``), and what only a person kno
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -70,6 +71,11 @@ def scores_file(name: str) -> Path:
     return ROOT / "checkpoints" / name / "scores.json"
 
 
+def model_digest(folder: Path) -> str:
+    """The sha256 of an agent's weights."""
+    return hashlib.sha256((folder / "best" / "model.safetensors").read_bytes()).hexdigest()
+
+
 def add(name: str, run: Path, about: str) -> None:
     """Copy the best model and the record of ``run`` into checkpoints/NAME; score and film it."""
     scores = scores_file(name)
@@ -87,11 +93,13 @@ def add(name: str, run: Path, about: str) -> None:
     (folder / "card.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     draw_curves(folder, f"{config.game}, {run.name}", str(config.game))
     typed = [str(folder), f"--seed={FRESH_SEED}"]
-    if dqn(["evaluate", *typed, f"--episodes={EPISODES}", f"--json={scores}"]):
-        raise SystemExit(f"{name} cannot be scored")
-    result = json.loads(scores.read_bytes()) | {"run": name}
-    scores.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
     _film(typed, config, folder / "film.gif")
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "scores.json"
+        if dqn(["evaluate", *typed, f"--episodes={EPISODES}", f"--json={file}"]):
+            raise SystemExit(f"{name} cannot be scored")
+        result = json.loads(file.read_bytes()) | {"run": name, "model": model_digest(folder)}
+    scores.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def _film(typed: list[str], config: Config, file: Path) -> None:

@@ -3,7 +3,7 @@
     python docs/results/collect.py STUDY NAME=RUN [NAME=RUN ...] [--commit C] [--machine M]
 
 ``STUDY`` is a folder of ``data/``; ``NAME`` ends in the seed: ``bfloat16-seed1``. Commit and
-machine are read from the run's config.yaml; runs of before they were recorded need the options.
+machine are read from the run's config.yaml; the options replace what it says, or does not.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from dqn.report.run_files import provenance_of
 from dqn.report.run_record import read_run
 
 DATA = Path(__file__).parent / "data"
-SHOWN = ("step", "minutes", "returns", "protocol", "epsilon")
+SHOWN = ("step", "minutes", "returns", "lengths", "protocol", "epsilon")
 
 
 def record(run: str, commit: str, machine: str) -> dict[str, Any]:
@@ -34,13 +34,17 @@ def record(run: str, commit: str, machine: str) -> dict[str, Any]:
     return {
         "game": found.config.game,
         "seed": found.config.seed,
-        "commit": head.get("commit") or commit,
-        "machine": head.get("machine") or machine,
+        "commit": commit or head.get("commit"),
+        "machine": machine or head.get("machine"),
         "versions": {name: head[name] for name in ("python", "torch", "ale-py", "gymnasium")},
         "protocol": head["protocol"],
+        "total_steps": found.config.total_steps,
         "precision": found.config.precision,
         "config_sha256": hashlib.sha256(as_yaml(settings).encode()).hexdigest(),
-        "evaluations": [{key: line[key] for key in SHOWN} for line in found.evaluations],
+        "evaluations": [
+            {key: line[key] for key in SHOWN} | {"cut": line.get("cut", 0)}
+            for line in found.evaluations
+        ],
         "training": reports,
     }
 
@@ -57,6 +61,9 @@ def main() -> None:
     for argument in options.runs:
         name, _, run = argument.partition("=")
         content = record(run, options.commit, options.machine)
+        last = max((line["step"] for line in content["evaluations"]), default=0)
+        if last < content["total_steps"]:
+            parser.error(f"{run} is not finished: its last evaluation was at step {last:,}")
         if not content["commit"] or not content["machine"]:
             parser.error(f"{run} does not say by which commit and where; give --commit, --machine")
         text = json.dumps(content, separators=(",", ":"))

@@ -6,20 +6,23 @@ tables into ``STUDY.md`` between the comments that mark them. collect.py fills t
 """
 
 import csv
+import hashlib
 import json
 import sys
-from itertools import groupby
+from collections.abc import Iterable
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from dqn.evaluation.aggregate import aggregate, normalised_scores
+from dqn.evaluation.aggregate import STATISTICS, aggregate, normalised_scores
 from dqn.evaluation.scores import mean_interval
 from dqn.report.curves import running_mean
 
@@ -43,27 +46,49 @@ def read_study(folder: Path) -> list[Run]:
 
 
 def table(runs: list[Run]) -> str:
-    """A line a run, and one a group of three seeds or more: mean and 95 % interval."""
-    lines = [
-        "| game | runs | seed | mean ± standard error | at step | in minutes | best | commit |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """A line a run, with columns only for what the study has, and one a group of three seeds."""
+    columns = ["game", "runs", "seed", "mean ± standard error", "at step"]
+    columns += ["in minutes"] if any(run["evaluations"][-1]["minutes"] for run in runs) else []
+    columns += ["best"] if any(len(run["evaluations"]) > 1 for run in runs) else []
+    columns += ["games cut"] if any(run["evaluations"][-1].get("cut") for run in runs) else []
+    columns += ["commit"]
+    lines = [_row(columns), "|---" * len(columns) + "|"]
     for (game, group), found in groupby(runs, key=lambda run: (run["game"], run["group"])):
         scores = []
         for run in found:
             last = run["evaluations"][-1]
             means = [np.mean(line["returns"]) for line in run["evaluations"]]
-            scores.append(means[-1])
+            scores.append(float(means[-1]))
             error = np.std(last["returns"], ddof=1) / len(last["returns"]) ** 0.5
-            lines.append(
-                f"| {game} | {group} | {run['seed']} | {means[-1]:.1f} ± {error:.1f} "
-                f"| {last['step']:,} | {last['minutes']:.1f} | {max(means):.1f} | {run['commit']} |"
-            )
+            cells = {
+                "game": game,
+                "runs": group,
+                "seed": run["seed"],
+                "mean ± standard error": f"{means[-1]:.1f} ± {error:.1f}",
+                "at step": f"{last['step']:,}",
+                "in minutes": f"{last['minutes']:.1f}" if last["minutes"] else "-",
+                "best": f"{max(means):.1f}",
+                "games cut": last.get("cut", 0),
+                "commit": run["commit"],
+            }
+            lines.append(_row(cells[column] for column in columns))
         if len(scores) > 2:
-            mean, low, high = mean_interval(scores)
-            interval = f"95 % interval over seeds {low:.1f} to {high:.1f}"
-            lines.append(f"| {game} | {group} | all | **{mean:.1f}** ({interval}) | | | | |")
+            every = [game, group, "all", over_seeds(scores)]
+            lines.append(_row([*every, *[""] * (len(columns) - len(every))]))
     return "\n".join([*lines, ""])
+
+
+def _row(cells: Iterable[object]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def over_seeds(means: list[float]) -> str:
+    """The mean with its 95 % interval over seeds; the scores themselves where they are two."""
+    mean, low, high = mean_interval(means)
+    if len(means) > 2:
+        return f"**{mean:.1f}** (95 % interval {low:.1f} to {high:.1f}, {len(means)} seeds)"
+    seeds = ", ".join(f"{score:.1f}" for score in means) if len(means) > 1 else "one seed"
+    return f"**{mean:.1f}** ({seeds})"
 
 
 def means_by_game(runs: list[Run]) -> dict[tuple[str, str], list[float]]:
@@ -82,38 +107,27 @@ def beside_published(runs: list[Run], file: Path) -> str:
     means = means_by_game(runs)
     groups = sorted({group for _, group in means})
     sources = list(next(iter(published.values())))
-    lines = [f"| {' | '.join(['game', *groups, *sources])} |"]
-    lines.append("|---" * (1 + len(groups) + len(sources)) + "|")
+    lines = [_row(["game", *groups, *sources]), "|---" * (1 + len(groups) + len(sources)) + "|"]
     for game in sorted({game for game, _ in means}):
         cells = [game]
         for group in groups:
             values = means.get((game, group), [])
-            cells.append(_mean_over_seeds(values) if values else "-")
-        lines.append(
-            f"| {' | '.join(cells + [published[game][name] or '-' for name in sources])} |"
-        )
+            cells.append(over_seeds(values) if values else "-")
+        lines.append(_row(cells + [published[game][name] or "-" for name in sources]))
     return "\n".join([*lines, "", ""])
 
 
-def _mean_over_seeds(means: list[float]) -> str:
-    mean, low, high = mean_interval(means)
-    if len(means) == 1:
-        return f"**{mean:.1f}** (one seed)"
-    return f"**{mean:.1f}** ({low:.1f} to {high:.1f}; {len(means)} seeds)"
-
-
 def over_games(runs: list[Run]) -> str:
-    """Statistics of human-normalised scores over the games that every group has played; empty if
-    they are fewer than two."""
-    games, normalised = normalised_scores(means_by_game(runs))
+    """Statistics of human-normalised scores over the games of which every group has three runs or
+    more; empty if they are fewer than two games."""
+    means = {key: scores for key, scores in means_by_game(runs).items() if len(scores) > 2}
+    games, normalised = normalised_scores(means) if means else ([], {})
     if len(games) < 2:
         return ""
     estimates = {group: aggregate(values) for group, values in normalised.items()}
-    lines = [f"| over {', '.join(games)} | {' | '.join(estimates)} |"]
-    lines.append("|---" * (1 + len(estimates)) + "|")
-    for statistic in next(iter(estimates.values())):
-        cells = [str(found[statistic]) for found in estimates.values()]
-        lines.append(f"| {statistic} | {' | '.join(cells)} |")
+    lines = [_row([f"over {', '.join(games)}", *estimates]), "|---" * (1 + len(estimates)) + "|"]
+    for statistic in STATISTICS:
+        lines += [_row([statistic, *(found[statistic] for found in estimates.values())])]
     return "\n".join([*lines, "", ""])
 
 
@@ -133,23 +147,27 @@ def draw(runs: list[Run], file: Path) -> None:
     panels = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for unused in panels[len(games) :]:
         unused.remove()
+    groups = sorted({run["group"] for run in runs})
+    styles = dict(zip(groups, cycle(STYLES), strict=False))
     for game, panel in zip(games, panels, strict=False):
-        _draw_game([run for run in runs if run["game"] == game], panel)
+        _draw_game([run for run in runs if run["game"] == game], styles, panel)
         panel.set_title(game)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    figure.savefig(file, dpi=80)
+    handles = [Line2D([], [], color=color, linestyle=dash) for color, dash in styles.values()]
+    figure.legend(handles, groups, loc="outside upper center", ncols=4)
+    figure.savefig(file, dpi=80, metadata={"Description": digest(runs)})
 
 
-def _draw_game(runs: list[Run], panel: Axes) -> None:
-    names = list(dict.fromkeys(run["group"] for run in runs))
+def digest(runs: list[Run]) -> str:
+    """Of the data in a picture, which carries it."""
+    return hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()
+
+
+def _draw_game(runs: list[Run], styles: dict[str, tuple[str, str]], panel: Axes) -> None:
     for run in runs:
-        first = run["seed"] == min(other["seed"] for other in runs)
-        color, dash = STYLES[names.index(run["group"])]
+        color, dash = styles[run["group"]]
         known = [(step, value) for step, _, value in run["training"] if value is not None]
-        steps, returns = zip(*known, strict=True)
-        smooth = running_mean(list(returns), SMOOTHED)
-        label = run["group"] if first else None
-        panel.plot(steps, smooth, dash, color=color, linewidth=1.2, label=label)
+        smooth = running_mean([value for _, value in known], SMOOTHED)
+        panel.plot([step for step, _ in known], smooth, dash, color=color, linewidth=1.2)
         evaluated = [(line["step"], np.mean(line["returns"])) for line in run["evaluations"]]
         panel.plot(*zip(*evaluated, strict=True), "o", color=color, mec="black")
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -76,7 +76,8 @@ def compile_kernel() -> Callable[..., None]:
     """Compile the kernel, once in a process.
 
     Raises:
-        ImportError, OSError, RuntimeError: NVRTC is missing or fails.
+        AttributeError, ImportError, OSError, RuntimeError: NVRTC is missing or fails, or this torch
+            does not offer it.
     """
     from torch.utils import cpp_extension  # setuptools with it, a second
 

@@ -68,7 +68,7 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
     if _on_gpu(network):
         try:
             kernel = compile_kernel()
-        except (ImportError, OSError, RuntimeError) as error:
+        except (AttributeError, ImportError, OSError, RuntimeError) as error:
             log.warning("Adam's kernel cannot be compiled (%s); torch's Adam is slower.", error)
         else:
             return FlatAdam(parameters, config.epsilon, kernel)

@@ -88,6 +88,7 @@ class Session:
             manifest = resume(self.config, self._folder, self._checkpoints, self._provenance)
             if manifest:
                 self.step = manifest.step
+                self._provenance = self._provenance.continuing(manifest.provenance)
                 self.already_finished = is_finished(manifest, self.config)
             if not self.already_finished:
                 text = as_yaml(self.config)

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +41,8 @@ class Provenance:
     device: str
     threads: Count
     commit: str = ""
-    """Of the program; empty where that is not a clone."""
+    """Of the program; empty where that is not a clone. Several, oldest first, where later ones
+    continued the run."""
     machine: str = ""
 
     def as_comments(self) -> str:
@@ -50,6 +51,11 @@ class Provenance:
         lines = [f"{name}: {value}" for name in names if (value := getattr(self, name))]
         lines += [f"{package} {number}" for package, number in self.versions.items()]
         return "".join(f"# {line}\n" for line in lines)
+
+    def continuing(self, earlier: "Provenance") -> "Provenance":
+        """The same, with the commits that made the checkpoint before ours."""
+        commits = dict.fromkeys([*earlier.commit.split(", "), self.commit])
+        return replace(self, commit=", ".join(filter(None, commits)))
 
     def check_game(self, folder: Path, ours: "Provenance") -> None:
         """Refuse a checkpoint of another game.

@@ -32,7 +32,7 @@ def test_the_shipped_agent_plays_pong_without_torch(tmp_path, capfd):
     file = tmp_path / "a folder" / "pong.onnx"
     assert main(["export", "pong-laptop", str(file)]) == 0
     first, second = capfd.readouterr().out.splitlines()
-    assert first == f"pong-laptop, best, step 450,000: 1.3 MB in {file}"
+    assert first == f"pong-laptop, best, step 600,000: 1.3 MB in {file}"
     assert second.startswith("onnxruntime and torch in 200 states of the game: largest difference ")
     assert second.endswith(", the same greedy actions")
     described = about(file)

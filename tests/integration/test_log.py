@@ -28,6 +28,7 @@ import dqn.run.session
 from dqn.learning import factory
 from dqn.report.metrics import Metrics
 from dqn.storage.checkpoint import Checkpoints
+from dqn.storage.manifest import read_manifest
 from dqn.storage.provenance import as_text, versions
 from dqn.types import Batch
 from main import main
@@ -384,6 +385,16 @@ def test_a_checkpoint_of_other_versions_is_continued_with_a_warning(run, monkeyp
         f"This checkpoint was made with versions {as_text(ours)}, now torch 3.0: the run "
         "continues, but not bit for bit."
     )
+
+
+def test_a_run_names_all_the_commits_that_made_it(run, tmp_path, monkeypatch):
+    made = [("", 8), ("1st", 16), ("1st", 24), ("2nd-dirty", 32)]
+    for commit, steps in made:
+        monkeypatch.setattr("dqn.storage.provenance.commit", lambda commit=commit: commit)
+        run(f"--total-steps={steps}")
+    (folder,) = (tmp_path / "run").glob("*/*")
+    assert "\n# commit: 1st, 2nd-dirty\n" in (folder / "config.yaml").read_text()
+    assert read_manifest(checkpoints(folder)[-1]).provenance.commit == "1st, 2nd-dirty"
 
 
 def test_a_finished_run_says_what_extends_it_and_how_to_watch_it(run):

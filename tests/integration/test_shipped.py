@@ -47,6 +47,7 @@ def test_an_agent_is_scored_once_and_on_games_that_chose_nothing():
         scored = json.loads(zoo.scores_file(name).read_text())
         assert scored["seed"] == zoo.FRESH_SEED != zoo.run_config(AGENTS[name]).seed
         assert len(scored["returns"]) == zoo.EPISODES
+        assert scored["model"] == zoo.model_digest(AGENTS[name]), "another model was scored"
     with pytest.raises(SystemExit, match="an agent is scored once"):
         zoo.add(QUICK, Path("checkpoints/Pong/laptop-seed1"), "")
 
