@@ -30,7 +30,11 @@ def record(run: str, commit: str, machine: str) -> dict[str, Any]:
     found = read_run(run)
     head = provenance_of(found.path)
     reports = [[line["step"], line["minutes"], line["mean_return"]] for line in found.training]
-    settings = dataclasses.replace(found.config, checkpoints_dir=Config().checkpoints_dir)
+    # config_sha256 is the same for all seeds
+    default = Config()
+    settings = dataclasses.replace(
+        found.config, seed=default.seed, checkpoints_dir=default.checkpoints_dir
+    )
     return {
         "game": found.config.game,
         "seed": found.config.seed,

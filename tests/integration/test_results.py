@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -43,6 +44,15 @@ def test_a_result_names_what_it_depends_on(study):
         for name in ("commit", "machine", "protocol", "precision", "config_sha256"):
             assert run[name], (run["group"], name)
         assert all(len(line["returns"]) > 1 for line in run["evaluations"])
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_runs_of_a_group_differ_only_in_their_seeds(study):
+    runs = make.read_study(RESULTS / "data" / study)
+    for _, found in groupby(runs, key=lambda run: (run["game"], run["group"])):
+        group = list(found)
+        assert len({run["config_sha256"] for run in group}) == 1
+        assert len({run["seed"] for run in group}) == len(group)
 
 
 def test_scores_beside_published_ones_and_over_games(tmp_path):
