@@ -44,7 +44,7 @@ def test_help_shows_meaning_and_default_of_every_field(capsys):
             default = str(list(value)) if isinstance(value, tuple) else str(value)
             assert f"(default {default.lower().replace('_', '')})" in text.replace("_", ""), text
     assert "--config FILE Preset, such as laptop, or YAML file of settings" in printed
-    assert "Presets: btr, c51, cartpole, " in printed
+    assert "Presets: breakout, btr, c51, " in printed
     assert "Move an old run of the same name aside" in printed
     assert "main.py evaluate RUN" in printed
     assert "main.py play RUN" in printed

@@ -79,7 +79,7 @@ COMMAND_LINES = {
     f"--method=reinforce {ON_CPU} {NO_EPSILON} --network.noisy": "whose policy explores by itself",
     "--method=random --device=cpu": "--method random always plays at random; set exploration.eps",
     # files
-    "--config=nope.yaml": "there is no file nope.yaml; the presets are btr, c51, ",
+    "--config=nope.yaml": "there is no file nope.yaml; the presets are breakout, btr, c51, ",
     "--config=configs/latop.yaml": (
         "there is no file configs/latop.yaml; did you mean --config laptop?"
     ),
