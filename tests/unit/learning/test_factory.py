@@ -79,6 +79,7 @@ PRESETS = {
         ),
         num_envs=64, n_step=3, gamma=0.997, alpha=0.2, spec=ATARI._replace(frame_shape=(12, 15)),
     ),
+    "breakout": Wiring(LAPTOP, n_step=10, gamma=0.98),
     "laptop": Wiring(LAPTOP, n_step=10, gamma=0.98),
     "quick": Wiring(LAPTOP, n_step=5, gamma=0.95),
     "cartpole": Wiring(SMALL, num_envs=1, n_step=4, reward=2.5, spec=CARTPOLE),

@@ -78,9 +78,8 @@ def test_without_nvrtc_a_warning_and_torchs_adam(monkeypatch, caplog):
     monkeypatch.setattr("dqn.learning.optimizers._on_gpu", lambda _: True)
     compile_kernel.cache_clear()
     assert isinstance(tiny_learner()._optimizer, Adam)
-    assert caplog.messages == [
-        "Adam's kernel cannot be compiled (no NVRTC); torch's Adam is slower."
-    ]
+    said = [record.message for record in caplog.records if record.name == "dqn"]  # torch warns too
+    assert said == ["Adam's kernel cannot be compiled (no NVRTC); torch's Adam is slower."]
 
 
 def test_a_vector_holds_tensors_of_any_layout():
