@@ -9,7 +9,6 @@ scores of games that chose nothing (``scores.json``), and what only a person kno
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 import sys
@@ -28,6 +27,7 @@ from dqn.evaluation.gif import film
 from dqn.evaluation.scores import human_score, mean_interval, random_score
 from dqn.report.curves import draw_curves, read_lines
 from dqn.report.run_files import provenance_of
+from dqn.storage.manifest import read_manifest
 from dqn.storage.saved_run import run_config
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ def scores_file(name: str) -> Path:
 
 def model_digest(folder: Path) -> str:
     """The sha256 of an agent's weights."""
-    return hashlib.sha256((folder / "best" / "model.safetensors").read_bytes()).hexdigest()
+    return read_manifest(folder / "best").files["model.safetensors"].sha256
 
 
 def add(name: str, run: Path, about: str) -> None:

@@ -3,12 +3,11 @@
     python docs/results/collect.py STUDY NAME=RUN [NAME=RUN ...] [--commit C] [--machine M]
 
 ``STUDY`` is a folder of ``data/``; ``NAME`` ends in the seed: ``bfloat16-seed1``. Commit and
-machine are read from the run's config.yaml; the options replace what it says, or does not.
+machine are read from the run's config.yaml unless the options name them.
 """
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from dqn.config import Config
 from dqn.config.yaml_file import as_yaml
 from dqn.report.run_files import provenance_of
 from dqn.report.run_record import read_run
+from dqn.storage.files import sha256
 
 DATA = Path(__file__).parent / "data"
 SHOWN = ("step", "minutes", "returns", "lengths", "protocol", "epsilon")
@@ -44,7 +44,7 @@ def record(run: str, commit: str, machine: str) -> dict[str, Any]:
         "protocol": head["protocol"],
         "total_steps": found.config.total_steps,
         "precision": found.config.precision,
-        "config_sha256": hashlib.sha256(as_yaml(settings).encode()).hexdigest(),
+        "config_sha256": sha256(as_yaml(settings).encode()),
         "evaluations": [
             {key: line[key] for key in SHOWN} | {"cut": line.get("cut", 0)}
             for line in found.evaluations

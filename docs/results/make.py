@@ -6,7 +6,6 @@ tables into ``STUDY.md`` between the comments that mark them. collect.py fills t
 """
 
 import csv
-import hashlib
 import json
 import sys
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from dqn.evaluation.aggregate import STATISTICS, aggregate, normalised_scores
 from dqn.evaluation.scores import mean_interval
 from dqn.report.curves import running_mean
+from dqn.storage.files import sha256
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- written by docs/results/make.py -->\n", "<!-- up to here -->\n"
@@ -121,7 +121,7 @@ def over_games(runs: list[Run]) -> str:
     """Statistics of human-normalised scores over the games of which every group has three runs or
     more; empty if they are fewer than two games."""
     means = {key: scores for key, scores in means_by_game(runs).items() if len(scores) > 2}
-    games, normalised = normalised_scores(means) if means else ([], {})
+    games, normalised = normalised_scores(means)
     if len(games) < 2:
         return ""
     estimates = {group: aggregate(values) for group, values in normalised.items()}
@@ -158,8 +158,8 @@ def draw(runs: list[Run], file: Path) -> None:
 
 
 def digest(runs: list[Run]) -> str:
-    """Of the data in a picture, which carries it."""
-    return hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()
+    """The digest of a picture's data, which the picture carries."""
+    return sha256(json.dumps(runs, sort_keys=True).encode())
 
 
 def _draw_game(runs: list[Run], styles: dict[str, tuple[str, str]], panel: Axes) -> None:

@@ -60,7 +60,8 @@ def normalised_scores(
 
     ``means`` has the scores of the runs by game and config.
     """
-    games, names = (list(dict.fromkeys(parts)) for parts in zip(*means, strict=True))
+    games = list(dict.fromkeys(game for game, _ in means))
+    names = list(dict.fromkeys(name for _, name in means))
     known = [game for game in games if scores.human_score(game) is not None]
     usable = [game for game in known if all(means.get((game, name)) for name in names)]
     return usable, {

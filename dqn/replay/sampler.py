@@ -1,7 +1,7 @@
 """Which rows may start a sample, by the row rule (``buffer``), and which of them to draw.
 
-Every row has a mass, its unnormalized probability, which is 0 while the row cannot start a
-transition; so every draw is valid. Masses are integers and their sums exact in any order. Sums are
+Every row has a probability mass, not normalized, which is 0 while the row cannot start a
+transition; so every draw is valid. It is an integer, so sums are exact in any order. They are
 kept per block of about a hundred rows and recomputed whenever a row of the block changes: no tree,
 and no drift. A draw finds its block in the block sums, then its row inside the block.
 """

@@ -85,6 +85,7 @@ def test_scores_beside_published_ones_and_over_games(tmp_path):
     assert gap.startswith(f"| optimality gap | {shortfall:.3f} [")
     assert make.over_games(runs[6:]) == "", "one game"
     assert make.over_games(runs[1:]) == "", "two runs of a game"
+    assert make.over_games(runs[:2]) == "", "no game with three runs"
 
 
 def test_a_table_has_the_columns_that_its_runs_need():
