@@ -110,5 +110,7 @@ def test_an_agent_that_has_diverged_is_shown_without_values(browser, c51):
         opened(page, port)
         expect(page.locator("#bars .number").first).to_have_text("-")
         assert ink(page, "#bars canvas") == 0
+        page.locator("#again").click()  # in the game that was paused the pole may be about to fall
+        expect(page.locator("#length")).to_have_text("0")
         page.locator("#step").click()
         expect(page.locator("#last")).to_have_text("▶ The agent chooses left.")
