@@ -20,6 +20,7 @@ import torch
 from dqn.commands import bench_emulator
 from dqn.commands.bench_loop import measure_loop, measure_shares
 from dqn.commands.bench_parts import measure_parts
+from dqn.commands.bench_peers import check_peers, measure_peers
 from dqn.commands.bench_profile import measure_profile
 from dqn.commands.bench_table import (
     Figures,
@@ -32,7 +33,6 @@ from dqn.commands.bench_table import (
 )
 from dqn.commands.bench_timing import Announcer, free_memory
 from dqn.commands.evaluate import write_report
-from dqn.commands.peers import check_peers, measure_peers
 from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
 from dqn.device import (

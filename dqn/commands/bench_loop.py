@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import io
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,7 @@ from typing import Any
 import torch
 
 from dqn.commands.bench_table import Figures
-from dqn.commands.bench_timing import Announcer, wait_for
-from dqn.commands.peers import WINDOWS, at_full_speed
+from dqn.commands.bench_timing import WINDOWS, Announcer, wait_for
 from dqn.config import Config
 from dqn.learning.actor import StochasticPolicy
 from dqn.learning.cuda_graphs import WARM_UPS
@@ -27,6 +27,21 @@ from dqn.run.session import Session
 RunFor = Callable[[float], tuple[int, float]]
 """Runs the loop for so many seconds, one iteration at least; returns the steps made and the seconds
 taken."""
+
+
+def at_full_speed(config: Config, learning_starts: int) -> Config:
+    """A config that trains forever, explores as it would at its end, never pauses, and mirrors
+    nothing."""
+    end = config.exploration.epsilon_end
+    return dataclasses.replace(
+        config,
+        total_steps=sys.maxsize,
+        wandb=None,
+        learning_starts=learning_starts,
+        evaluate_period=sys.maxsize,
+        checkpoint_minutes=1e9,
+        exploration=dataclasses.replace(config.exploration, epsilon_start=end),
+    )
 
 
 @contextlib.contextmanager

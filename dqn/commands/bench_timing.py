@@ -11,11 +11,12 @@ from typing import Self
 import torch
 from tqdm import tqdm
 
-from dqn.commands.peers import WINDOWS
 from dqn.device import in_terminal
 from dqn.run.process import log_to_terminal
 
 log = logging.getLogger("dqn.bench")
+
+WINDOWS = 5
 
 
 class Announcer:

@@ -2,6 +2,7 @@
 depend on."""
 
 import contextlib
+import dataclasses
 import gc
 import io
 import json
@@ -17,7 +18,7 @@ import torch
 from support.learners import CPU
 
 from dqn.commands import bench_emulator, bench_timing
-from dqn.commands.bench_loop import Stopwatch, measure_shares
+from dqn.commands.bench_loop import Stopwatch, at_full_speed, measure_shares
 from dqn.commands.bench_parts import OperationCount, fill, measure_parts
 from dqn.commands.bench_table import conclusion, print_iteration
 from dqn.config import Config
@@ -345,6 +346,28 @@ def test_combinations_are_refused(refused, monkeypatch, subtests):
     for typed, said in REFUSED.items():
         with subtests.test(typed):
             assert said in refused(["bench", *typed.split()])
+
+
+NO_PEER = {
+    "--config=iqn": "--peers compares plain DQN; leave --values.kind out",
+    "--config=double": "leave --learner.target-policy out",
+    "--env.frame-size=48": "leave --env.frame-size out",
+    "--learning-starts=80": "leave --learning-starts out",
+    "--learner.update-period=12": "a learner.update_period that divides 8 or is a multiple of it",
+    "--game=CartPole-v1": "--peers compares Atari games, not CartPole-v1",
+}
+
+
+def test_a_peer_that_would_do_something_else_is_refused(refused, monkeypatch, subtests):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    for typed, said in NO_PEER.items():
+        with subtests.test(typed):
+            assert said in refused(["bench", "--peers", *typed.split()])
+
+
+def test_bench_mirrors_nothing_to_weights_and_biases():
+    mirrored = dataclasses.replace(Config(), wandb="project")
+    assert at_full_speed(mirrored, learning_starts=1_000).wandb is None
 
 
 def test_the_end_names_the_limit():

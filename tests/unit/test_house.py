@@ -50,7 +50,7 @@ ONLY_IN = {
     "safetensors": {"storage"},
     "zstandard": {"storage", "replay/compressed.py", "scale/compression.py"},
     "psutil": {"learning", "report", "commands"},
-    "stable_baselines3": {"commands/peers.py"},
+    "stable_baselines3": {"commands/bench_peers.py"},
     "envpool": {"commands/bench_emulator.py"},
     "ray": {"scale"},
     "plotly": {"web"},

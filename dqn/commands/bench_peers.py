@@ -20,16 +20,28 @@ import psutil
 from tqdm import tqdm
 
 from dqn import envs
-from dqn.config import Config, ConfigError
+from dqn.commands.bench_loop import at_full_speed
+from dqn.commands.bench_timing import WINDOWS
+from dqn.config import Config, ConfigError, flatten
+from dqn.config.words import as_typed
 from dqn.device import resolve_device, use_precision, use_threads
 from dqn.learning.factory import make_agent
 from dqn.run.loop import loop
 from dqn.run.session import Session
 
-WINDOWS = 5
 WARM_UP_STEPS = 2_000  # of each program before it is measured
 LEARNING_STARTS = 1_000
 CAPACITY = 100_000  # rows in each replay memory; a million of the peer's would take 56 GB
+
+HONOURED = (
+    "game", "seed", "num_envs", "device", "precision", "threads", "deterministic", "env.threads",
+    "env.niceness", "replay.capacity", "replay.gamma", "optimizer.learning_rate", "optimizer.epsilon",
+    "learner.batch_size", "learner.update_period", "learner.target_period",
+    "exploration.epsilon_end",
+)  # fmt: skip
+"""Settings that the peer is given too, or that change nothing of what the two compute."""
+
+PEER_ENVIRONMENTS = (1, 8)
 
 Counter = Any  # Synchronized[int], which is not generic at run time
 
@@ -38,7 +50,8 @@ def check_peers(config: Config) -> None:
     """Refuse what cannot be compared.
 
     Raises:
-        ConfigError: the peer is not installed, or does not support the game or the sampler.
+        ConfigError: the peer is not installed, does not play the game, would not honour a setting,
+            or cannot make as many updates a step.
     """
     if importlib.util.find_spec("stable_baselines3") is None:
         raise ConfigError(
@@ -46,8 +59,16 @@ def check_peers(config: Config) -> None:
         )
     if not envs.atari_rom(config.game):
         raise ConfigError(f"--peers compares Atari games, not {config.game}")
-    if config.replay.sampler != "uniform" or config.replay.n_step != 1:
-        raise ConfigError("--peers compares plain DQN: replay.sampler uniform, replay.n_step 1")
+    settings = flatten(config)
+    for name, default in flatten(Config()).items():
+        if name not in HONOURED and settings[name] != default:
+            raise ConfigError(f"--peers compares plain DQN; leave {as_typed(name)} out")
+    period = config.learner.update_period
+    if any(period % num_envs and num_envs % period for num_envs in PEER_ENVIRONMENTS):
+        raise ConfigError(
+            f"--peers needs a learner.update_period that divides {PEER_ENVIRONMENTS[-1]} or is a "
+            f"multiple of it, not {period}"
+        )
 
 
 def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
@@ -57,8 +78,7 @@ def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
     try:
         for name, target, num_envs in (
             ("ours", train_ours, config.num_envs),
-            ("peer, 1 environment", train_peer, 1),
-            ("peer, 8 environments", train_peer, 8),
+            *((f"peer, {n} environments", train_peer, n) for n in PEER_ENVIRONMENTS),
         ):
             counter = context.Value("q", 0)
             process = context.Process(target=target, args=(config, num_envs, counter), daemon=True)
@@ -91,19 +111,6 @@ def measure_peers(config: Config, seconds: float) -> dict[str, Any]:
         "peer_training_steps_per_second": max(theirs),
         "times_the_peer": ours / max(theirs),
     }
-
-
-def at_full_speed(config: Config, learning_starts: int) -> Config:
-    """A config that trains forever, explores as it would at its end, and never pauses."""
-    end = config.exploration.epsilon_end
-    return dataclasses.replace(
-        config,
-        total_steps=sys.maxsize,
-        learning_starts=learning_starts,
-        evaluate_period=sys.maxsize,
-        checkpoint_minutes=1e9,
-        exploration=dataclasses.replace(config.exploration, epsilon_start=end),
-    )
 
 
 def train_ours(config: Config, num_envs: int, counter: "Synchronized[int]") -> None:
