@@ -35,8 +35,8 @@ CAPACITY = 100_000  # rows in each replay memory; a million of the peer's would 
 
 HONOURED = (
     "game", "seed", "num_envs", "device", "precision", "threads", "deterministic", "env.threads",
-    "env.niceness", "replay.capacity", "replay.gamma", "optimizer.learning_rate", "optimizer.epsilon",
-    "learner.batch_size", "learner.update_period", "learner.target_period",
+    "env.niceness", "replay.capacity", "replay.gamma", "optimizer.learning_rate",
+    "optimizer.epsilon", "learner.batch_size", "learner.update_period", "learner.target_period",
     "exploration.epsilon_end",
 )  # fmt: skip
 """Settings that the peer is given too, or that change nothing of what the two compute."""

@@ -19,7 +19,6 @@ class CompressedFrames:
         self._dtype = dtype
         self._packed: list[bytes] = [b""] * (length * self._num_envs + 1)
         self._pack = zstandard.ZstdCompressor(level=1).compress
-        self._unpack = zstandard.ZstdDecompressor().decompress
         self._packed[-1] = self._pack(torch.zeros(self._frame, dtype=dtype).numpy().data)
 
     def write(self, slot: AnyArray, frame: AnyArray) -> None:
@@ -41,5 +40,7 @@ class CompressedFrames:
             self.write(np.array([slot]), frames[None])
 
     def _unpacked(self, rows: list[int]) -> torch.Tensor:
-        data = bytearray().join([self._unpack(self._packed[row]) for row in rows])
+        # One for each call: a checkpoint reads in several threads, which must not share it.
+        unpack = zstandard.ZstdDecompressor().decompress
+        data = bytearray().join([unpack(self._packed[row]) for row in rows])
         return torch.frombuffer(data, dtype=self._dtype).view(len(rows), *self._frame)

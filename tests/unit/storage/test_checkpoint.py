@@ -4,15 +4,20 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
+import zstandard
 from support.replays import PLAIN, Shape, add, make_replay, make_tape
 
+from dqn.config import ReplayConfig
 from dqn.replay.buffer import Replay
 from dqn.storage.checkpoint import Checkpoints, newest_first, tidy
 from dqn.storage.manifest import read_manifest
 from dqn.storage.provenance import Provenance
-from dqn.types import State
+from dqn.storage.replay_pieces import compress, pieces
+from dqn.types import State, TimeStep
 
 TAPE = make_tape([[PLAIN]] * 40)
 PROVENANCE = Provenance("a game", "", 5, [2, 2, 2], {}, "cpu", 1)
@@ -71,6 +76,22 @@ def test_a_full_piece_is_written_once_also_after_a_resume(tmp_path):
     assert sorted(third) == [(8, 16), (16, 24), (24, 28)]
     assert first.items() & second.items() == {((0, 8), first[0, 8])}
     assert second.items() & third.items() == {((8, 16), second[8, 16])}
+
+
+def test_pieces_are_unpacked_by_several_threads_at_once(monkeypatch):
+    """Of compressed frames large enough that the threads meet."""
+    monkeypatch.setattr("dqn.storage.replay_pieces.cores", lambda: 4)
+    config = ReplayConfig(capacity=2_400, storage="compressed")
+    frames = torch.randint(0, 40, (2_400, 84, 84), dtype=torch.uint8)
+    generator, no = torch.Generator(), np.zeros(1, bool)
+    replay = Replay(config, 1, (84, 84), "uint8", 1, 2, lambda timestep: timestep.reward, generator)
+    for frame in frames.numpy():
+        timestep = TimeStep(frame[None, None], np.zeros(1, np.float32), no, no, no)
+        replay.add(timestep, np.zeros(1, np.int64))
+    found = dict(compress(replay, pieces(replay.time, replay.length, 1)))
+    assert len(found) == 300
+    rows = [safetensors.torch.load(zstandard.decompress(data))["frame"] for data in found.values()]
+    assert torch.equal(torch.cat(rows).squeeze(1), frames)
 
 
 def test_a_shared_piece_that_is_gone_is_written_again(tmp_path):
