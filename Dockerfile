@@ -18,7 +18,7 @@ RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dqn \
 # --build-arg PIP_EXTRA_INDEX_URL=...: one more package index, such as one with torch's CPU build.
 ARG PIP_EXTRA_INDEX_URL
 
-# --build-arg REQUIREMENTS=requirements-ray.txt: for suites; or -wandb.txt, -export.txt.
+# --build-arg REQUIREMENTS=requirements-ray.txt: for suites; or -wandb.txt, -export.txt, -box2d.txt (LunarLander).
 ARG REQUIREMENTS=requirements.txt
 
 # The packages come before the code: a change of code builds in a second.
@@ -27,7 +27,7 @@ COPY requirements.txt requirements-box2d.txt requirements-ray.txt requirements-w
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
     -r "$REQUIREMENTS"
 
-# Installed, presets and the shipped agent are found whatever is mounted over checkpoints/.
+# Installed, presets and shipped agents are found whatever is mounted over checkpoints/.
 COPY . /src
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
     --no-deps --no-build-isolation /src

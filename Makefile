@@ -32,7 +32,7 @@ help:
 	@echo 'make venv                                             only make $(VENV)'
 	@echo 'make clean                                            remove $(VENV) and caches, no runs'
 	@echo
-	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 or newer) that $(VENV) is made from.'
+	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 to 3.13) that $(VENV) is made from.'
 
 # exec: a signal meant for the training reaches it, not a shell that forgets to hand it on.
 train: $(VENV)/.installed
@@ -95,8 +95,8 @@ clean:
 
 # A failed attempt leaves half an environment but no stamp: the next one mends it.
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python 3.11 or newer is \
-	needed, this is {sys.version.split()[0]}; name another: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(f"Python 3.11 to 3.13 \
+	is needed, this is {sys.version.split()[0]}; name another: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo 'hint: on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@touch $@

@@ -215,7 +215,7 @@ def forecast(config: Config, parts: Parts) -> None:
         for learning in (parts.learning, steps / 13_900):
             learner = actors * (learning + store) + parts.publishing
             total = round_seconds(actor, learner, actors, 1, actors + 1)
-            wire = parts.packed / steps * actors * steps / total / 1e6
+            wire = parts.packed * actors / total / 1e6
             rows.append(f"{actors * steps / total:,.0f} ({wire:.1f} MB/s)")
         print(f"| {' | '.join(rows)} |")
 

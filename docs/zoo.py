@@ -23,6 +23,7 @@ from dqn.config import Config
 from dqn.config.shipped import AGENTS
 from dqn.config.words import counted
 from dqn.envs import ScreenEnvironment, atari_rom
+from dqn.envs.atari import FRAME_SKIP
 from dqn.evaluation.gif import film
 from dqn.evaluation.scores import human_score, mean_interval, random_score
 from dqn.report.curves import draw_curves, read_lines
@@ -142,7 +143,7 @@ def card(name: str) -> dict[str, Any]:
         "evaluations": f"{counted(len(lines), 'evaluation')} of {len(lines[0]['returns'])} games "
         f"each: {means}",
         "step": scores["step"],
-        "frames": f" ({4 * scores['step']:,} frames)" if atari_rom(config.game) else "",
+        "frames": f" ({FRAME_SKIP * scores['step']:,} frames)" if atari_rom(config.game) else "",
         "seed": config.seed, "precision": config.precision,
     }  # fmt: skip
 

@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         print(as_started(overview()), file=sys.stderr)
         return 2
     command, rest = "train", arguments
-    if arguments and not arguments[0].startswith("-"):
+    if not arguments[0].startswith("-"):
         command, rest = arguments[0], arguments[1:]
     try:
         if command not in COMMANDS:

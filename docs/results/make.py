@@ -22,7 +22,7 @@ from matplotlib.ticker import StrMethodFormatter
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dqn.evaluation.aggregate import STATISTICS, aggregate, normalised_scores
-from dqn.evaluation.scores import mean_interval
+from dqn.evaluation.scores import mean_interval, standard_error
 from dqn.report.curves import running_mean
 from dqn.storage.files import sha256
 
@@ -59,7 +59,7 @@ def table(runs: list[Run]) -> str:
             last = run["evaluations"][-1]
             means = [np.mean(line["returns"]) for line in run["evaluations"]]
             scores.append(float(means[-1]))
-            error = np.std(last["returns"], ddof=1) / len(last["returns"]) ** 0.5
+            error = standard_error(last["returns"])
             cells = {
                 "game": game,
                 "runs": group,

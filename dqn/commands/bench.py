@@ -6,7 +6,6 @@ loop is that of ``train``, once learning has begun.
 """
 
 import dataclasses
-import json
 import os
 import resource
 import subprocess
@@ -32,9 +31,10 @@ from dqn.commands.bench_table import (
     print_sentence,
 )
 from dqn.commands.bench_timing import Announcer, free_memory
-from dqn.commands.evaluate import write_report
+from dqn.commands.evaluate import check_writable, write_json
 from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
+from dqn.config.yaml_file import as_yaml
 from dqn.device import (
     cores,
     gpu_versions,
@@ -68,23 +68,23 @@ def run(options: BenchOptions) -> int:
     elif options.peers:
         check_peers(config)
     if options.json:
-        write_report(Path(options.json), "")  # fails now, not after minutes
+        check_writable(Path(options.json))  # now, not after minutes
     with Announcer() as announce:
         if options.emulator:
             figures = bench_emulator.measure(options, announce)
         else:
             figures = measure(config, options, announce)
-    if options.json:
-        write_report(Path(options.json), json.dumps(figures, indent=1) + "\n")
     print_figures(figures)
     if options.emulator:
         bench_emulator.print_table(figures)
-        return 0
-    period = config.learner.update_period
-    print_iteration(figures, config.num_envs / period)
-    if options.profile:
-        print_profile(figures)
-    print_sentence(conclusion(figures, period))
+    else:
+        period = config.learner.update_period
+        print_iteration(figures, config.num_envs / period)
+        if options.profile:
+            print_profile(figures)
+        print_sentence(conclusion(figures, period))
+    if options.json:
+        write_json(Path(options.json), figures)
     return 0
 
 
@@ -145,16 +145,28 @@ def ratios(config: Config, figures: Figures) -> Figures:
 
 
 def seconds_to_first_step(config: Config) -> float:
-    """Time from starting the command, in a new process, to the report of its first step."""
+    """Time from starting such a run, in a new process, to the report of its first step.
+
+    Raises:
+        ConfigError: it ends before that.
+    """
     with tempfile.TemporaryDirectory(prefix="dqn-bench-") as folder:
-        command = [sys.executable, "-m", "dqn", "--report-period=1"]
-        command += [f"--game={config.game}", f"--device={config.device}"]
-        command += [f"--num-envs={config.num_envs}", f"--checkpoints-dir={folder}"]
+        at_once = dataclasses.replace(
+            config, report_period=1, checkpoints_dir=folder, wandb=None, render=False
+        )
+        file = Path(folder, "bench.yaml")
+        file.write_text(as_yaml(at_once), encoding="utf-8")
+        command = [sys.executable, "-m", "dqn", f"--config={file}"]
         began = time.perf_counter()
         beside = Path(__file__).parents[2]  # dqn/, where -m finds it, installed or not
         process = subprocess.Popen(command, cwd=beside, stderr=subprocess.DEVNULL)
         try:
-            while not any(Path(folder).glob("*/*/training.jsonl")) and process.poll() is None:
+            while not any(Path(folder).glob("*/*/training.jsonl")):
+                if process.poll() is not None:
+                    raise ConfigError(
+                        "a run with these settings does not start; train says why: "
+                        f"its exit status is {process.returncode}"
+                    )
                 time.sleep(0.005)
             return time.perf_counter() - began
         finally:

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dqn.commands.bench_table import Figures
 from dqn.commands.bench_timing import Announcer, rate, waiting
 from dqn.config import Config
+from dqn.envs.atari import FRAME_SKIP
 from dqn.learning.cuda_graphs import CudaGraphed
 from dqn.learning.factory import Agent, batches_together, make_agent
 from dqn.learning.learner import Learner
@@ -97,7 +98,7 @@ def measure_parts(
     products = 2 * 2048**3 * measured("a matrix product", lambda: left @ left)
     return figures | {
         "game": spec.game,
-        "frames_per_step": 4 if spec.atari else 1,
+        "frames_per_step": FRAME_SKIP if spec.atari else 1,
         "emulator_steps_per_second": n * emulator,
         "acting_steps_per_second": n * acting,
         "replay_write_steps_per_second": n * writes,

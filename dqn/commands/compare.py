@@ -1,15 +1,13 @@
 """``compare RUN RUN``: scores of runs of one game after equal steps and equal time, beside
 published scores."""
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dqn.config import ConfigError
 from dqn.config.commands import CompareOptions
+from dqn.config.shipped import distinct_runs
 from dqn.evaluation import scores
 from dqn.report.curves import SMOOTHED, draw_random_score, points, running_mean, tidy
 from dqn.report.groups import by_config, protocol_of, shortened
@@ -36,7 +34,7 @@ def run(options: CompareOptions) -> int:
     """
     picture = options.picture
     records = []
-    for folder in {Path(folder).resolve(): folder for folder in options.run}.values():
+    for folder in distinct_runs(options.run):
         record = read_run(folder)
         if record.evaluations:
             records.append(record)
@@ -107,10 +105,8 @@ def _score(line: dict[str, Any] | None) -> str:
     """Mean of an evaluation and its standard error."""
     if line is None:
         return "-"
-    returns = np.asarray(line["returns"])
-    if len(returns) == 1:
-        return f"{line['mean']:.1f}"
-    return f"{line['mean']:.1f} ± {returns.std(ddof=1) / math.sqrt(len(returns)):.1f}"
+    error = f" ± {scores.standard_error(line['returns']):.1f}" if len(line["returns"]) > 1 else ""
+    return f"{line['mean']:.1f}{error}"
 
 
 def _means_over_seeds(records: list[RunRecord]) -> list[str]:

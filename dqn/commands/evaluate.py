@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from dqn.learning import factory
 from dqn.learning.interfaces import Model
 from dqn.report.progress import GamesBar
 from dqn.run.process import log_to_terminal
-from dqn.storage.files import why_unwritable
+from dqn.storage.files import replace_file, why_unwritable
 from dqn.storage.saved_run import load_agent
 from dqn.tabular import agent as tabular
 
@@ -36,7 +37,7 @@ def run(options: EvaluateOptions) -> int:
         settings = dataclasses.replace(settings, episodes=options.episodes)
     config = dataclasses.replace(agent.config, seed=seed, evaluation=settings)
     if options.json:
-        write_report(Path(options.json), "")  # fails now rather than after the games
+        check_writable(Path(options.json))  # now rather than after the games
     use_threads(config.threads)
     use_precision(config.precision)
     make_policy, owner = agent.model.make_policy, "evaluate command"
@@ -47,20 +48,21 @@ def run(options: EvaluateOptions) -> int:
     if len(returns) > 1:
         _, low, high = scores.mean_interval(returns)
         interval = f" (95% interval {low:.1f} to {high:.1f})"
-    if options.json:
-        source = {"run": folder, "checkpoint": agent.name, "seed": seed}
-        write_report(Path(options.json), json.dumps(source | result.as_json(), indent=1) + "\n")
     print(
         f"{result.game}, {folder}, {agent.name}, step {agent.step:,}: mean {result.mean:.1f}"
         f"{interval}, median {result.median:.1f}, min {min(returns):.1f}, max {max(returns):.1f} "
         f"over {counted(len(returns), 'episode')}; protocol {result.protocol}, "
-        f"epsilon {result.epsilon:g}, seed {seed}" + f"; wrote {options.json}" * bool(options.json)
+        f"epsilon {result.epsilon:g}, seed {seed}"
     )
     if result.cut:
         limit = counted(settings.max_steps_without_reward or 0, "step")
         print(f"{counted(result.cut, 'game')} cut off after {limit} without reward")
     if result.human_normalised is not None:
         print(f"human-normalised {100 * result.human_normalised:.1f}% (0: random, 100: human)")
+    if options.json:
+        source = {"run": folder, "checkpoint": agent.name, "seed": seed}
+        write_json(Path(options.json), source | result.as_json())
+        print(f"wrote {options.json}")
     return 0
 
 
@@ -70,19 +72,33 @@ def make_model(config: Config, spec: envs.Spec, device: torch.device) -> Model:
     return make(config, spec, device)
 
 
-def write_report(file: Path, text: str) -> None:
-    """Write ``text`` to a file, whose folder is made; empty text only checks that it can be
-    written.
+def check_writable(file: Path) -> None:
+    """Check that a file can be written, whose folder is made.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: it cannot.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         is_new = not file.exists()
-        with open(file, "w" if text else "a", encoding="utf-8") as stream:
-            stream.write(text)
-        if is_new and not text:
+        file.open("a").close()
+        if is_new:
             file.unlink()
+    except OSError as error:
+        raise ConfigError(f"cannot write {why_unwritable(file, error)}") from None
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, which appears whole or not at all unless it is a device or a link.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    data = (json.dumps(content, indent=1) + "\n").encode()
+    try:
+        if file.is_symlink() or (file.exists() and not file.is_file()):  # /dev/stdout
+            file.write_bytes(data)
+        else:
+            replace_file(file, data)
     except OSError as error:
         raise ConfigError(f"cannot write {why_unwritable(file, error)}") from None

@@ -76,8 +76,9 @@ def _sources(named: Iterable[str]) -> tuple[list[Path], Suites]:
 def _runs_of(folder: Path, suites: Suites) -> list[Path]:
     """The folders of the runs in one that was named, which joins ``suites`` if it is a suite's."""
     if (folder / FILE).is_file():
+        folder = folder.resolve()
         suites[folder] = read_suite(folder)
-        return [path for path in run_folders(folder.resolve(), suites[folder]) if path.exists()]
+        return [path for path in run_folders(folder, suites[folder]) if path.exists()]
     if (folder / "config.yaml").is_file():
         return [folder]
     found = runs_in(folder)
@@ -109,7 +110,7 @@ def _report(options: ReportOptions, folders: list[Path], suites: Suites, file: P
     if records:
         records = shortened(records)
     sections = [
-        suite_section(printable(folder.resolve().name), f"suite-{number}", suite)
+        suite_section(printable(folder.name), f"suite-{number}", suite)
         for number, (folder, suite) in enumerate(suites.items(), 1)
     ]
     games = sorted({game_of(record) for record in records})

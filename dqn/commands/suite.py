@@ -22,7 +22,7 @@ from dqn.scale.runs import Driver, Job, Run
 from dqn.storage.checkpoint import newest_first
 from dqn.storage.files import remove, replace_file
 from dqn.storage.manifest import CorruptCheckpoint, read_manifest
-from dqn.storage.suite_record import FILE
+from dqn.storage.suite_record import FILE, SuiteRun, read_suite
 
 log = logging.getLogger("dqn")
 
@@ -40,7 +40,7 @@ def run(options: SuiteOptions) -> int:
     plan = make_plan(options)
     check_folders(plan.runs)
     log_to_terminal()
-    folder = RunFolder(plan.folder)
+    folder = RunFolder(plan.folder, elsewhere="--name or --checkpoints-dir")
     try:
         return Suite(options, plan).run()
     finally:
@@ -55,8 +55,8 @@ class Suite:
         saved = _read(plan)
         self._runs = [Run(_job(plan, run, i)) for i, run in enumerate(plan.runs)]
         for run, planned in zip(self._runs, plan.runs, strict=True):
-            before = saved.get(planned.label, {})
-            run.attempts, run.node = int(before.get("attempts", 0)), str(before.get("node", ""))
+            if before := saved.get(planned.label):
+                run.attempts, run.node = before.attempts, before.node
             if _has_finished(planned):
                 run.state = "finished"
         self._scores: dict[str, Any] = {}
@@ -162,30 +162,23 @@ def _job(plan: Plan, planned: PlannedRun, index: int) -> Job:
 
 def _has_finished(planned: PlannedRun) -> bool:
     """Whether a run's newest checkpoint is its last one."""
-    for checkpoint in newest_first(planned.folder):
-        try:
-            return is_finished(read_manifest(checkpoint), planned.config)
-        except CorruptCheckpoint:
-            return False
-    return False
+    newest = next(iter(newest_first(planned.folder)), None)
+    try:
+        return newest is not None and is_finished(read_manifest(newest), planned.config)
+    except CorruptCheckpoint:
+        return False
 
 
-def _read(plan: Plan) -> dict[str, Any]:
+def _read(plan: Plan) -> dict[str, SuiteRun]:
     """The runs in an existing suite.json by their labels.
 
     Raises:
         ConfigError: it is damaged, or of another suite.
     """
-    file = plan.folder / FILE
-    if not file.exists():
+    if not (plan.folder / FILE).exists():
         return {}
-    try:
-        saved = {run["run"]: run for run in json.loads(file.read_bytes())["runs"]}
-        theirs = {label: run["identity"] for label, run in saved.items()}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(
-            f"{file} is damaged ({error}); remove it to start the suite anew"
-        ) from None
+    saved = {run.run: run for run in read_suite(plan.folder).runs}
+    theirs = {label: run.identity for label, run in saved.items()}
     ours = {run.label: identity(run) for run in plan.runs}
     words = {
         "new": ours.keys() - theirs.keys(),

@@ -60,9 +60,6 @@ def make_plan(options: SuiteOptions) -> Plan:
     file = read_suite_file(options.run) if options.run else SuiteFile()
     known = flatten(Config)
     typed = {name: text for name, text in options.typed if name in known}
-    for name in ("game", "seed"):
-        if name in typed:
-            raise ConfigError(f"a suite's {name}s are given as --{name}s, not --{name}")
     variants = _split(options.configs) or file.configs
     if not variants and not options.config:
         raise ConfigError("no config given for the suite's runs; try --config laptop")

@@ -12,7 +12,7 @@ from dqn.envs.atari import FRAME_SKIP
 from dqn.envs.names import atari_rom
 from dqn.evaluation import scores
 from dqn.evaluation.aggregate import RESAMPLES, aggregate, normalised_scores
-from dqn.report.curves import Lines, read_lines
+from dqn.report.run_record import EVALUATION_FIELDS, checked_lines
 
 Cells = list[list[str]]
 
@@ -48,13 +48,12 @@ def read_scores(runs: Sequence[PlannedRun]) -> list[Score]:
 
 def _final(file: Path) -> dict[str, Any]:
     try:
-        lines: Lines = read_lines(file)
-        record = lines[-1]
-        float(record["mean"]), int(record["step"]), len(record["returns"])
-        float(record["epsilon"]), str(record["protocol"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{file} is missing or damaged ({error})") from None
-    return record
+        lines = checked_lines(file, EVALUATION_FIELDS)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    if not lines:
+        raise ConfigError(f"{file} has no evaluation, though the run is finished")
+    return lines[-1]
 
 
 def _heading(found: list[Score]) -> list[str]:

@@ -80,7 +80,7 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
     game = envs.resolve_game(config.game)
     path = Path(config.checkpoints_dir) / envs.display_name(game) / f"{name}-seed{config.seed}"
     precision = config.precision
-    if precision == "auto" and not fresh and (path / "config.yaml").exists():
+    if precision == "auto" and not fresh and _is_there(path / "config.yaml"):
         precision = load_run_config(path).precision
     precision = resolve_precision(precision, device)
     use_precision(precision)
@@ -89,6 +89,14 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
         envs.make(config, 1).close()
     with _cluster(config, address):
         return _train(config, path, device, fresh)
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is such a file; not so where it may not be looked for, which is said later."""
+    try:
+        return file.exists()
+    except OSError:
+        return False
 
 
 def _train(config: Config, path: Path, device: torch.device, fresh: bool) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from dqn.commands.evaluate import make_model
 from dqn.config.commands import WatchOptions
-from dqn.config.shipped import find_run
+from dqn.config.shipped import distinct_runs
 from dqn.config.words import printable
 from dqn.device import resolve_device, use_precision, use_threads
 from dqn.report.groups import short_names
@@ -27,7 +27,7 @@ def run(options: WatchOptions) -> int:
     """
     log_to_terminal()
     device = resolve_device(options.device)
-    folders = list({find_run(name).resolve(): name for name in options.run}.values())
+    folders = distinct_runs(options.run)
     names = short_names(folders)
     runs = [watched(run, device, name) for run, name in zip(folders, names, strict=True)]
     for watched_run in runs:

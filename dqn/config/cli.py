@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
+from types import NoneType
+from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
@@ -44,9 +45,11 @@ class Option(NamedTuple):
 def options_of(kind: Any) -> Iterator[Option]:
     """The options of a command, read off its class: a field each."""
     section = "options" if hasattr(kind, "usage") else kind.__doc__
+    without = getattr(kind, "without", ())
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.default):
-            yield from options_of(type(field.default))
+            options = options_of(type(field.default))
+            yield from (option for option in options if option.name not in without)
         elif field.name not in (*POSITIONAL, "typed"):
             name, about = prefix_of(kind) + field.name, kind.__pydantic_fields__[field.name]
             yield Option(name, field.type, field.default, about.description, section)
@@ -98,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
 def _make_parser(kind: Any, options: dict[str, Option]) -> _Parser:
     parser = _Parser(
         usage=as_started(kind.usage),
-        description=as_started(kind.__doc__),
+        description=as_started(" ".join([kind.__doc__, *_positional_help(kind)])),
         epilog=f"Presets: {', '.join(PRESETS)}." if "config" in options else None,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -125,6 +128,15 @@ def _make_parser(kind: Any, options: dict[str, Option]) -> _Parser:
             **extra,
         )
     return parser
+
+
+def _positional_help(kind: Any) -> Iterator[str]:
+    """A sentence about each value that is typed without a name."""
+    for name in POSITIONAL:
+        if about := kind.__pydantic_fields__.get(name):
+            meaning = about.description
+            placeholder = text_metavar(kind.__annotations__[name])
+            yield f"{placeholder}: {meaning[0].lower()}{meaning[1:]}"
 
 
 def _normalized(arguments: list[str]) -> Iterator[str]:
@@ -161,11 +173,12 @@ def _positional(kind: Any, words: list[str]) -> dict[str, Given]:
 
 
 def _value(option: Option, text: str) -> Any:
-    """A text from the command line: as it is if the option is a text, otherwise as YAML."""
+    """A text from the command line: as it is if the option is a text that is not null, otherwise
+    as YAML."""
     if not text:
         raise _needs_value(option)
     if text_metavar(option.hint):
-        return text
+        return None if text == "null" and NoneType in get_args(option.hint) else text
     try:
         return parse_yaml(text)[0]
     except yaml.YAMLError:

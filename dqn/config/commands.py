@@ -87,7 +87,7 @@ class EvaluateOptions:
     usage: ClassVar = "main.py evaluate RUN [--OPTION VALUE ...]"
     example: ClassVar = "main.py evaluate pong-laptop"
     run: Run
-    """A run's folder, or a shipped agent's."""
+    """A run's folder, or a shipped agent, such as pong-laptop."""
     checkpoint: Checkpoint = "latest"
     """Which checkpoint to evaluate."""
     seed: Seed = 0
@@ -107,7 +107,7 @@ class PlayOptions:
     usage: ClassVar = "main.py play RUN [--OPTION VALUE ...]"
     example: ClassVar = "main.py play pong-laptop --gif pong.gif"
     run: Run
-    """A run's folder, or a shipped agent's."""
+    """A run's folder, or a shipped agent, such as pong-laptop."""
     checkpoint: Checkpoint = "latest"
     """Which checkpoint plays."""
     seed: Seed = 0
@@ -150,7 +150,7 @@ class ExportOptions:
     usage: ClassVar = "main.py export RUN FILE.onnx [--OPTION VALUE ...]"
     example: ClassVar = "main.py export pong-laptop pong.onnx"
     run: Run
-    """A run's folder, or a shipped agent's."""
+    """A run's folder, or a shipped agent, such as pong-laptop."""
     file: Onnx
     """The file to write."""
     checkpoint: Checkpoint = "latest"
@@ -165,7 +165,7 @@ class CompareOptions:
     usage: ClassVar = "main.py compare RUN [RUN ...] [--picture FILE.png]"
     example: ClassVar = "main.py compare checkpoints/Pong/dqn-seed1 checkpoints/Pong/dqn-seed2"
     run: tuple[Run, ...]
-    """Folders of the runs."""
+    """Folders of the runs, or shipped agents."""
     picture: Png | None = None
     """Plot training returns and evaluations over steps and over minutes."""
 
@@ -200,13 +200,13 @@ class SuiteOptions:
     run."""
 
     usage: ClassVar = "main.py suite SUITE | --games A,B [--OPTION VALUE ...]"
+    without: ClassVar = ("game", "seed", "actors")
     run: Annotated[str, "SUITE"] = ""
-    """A shipped suite or a YAML file."""
+    """A shipped suite (atari5, pong_seeds, smoke) or a YAML file."""
     games: Annotated[str, "GAME,..."] | None = None
     """Games, separated by commas."""
     seeds: Annotated[int, Interval(ge=1, le=1000)] | None = None
-    """Number of runs of each game with each config, with seeds 1, 2, ... (1 unless the suite says
-    otherwise)."""
+    """Seeds 1, 2, ... of each game with each config, as many (null: those of the suite, or one)."""
     config: tuple[File, ...] = ()
     """Preset or YAML file of the settings that all runs share; may be repeated."""
     configs: Annotated[str, "FILE,..."] | None = None

@@ -65,7 +65,7 @@ def _too_large(config: Flat, _: Flat) -> Iterator[str]:
     for name, value in config.items():
         limit = _INT64_MAX if isinstance(value, int) else _FLOAT32_MAX
         if isinstance(value, int | float) and value > limit:
-            yield f"{name} of {value:g} is too large; {limit:g} is the most"
+            yield f"{name} is too large; {limit:g} is the most"
 
 
 def _wrong_sizes(config: Flat, _: Flat) -> Iterator[str]:
@@ -184,17 +184,6 @@ def _wrong_pairs(config: Flat, _: Flat) -> Iterator[str]:
         )
 
 
-RENAMED = {
-    "keep": "keep_checkpoints",
-    "learner.policy": "learner.target_policy",
-    "learner.munchausen_low": "learner.munchausen_clip_min",
-    "values.samples": "values.num_taus",
-    "values.policy_samples": "values.num_policy_taus",
-    "values.cosines": "values.num_cosines",
-}
-REPLACED = {"learner.max_gradient_value": "learner.max_gradient_norm"}
-"""Former names of settings, and what replaces those that are gone."""
-
 ELSEWHERE = {
     "lr": "optimizer.learning_rate",
     "env": "game", "env_id": "game", "env_name": "game",
@@ -211,17 +200,9 @@ ELSEWHERE = {
 """What other programs (CleanRL, Stable-Baselines3) call our settings."""
 
 
-class RenamedSetting(ConfigError):
-    """A setting has its former name, or is gone."""
-
-
 def unknown(name: str, known: Collection[str], written: str, where: str = "") -> ConfigError:
     """The error for a name that is not a setting's; it suggests the one that was meant."""
     spell = str if written == name else as_typed
-    if name in RENAMED:
-        return RenamedSetting(f"{written} is now {spell(RENAMED[name])}{where}")
-    if name in REPLACED:
-        return RenamedSetting(f"{written} was removed{where}; use {spell(REPLACED[name])}")
     what = "setting" if written == name else "option"
     if name in ELSEWHERE and ELSEWHERE[name] in known:
         return ConfigError(f"unknown {what} {written}{where}; here it is {spell(ELSEWHERE[name])}")

@@ -35,7 +35,7 @@ class Config:
     """Processes on a Ray cluster that play the environments while this one learns (0: this one
     plays them too)."""
     learning_starts: NonNegativeInt = 50_000
-    """Steps of random play before the first update."""
+    """Steps before the first update; random play while epsilon_start is 1."""
     evaluate_period: PositiveInt = 250_000
     """Steps between evaluations; there is always one at the end."""
     render: bool = False

@@ -32,8 +32,8 @@ class EnvConfig:
     max_episode_steps: Annotated[int, Interval(ge=1, le=2**31 - 1)] | None = None
     """Other environments: time limit of an episode in steps (null: its own); a truncation."""
     reseed_steps: PositiveInt = 10_000
-    """Reseed an environment at its first episode end after this many of its own steps; bounds how
-    many recorded actions must be replayed when a run is resumed."""
+    """Reseed an environment at its first episode end after this many of its own steps: resuming a
+    run replays the actions since then."""
     threads: Threads = 0
     """Emulator threads (0: one per core)."""
     niceness: Annotated[int, Interval(ge=0, le=19)] = 10
@@ -45,7 +45,7 @@ class EnvConfig:
 class ReplayConfig:
     """Replay memory"""
 
-    capacity: PositiveInt = 1_000_000
+    capacity: Annotated[int, Interval(ge=1, le=2**40)] = 1_000_000
     """Rows over all environments, one frame each (7,064 bytes on Atari)."""
     device: Device = "auto"
     """Where the rows are stored (auto: the learner's device)."""
@@ -90,7 +90,8 @@ class NetworkConfig:
     spectral_norm: bool = False
     """impala: spectral normalization of the residual convolutions."""
     center: bool = False
-    """Subtract the mean frame of a random player from the input, which removes the background."""
+    """Subtract the mean of evaluation.held_out_states from the input, which removes the
+    background."""
     layer_norm: bool = False
     """Layer normalization before each hidden ReLU (impala: those after its blocks; not in IQN's
     embedding); tolerates larger learning rates."""
@@ -227,4 +228,5 @@ class EvaluationConfig:
     """A game that goes this many steps without a reward is stuck and cut off, with the return it
     had; also in play and recordings (4,500: five minutes of play on Atari; null: never)."""
     held_out_states: Units = 512
-    """States of a random player over which the mean of the greatest Q-value is tracked."""
+    """States of a random player over which the mean of the greatest Q-value is tracked; their mean
+    frame is the one that network.center subtracts."""

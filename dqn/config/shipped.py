@@ -1,6 +1,7 @@
 """What comes with the program, presets and trained agents: beside ``dqn/`` in a checkout, inside it
 where it is installed. Their names mean the same in every folder."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
@@ -33,6 +34,11 @@ def find_suite(typed: str) -> str:
     ``atari5`` or ``configs/suites/atari5.yaml``."""
     name = typed.removeprefix("configs/suites/").removesuffix(".yaml")
     return str(SUITES[name]) if name in SUITES and not Path(typed).is_file() else typed
+
+
+def distinct_runs(typed: Iterable[str]) -> list[str]:
+    """Runs that were named, without those that another name means too."""
+    return list({find_run(name).resolve(): name for name in typed}.values())
 
 
 def find_run(typed: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dqn.config.fields import ConfigError, Given, build
-from dqn.config.rules import RenamedSetting, unknown
+from dqn.config.rules import unknown
 from dqn.config.schema import Config, flatten
 from dqn.config.shipped import PRESETS
 from dqn.config.words import shown
@@ -97,15 +97,9 @@ def load_run_config(folder: Path) -> Config:
     """The Config of a run's folder; a run from before there was ``precision`` has float32.
 
     Raises:
-        ConfigError: unreadable, or written by an earlier version of this program.
+        ConfigError: unreadable, or not a valid config.
     """
-    try:
-        config = load_config(folder / "config.yaml")
-    except RenamedSetting as error:
-        raise ConfigError(
-            f"{folder} was made by an earlier version of this program ({error}); use that version, "
-            "or train a new run"
-        ) from None
+    config = load_config(folder / "config.yaml")
     if config.precision != "auto":
         return config
     return dataclasses.replace(config, precision="float32")

@@ -26,7 +26,7 @@ class Spec(NamedTuple):
     """What a network and a replay memory need to know about a game."""
 
     game: str
-    """Its name, also that of the run's folder."""
+    """Its name: ``SpaceInvaders``, or Gymnasium's id."""
     num_actions: int
     frame_shape: tuple[int, ...]
     frame_dtype: str

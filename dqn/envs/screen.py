@@ -142,9 +142,14 @@ def _atari(rom: str, config: EnvConfig, noop_max: int) -> tuple[Env, _RawSeedAta
     return env, emulator
 
 
+def quiet_pygame() -> None:
+    """Before pygame is imported: no greeting, and no complaint of SDL's."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+
+
 def _renderable(game: str, max_episode_steps: int | None) -> Env:
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # Gymnasium renders with pygame
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # otherwise SDL complains
+    quiet_pygame()  # Gymnasium renders with it
     with make_one(game, max_episode_steps) as trial:
         modes = trial.metadata.get("render_modes") or []
     if "rgb_array" not in modes:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from dqn.config import Config, ConfigError
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.evaluate import Progress, ignore_progress
-from dqn.evaluation.recorders import PngFolder, Recorder
+from dqn.evaluation.recorders import PNG_LIMIT, PngFolder, Recorder
+from dqn.evaluation.stuck import StuckGames
 from dqn.evaluation.video import Video
 from dqn.learning.interfaces import MakePolicy
 from dqn.seeds import numpy_generator
@@ -55,7 +56,8 @@ def play_episode(
     cut. Exceptions of a recorder propagate.
     """
     timestep = environment.reset(seed, owner)
-    total, length, waited, cut = 0.0, 0, 0, False
+    total, length, cut = 0.0, 0, False
+    stuck_games = StuckGames(limit, 1)
     while not timestep.last[0] and not cut and not stop():
         screen = environment.screen()
         for recorder in recorders:
@@ -63,8 +65,7 @@ def play_episode(
         timestep = environment.step(choose(timestep.stack))
         total += float(timestep.reward[0])
         length += 1
-        waited = 0 if timestep.reward[0] else waited + 1
-        cut = limit is not None and waited >= limit and not timestep.last[0]
+        cut = bool(stuck_games.after(timestep)[0])
         progress(0, length, total)
     finished = bool(timestep.last[0]) or cut
     if finished:
@@ -97,7 +98,7 @@ def render_evaluation(
         return None
     policy = make_policy(numpy_generator(config.seed, "render actor", step))
     rate = environment.decisions_per_second
-    pictures = BestEffort(f"{name}/", lambda: PngFolder(folder / name))
+    pictures = BestEffort(f"{name}/", lambda: PngFolder(folder / name, PNG_LIMIT))
     video = BestEffort(f"{name}.mp4", lambda: Video(folder / f"{name}.mp4", rate))
     with closing(environment), pictures, video:
         record = play_episode(

@@ -18,6 +18,7 @@ from dqn.config import Config
 from dqn.config.words import counted
 from dqn.envs.names import protocol_name
 from dqn.evaluation import scores
+from dqn.evaluation.stuck import StuckGames
 from dqn.learning.interfaces import MakePolicy, QValues
 from dqn.seeds import numpy_generator
 from dqn.types import I64, Array
@@ -89,7 +90,8 @@ def evaluate(
     settings, n = config.evaluation, config.evaluation.episodes
     policy = make_policy(numpy_generator(config.seed, f"{owner} actor", step))
     returns, lengths = np.zeros(n), np.zeros(n, np.int64)
-    waited, limit, cut = np.zeros(n, np.int64), settings.max_steps_without_reward, 0
+    limit, cut = settings.max_steps_without_reward, 0
+    stuck_games = StuckGames(limit, n)
     with closing(envs.make(config, n)) as environment:
         timestep = environment.reset(config.seed, f"{owner} {step}")
         playing = np.ones(n, bool)
@@ -103,11 +105,9 @@ def evaluate(
             returns += timestep.reward * playing
             lengths += playing
             playing &= ~timestep.last
-            if limit is not None:
-                waited = np.where(timestep.reward == 0, waited + 1, 0)
-                stuck = playing & (waited >= limit)
-                cut += int(stuck.sum())
-                playing &= ~stuck
+            stuck = playing & stuck_games.after(timestep)
+            cut += int(stuck.sum())
+            playing &= ~stuck
             done = ~playing
             progress(int(done.sum()), int(lengths.sum()), max(returns[done], default=None))
     game, protocol = environment.spec.game, protocol_name(config, environment.spec.atari)
@@ -148,7 +148,7 @@ def _visited(
     owner: str,
     choose: Callable[[envs.Environment], I64],
 ) -> torch.Tensor:
-    """One state in ``spacing`` of up to 8 environments, until there are ``count``."""
+    """Every ``spacing``-th state of up to 8 environments, ``count`` in all."""
     n = min(count, 8)
     stacks: list[Array] = []
     with closing(envs.make(config, n)) as environment:

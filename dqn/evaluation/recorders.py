@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
@@ -11,11 +10,12 @@ from typing import Self
 import cv2
 
 from dqn.config import ConfigError
+from dqn.envs.screen import quiet_pygame
 from dqn.storage.files import AtomicFile, AtomicFolder
 from dqn.types import Array
 
 PNG_LIMIT = 5_000
-"""Maximum number of pictures of one episode: about five and a half minutes of play on Atari."""
+"""Pictures kept of an evaluation's episode: about five and a half minutes of play on Atari."""
 
 HELD_SECONDS = 1
 """How long a video or GIF shows the final screen, in seconds."""
@@ -59,13 +59,14 @@ class Recorder(ABC):
 
 
 class PngFolder(Recorder):
-    """``path/000000.png ...``: the first ``limit`` screens exactly as the emulator drew them.
+    """``path/000000.png ...``: the first ``limit`` screens, or all, exactly as the emulator drew
+    them.
 
     Raises:
         ConfigError: there is something else of that name, which must not be replaced.
     """
 
-    def __init__(self, path: str | Path, limit: int = PNG_LIMIT) -> None:
+    def __init__(self, path: str | Path, limit: int | None = None) -> None:
         path = Path(path).absolute()
         if path.is_symlink() or (path.exists() and not path.is_dir()):
             raise ConfigError(f"{path} is not a folder; name a new one")
@@ -105,8 +106,7 @@ class Window(Recorder):
     """
 
     def __init__(self, title: str, frames_per_second: int) -> None:
-        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # else SDL complains
+        quiet_pygame()
         try:
             import pygame
         except ImportError as error:

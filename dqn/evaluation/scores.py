@@ -110,6 +110,12 @@ def published_curves(game: str) -> tuple[Curve, ...]:
         )
 
 
+def standard_error(returns: Sequence[float] | Array) -> float:
+    """Of the mean of some returns; 0 of a single one."""
+    values = np.asarray(returns, np.float64)
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
 def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float]:
     """Mean, and lower and upper end of its 95 % confidence interval (Student's t).
 
@@ -125,8 +131,7 @@ def mean_interval(returns: Sequence[float] | Array) -> tuple[float, float, float
     # Imported here because it takes half a second.
     from scipy import stats
 
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * standard_error(values)
     return mean, mean - half, mean + half
 
 

@@ -51,8 +51,8 @@ class Learner:
         # Everything that an update changes is on the device, so that it can be captured in a graph.
         self._rate = torch.full((), optimizer.learning_rate, device=device)
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
-        self.sums = torch.zeros(len(METRICS), device=device)
-        """Sums of METRICS over the ``summed`` updates since ``pop_means``."""
+        self._sums = torch.zeros(len(METRICS), device=device)
+        """Sums of METRICS over the ``_summed`` updates since ``pop_means``."""
         self._summed = torch.zeros((), dtype=torch.int64, device=device)
         self.nonfinite = NonFiniteGuard(device)
 
@@ -60,11 +60,6 @@ class Learner:
     def updates(self) -> int:
         """Updates made so far; waits for the device."""
         return int(self._updates)
-
-    @property
-    def summed(self) -> int:
-        """Updates since ``pop_means``; waits for the device."""
-        return int(self._summed)
 
     @property
     def learning_rate(self) -> float:
@@ -104,7 +99,7 @@ class Learner:
             torch.cat([torch.stack(losses), td_errors, torch.stack(norms)]).view(-1, steps).t()
         )
         self.nonfinite.check(batch, metrics, self._updates)
-        self.sums += metrics.sum(0)
+        self._sums += metrics.sum(0)
         self._updates += steps
         self._summed += steps
         return new_priorities
@@ -151,9 +146,9 @@ class Learner:
 
     def pop_means(self) -> dict[str, float | None]:
         """Mean of each of METRICS since the last call; waits for the device."""
-        summed, sums = self.summed, zip(METRICS, self.sums.tolist(), strict=True)
+        summed, sums = int(self._summed), zip(METRICS, self._sums.tolist(), strict=True)
         means = {name: total / summed if summed else None for name, total in sums}
-        self.sums.zero_()
+        self._sums.zero_()
         self._summed.zero_()
         return means
 
@@ -179,8 +174,8 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "updates": self.updates,
-            "sums": self.sums,
-            "summed": self.summed,
+            "sums": self._sums,
+            "summed": int(self._summed),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -189,7 +184,7 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"])
         self._updates.fill_(state["updates"])
-        self.sums.copy_(state["sums"])
+        self._sums.copy_(state["sums"])
         self._summed.fill_(state["summed"])
 
     def _clip(self, gradients: list[torch.Tensor]) -> torch.Tensor:

@@ -158,7 +158,7 @@ def make_network(
     """The network described by a config, for stacks ``[S, *frame]``, initialized, on the CPU.
 
     Raises:
-        ConfigError: the torso cannot process frames of this shape.
+        ConfigError: the torso cannot process frames of this shape, or has no use for a setting.
     """
     activation: Activation = functools.partial(nn.ReLU, inplace=True)
     if config.layer_norm:
@@ -170,6 +170,9 @@ def make_network(
     if name == "auto":
         pictures = len(stack_shape) == 3 and min(stack_shape[1:]) >= MIN_SIDE["nature"]
         name = "nature" if pictures else "mlp"
+        unused = "mlp_units" if pictures else "hidden_units"
+        if getattr(config, unused) != getattr(NetworkConfig, unused):
+            raise ConfigError(f"network.{unused} has no effect with torso {name}; do not set it")
     if name == "mlp":
         *layers, hidden = config.mlp_units or (0,)
         torso = mlp(math.prod(stack_shape), layers, activation)

@@ -11,7 +11,8 @@ class ImplicitQuantileHead(nn.Module):
     are multiplied by a cosine embedding of tau (equation 4)."""
 
     def __init__(self, cosines: nn.Linear, head: nn.Module, num_policy_taus: int) -> None:
-        """``cosines`` -> features is the layer of the embedding."""
+        """``cosines`` maps a tau's cosines to as many numbers as there are features; ``head`` maps
+        their product with the features, ``[B K, features]``, to ``[B K, A, 1]``."""
         super().__init__()
         self.embedding = nn.Sequential(cosines, nn.ReLU(inplace=True))
         self.head = head

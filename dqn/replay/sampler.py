@@ -16,7 +16,7 @@ from dqn.types import I64, Bool, State
 
 FLAGS = ("first", "last", "terminal")
 
-_BLOCK_ROWS = 128  # 8,000 sums for a million rows: searching them costs as much as 32 blocks
+_BLOCK_ROWS = 128  # searching the 8,000 sums of a million rows costs as much as 32 such blocks
 
 
 class ValidStarts:

@@ -1,11 +1,8 @@
 """``curves.png``: a run's returns, evaluations, epsilon and loss so far."""
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from dqn.evaluation import scores
 from dqn.storage.files import AtomicFile
@@ -20,11 +17,18 @@ HEAD = 1.0  # of a picture, for its title and legend, in inches
 
 
 def read_lines(path: Path) -> Lines:
-    """The objects of a .jsonl file except an incomplete last line; empty if there is no file."""
+    """The objects of a .jsonl file except an incomplete last line; empty if there is no file.
+
+    Raises:
+        ValueError: a line is not JSON.
+    """
     if not path.exists():
         return []
     complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines()]
+    try:
+        return [json.loads(line) for line in complete.splitlines()]
+    except RecursionError as error:
+        raise ValueError(error) from None
 
 
 def draw_curves(folder: Path, title: str, game: str) -> None:
@@ -132,16 +136,9 @@ def _draw_evaluations(axes: "Axes", evaluations: Lines) -> None:
     low, high = ([pick(returns) for returns in games] for pick in (min, max))
     label = "evaluation, single games: lowest to highest"
     axes.vlines(steps, low, high, color="tab:blue", alpha=0.3, linewidth=3, label=label)
-    errors = [standard_error(returns) for returns in games]
+    errors = [scores.standard_error(returns) for returns in games]
     axes.errorbar(
         steps, means, errors,
         fmt="o-", markersize=4, capsize=3, color="tab:blue",
         label="evaluation, mean of its games ± standard error",
     )  # fmt: skip
-
-
-def standard_error(returns: list[float]) -> float:
-    """Of the mean of some games; 0 of a single one."""
-    if len(returns) < 2:
-        return 0.0
-    return float(np.std(returns, ddof=1)) / math.sqrt(len(returns))

@@ -19,6 +19,7 @@ import torch
 from dqn.config import MAY_CHANGE_ON_RESUME, Config, flatten
 from dqn.config.words import counted
 from dqn.envs import Spec
+from dqn.envs.atari import FRAME_SKIP
 from dqn.evaluation.evaluate import Evaluation
 from dqn.learning.interfaces import LearnerProtocol
 from dqn.report.boards import Board, Boards
@@ -79,7 +80,7 @@ class Metrics:
         self._folder = folder
         self._config = config
         self._journals = {name: Journal(folder / name) for name in TEXT_FILES}
-        self._frames_per_step = 4 if spec.atari else 1
+        self._frames_per_step = FRAME_SKIP if spec.atari else 1
         self._total_steps, self._learning_starts = config.total_steps, config.learning_starts
         self._hint = HINT if spec.atari and device.type == "cpu" else ""
         self._returns = np.zeros(num_envs)  # of the unfinished episodes

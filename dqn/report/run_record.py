@@ -49,33 +49,7 @@ class RunRecord(NamedTuple):
         return next((line for line in reversed(self.evaluations) if line[axis] <= limit), None)
 
 
-def read_run(run: str) -> RunRecord:
-    """Read the record of a run's folder.
-
-    Raises:
-        ConfigError: there is no run, or its files are damaged.
-    """
-    folder = find_run(run)
-    config = run_config(folder)
-    try:
-        evaluations = _checked_lines(folder / "evaluations.jsonl", EVALUATION_FIELDS)
-        training = _checked_lines(folder / "training.jsonl", REPORT_FIELDS)
-        seconds = read_seconds(folder, ["evaluation/mean", "speed/steps_per_second"])
-    except OSError as error:
-        raise ConfigError(f"cannot read the files of {run}: {error.strerror}") from None
-    reported, evaluated = seconds["speed/steps_per_second"], seconds["evaluation/mean"]
-    if _has_gaps(training, reported) or _has_gaps(evaluations, evaluated):
-        reported = evaluated = {}
-    return RunRecord(
-        printable(str(folder)),
-        folder,
-        config,
-        _with_minutes(training, reported),
-        _with_minutes(evaluations, evaluated),
-    )
-
-
-def _checked_lines(file: Path, fields: dict[str, Any]) -> Lines:
+def checked_lines(file: Path, fields: dict[str, Any]) -> Lines:
     """The lines of a file, each of which has ``fields`` of the right types.
 
     Raises:
@@ -89,6 +63,32 @@ def _checked_lines(file: Path, fields: dict[str, Any]) -> Lines:
         if not has_fields(line, fields):
             raise ConfigError(f"{file} is damaged: line {number} has missing or invalid fields")
     return lines
+
+
+def read_run(run: str) -> RunRecord:
+    """Read the record of a run's folder.
+
+    Raises:
+        ConfigError: there is no run, or its files are damaged.
+    """
+    folder = find_run(run)
+    config = run_config(folder)
+    try:
+        evaluations = checked_lines(folder / "evaluations.jsonl", EVALUATION_FIELDS)
+        training = checked_lines(folder / "training.jsonl", REPORT_FIELDS)
+        seconds = read_seconds(folder, ["evaluation/mean", "speed/steps_per_second"])
+    except OSError as error:
+        raise ConfigError(f"cannot read the files of {run}: {error.strerror}") from None
+    reported, evaluated = seconds["speed/steps_per_second"], seconds["evaluation/mean"]
+    if _has_gaps(training, reported) or _has_gaps(evaluations, evaluated):
+        reported = evaluated = {}
+    return RunRecord(
+        printable(str(folder)),
+        folder,
+        config,
+        _with_minutes(training, reported),
+        _with_minutes(evaluations, evaluated),
+    )
 
 
 def has_fields(line: Any, fields: dict[str, Any]) -> bool:

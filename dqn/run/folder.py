@@ -24,13 +24,16 @@ class FolderInUse(ConfigError):
 class RunFolder:
     """The folder, locked until it is closed or the process ends."""
 
-    def __init__(self, path: Path) -> None:
-        """Create and lock the folder.
+    def __init__(
+        self, path: Path, elsewhere: str = "--seed, --config or --checkpoints-dir"
+    ) -> None:
+        """Create and lock the folder; ``elsewhere`` names the options that choose another.
 
         Raises:
             ConfigError: it cannot be written, or another process trains in it.
         """
         self.path = path
+        self._elsewhere = elsewhere
         self._created: list[Path] = []
         self._lock = self._locked()
 
@@ -70,7 +73,7 @@ class RunFolder:
             lock.close()
             raise FolderInUse(
                 f"process {owner} is training in {self.path} already; stop it, or choose another "
-                "--seed, --config or --checkpoints-dir"
+                f"{self._elsewhere}"
             ) from None
         except OSError as error:  # a network disk without locks
             lock.close()
@@ -87,9 +90,9 @@ class RunFolder:
     def close(self) -> None:
         """Release the lock, and delete the folder if nothing was written in it, with the parent
         folders created for it."""
-        if [entry.name for entry in self.path.iterdir()] == [".lock"]:
-            (self.path / ".lock").unlink()
-            with contextlib.suppress(OSError):  # another run is in it by now
+        with contextlib.suppress(OSError):  # it is gone, or another run is in it by now
+            if [entry.name for entry in self.path.iterdir()] == [".lock"]:
+                (self.path / ".lock").unlink()
                 for folder in self._created:
                     folder.rmdir()
         self._lock.close()

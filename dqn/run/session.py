@@ -166,7 +166,8 @@ class Session:
             self._failed_saves += 1
             failed = f"step {self.step:,} is not saved ({error.strerror}); {self._safe()}"
             if self._failed_saves == 2:
-                raise RunStopped(f"{failed}; the same command continues from there") from None
+                again = "; the same command continues from there" * bool(newest_first(self._folder))
+                raise RunStopped(f"{failed}{again}") from None
             log.warning("%s; it is tried once more.", failed)
             return False
         self._failed_saves = 0
@@ -225,7 +226,7 @@ class Session:
         try:
             draw_curves(self._folder, title, game)
             self.agent.model.draw(self._folder)
-        except (OSError, ValueError, KeyError) as error:  # disk full; a line edited by hand
+        except Exception as error:  # disk full; a line edited by hand
             log.warning("Not all pictures of the run could be drawn: %s.", error)
         if not self.config.render:
             return

@@ -30,7 +30,7 @@ LOST = (ActorUnavailableError, ObjectLostError, OutOfOrder)
 """What a request raises if its worker has died, or its node with the answer, or if it is new."""
 
 LOSSES = 5
-"""An actor that is lost so often without playing a round in between is not started again."""
+"""An actor that is lost more often, without a round played in between, is not started again."""
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 20.0

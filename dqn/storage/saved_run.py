@@ -3,6 +3,7 @@
 Readers need no lock. If a running run deletes the checkpoint being read, a newer one is read.
 """
 
+import difflib
 import re
 import shlex
 import sys
@@ -15,7 +16,7 @@ import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError
-from dqn.config.shipped import find_run
+from dqn.config.shipped import AGENTS, find_run
 from dqn.config.words import as_started
 from dqn.config.yaml_file import NUMBER, load_run_config, number
 from dqn.learning.interfaces import MakeModel, Model
@@ -108,7 +109,9 @@ def run_config(folder: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}") from None
     if not exists:
-        raise ConfigError(f"there is no folder {folder}; {_advice(folder.parent)}")
+        near = difflib.get_close_matches(folder.name, AGENTS, n=1)
+        advice = f"did you mean {near[0]}?" if near else _advice(folder.parent)
+        raise ConfigError(f"there is no folder {folder}; {advice}")
     if not found:
         raise ConfigError(f"{folder} is not a run's folder: no config.yaml; {_advice(folder)}")
     return load_run_config(folder)
@@ -160,6 +163,6 @@ def _step(which: str) -> int:
     value = number(text) if NUMBER.fullmatch(text) else None
     if isinstance(value, int):
         return value
-    if not re.fullmatch(r"\d[\d_]*", text):
+    if not re.fullmatch(r"\d[\d_]{,18}", text):
         raise ConfigError(f"--checkpoint must be latest, best or a step, not {which}")
     return int(text.replace("_", ""))

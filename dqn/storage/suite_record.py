@@ -28,8 +28,14 @@ class SuiteRun:
 
     run: Annotated[str, BeforeValidator(_label)]
     """``Pong/laptop-seed1``, in the folder of all runs."""
+    identity: str
+    """Digest of the settings that make it this run."""
     state: str
     """``finished``, ``failed``, ..."""
+    attempts: int = 0
+    """How often it was started."""
+    node: str = ""
+    """Where it ran last."""
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -71,10 +77,10 @@ def read_suite(folder: Path) -> SuiteRecord:
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "its content"
         raise ConfigError(
-            f"{file} is damaged: {where}: {first['msg']}".replace(": : ", ": ")
+            f"{file} is damaged: {where} is missing or invalid; remove it, and the suite's command "
+            "writes it anew"
         ) from None
 
 

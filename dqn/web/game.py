@@ -5,6 +5,7 @@ import numpy as np
 
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.episode import PLAY
+from dqn.evaluation.stuck import StuckGames
 from dqn.seeds import numpy_generator
 from dqn.storage.saved_run import SavedAgent
 from dqn.types import Array
@@ -40,7 +41,9 @@ class Game:
 
     def start(self, seed: int) -> None:
         """Begin the game of a seed."""
-        self.seed, self.length, self.total, self._waited = seed, 0, 0.0, 0
+        self.seed, self.length, self.total = seed, 0, 0.0
+        limit = self.agent.config.evaluation.max_steps_without_reward
+        self._stuck_games = StuckGames(limit, 1)
         self.decisions_by_hand = self.agreed = 0
         self.last: tuple[int, int] | None = None
         self.over = self.cut = False
@@ -67,9 +70,7 @@ class Game:
         reward = float(timestep.reward[0])
         self.total += reward
         self.length += 1
-        self._waited = 0 if reward else self._waited + 1
-        limit = self.agent.config.evaluation.max_steps_without_reward
-        self.cut = limit is not None and self._waited >= limit and not timestep.last[0]
+        self.cut = bool(self._stuck_games.after(timestep)[0])
         self.over = bool(timestep.last[0]) or self.cut
         self._arrive(timestep.stack)
 

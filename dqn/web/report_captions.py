@@ -22,7 +22,7 @@ def where(at: float, axis: Axis) -> str:
 def in_words(game: str, groups: Groups, axis: Axis, published: Sequence[Published]) -> str:
     """The chart's numbers, for those who do not see it."""
     parts = [_config_in_words(name, runs, axis) for name, runs in groups]
-    known = [f"{row.who} {row.score}" for row in published if row.drawn and row.key[:6] != "curve:"]
+    known = [f"{row.who} {row.score}" for row in published if row.drawn and row.value is not None]
     others = [f"Published: {and_list(known)}"] if known else []
     over = "steps" if axis == "step" else "wall time"
     return ". ".join([f"{game}: score over {over}", *parts, *others]) + "."

@@ -44,7 +44,7 @@ def game_section(
             section.curves.append(chart)
     if section.curves:
         section.published = published
-        section.has_published_curves = any(row.key.startswith("curve:") for row in published)
+        section.has_published_curves = any(row.value is None for row in published)
     section.tables = [runs_table(groups)]
     if differences := differences_table(groups):
         section.tables.append(differences)

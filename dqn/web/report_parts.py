@@ -72,13 +72,19 @@ class Published(NamedTuple):
     key: str
     """Of its line in the figures."""
     who: str
-    score: str
+    value: float | None
+    """The score; None of a curve."""
     frames: str
     """Of training."""
     protocol: str
     differs: str
     """How it was measured otherwise than the runs."""
     drawn: bool
+
+    @property
+    def score(self) -> str:
+        """As it is shown; empty of a curve."""
+        return "" if self.value is None else number(self.value)
 
 
 class Film(NamedTuple):

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from dqn.envs.atari import FRAME_SKIP
 from dqn.evaluation import scores
-from dqn.web.report_parts import GRAY, SYMBOLS, Published, finite, number
+from dqn.web.report_parts import GRAY, SYMBOLS, Published, finite
 
 DRAWN = {"random", "human", "curve:Dopamine DQN"}
 """What of the published is drawn unless the reader chooses otherwise."""
@@ -18,7 +18,7 @@ def published_rows(game: str, protocols: Sequence[str]) -> list[Published]:
     people = {"random": scores.random_score(game), "human": scores.human_score(game)}
     who = {"random": "random player", "human": "human"}
     rows = [
-        Published(key, who[key], number(score), "", PEOPLE, _differs(PEOPLE, protocols),
+        Published(key, who[key], score, "", PEOPLE, _differs(PEOPLE, protocols),
                   key in DRAWN)
         for key, score in people.items()
         if score is not None
@@ -27,15 +27,13 @@ def published_rows(game: str, protocols: Sequence[str]) -> list[Published]:
         key, frames = f"curve:{curve.agent}", f"{len(curve.returns)} million"
         differs = _differs(curve.protocol, protocols)
         rows.append(
-            Published(key, f"{curve.agent}, curve", "", frames, curve.protocol, differs,
+            Published(key, f"{curve.agent}, curve", None, frames, curve.protocol, differs,
                       key in DRAWN)
         )  # fmt: skip
     for name, score in scores.published(game).items():
         agent, millions, protocol = scores.COLUMNS[name]
         differs = _differs(protocol, protocols)
-        rows.append(
-            Published(name, agent, number(score), f"{millions} million", protocol, differs, False)
-        )
+        rows.append(Published(name, agent, score, f"{millions} million", protocol, differs, False))
     return rows
 
 
@@ -73,11 +71,11 @@ def draw_published_curves(
 def draw_published_scores(figure: go.Figure, published: Sequence[Published]) -> None:
     """A line across the chart for each score."""
     for row in published:
-        if not row.key.startswith("curve:"):
+        if row.value is not None:
             dash = {"random": "dot", "human": "dashdot"}.get(row.key, "dash")
             text = f"{row.who} {row.score}"
             figure.add_hline(
-                y=float(row.score.replace(",", "")), name=row.key, visible=row.drawn,
+                y=row.value, name=row.key, visible=row.drawn,
                 line={"color": GRAY, "width": 1, "dash": dash}, layer="below",
                 label={
                     "text": text, "textposition": "end", "font": {"size": 11},

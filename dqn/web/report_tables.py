@@ -1,14 +1,12 @@
 """Tables of one game: its runs, where their configs differ, what others published."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from dqn.config import MAY_CHANGE_ON_RESUME, flatten
 from dqn.config.words import shown
+from dqn.evaluation import scores
 from dqn.report.groups import Groups, protocol_of
 from dqn.report.progress import duration
 from dqn.report.run_files import fresh_evaluation, provenance_of
@@ -68,11 +66,9 @@ def _score(line: dict[str, Any] | None) -> str:
     """Mean of an evaluation and its standard error."""
     if line is None:
         return "none"
-    returns = np.asarray(line["returns"], np.float64)
-    if len(returns) < 2:
-        return number(line["mean"])
-    error = number(float(returns.std(ddof=1)) / math.sqrt(len(returns)))
-    return f"{number(line['mean'])} ± {error}"
+    several = len(line["returns"]) > 1
+    error = f" ± {number(scores.standard_error(line['returns']))}" if several else ""
+    return f"{number(line['mean'])}{error}"
 
 
 def differences_table(groups: Groups) -> Table | None:

@@ -1,6 +1,8 @@
 """What is typed or configured wrong ends with one sentence and status 2, and changes nothing."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -33,7 +35,10 @@ COMMAND_LINES = {
     f"--game=Pong --method=reinforce --device=cpu {ON_POLICY}": (
         "method reinforce takes single frames"
     ),
-    "--game=Pong --replay.capacity=1e15": "GB, more than cpu can give",
+    "--game=Pong --replay.capacity=1e12": "GB, more than cpu can give",
+    "--game=Pong --network.mlp-units=[8]": "mlp_units has no effect with torso nature; do not set",
+    "--game=CartPole-v1 --network.hidden-units=8": "hidden_units has no effect with torso mlp; do",
+    f"--game=Pong --checkpoints-dir={'long' * 80}": "File name too long; choose another --checkp",
 }
 
 
@@ -89,16 +94,6 @@ def test_another_config_names_the_differing_fields(checkpoints, refused):
     assert "(replay.gamma is 0.5, was 0.99; learner.loss is mse, was huber)" in said
 
 
-def test_a_run_of_an_earlier_version(checkpoints, refused):
-    """Its config.yaml has former names of settings."""
-    file = Path(CONFIG)
-    file.write_text(file.read_text().replace("keep_checkpoints:", "keep:"))
-    for command in (TRAIN, EVALUATE, COMPARE):
-        said = refused(command)
-        assert f"{CARTPOLE} was made by an earlier version of this program (keep is now k" in said
-        assert said.endswith("use that version, or train a new run")
-
-
 def test_a_run_without_a_config_is_not_started_anew(checkpoints, refused):
     Path(CONFIG).unlink()
     assert "has checkpoints but no config.yaml" in refused(TRAIN)
@@ -124,6 +119,8 @@ READERS = {
     "evaluate checkpoints/file": "there is no folder checkpoints/file",
     "evaluate checkpoints/CartPole-v1": f"not a run's folder: no config.yaml; try {CARTPOLE}",
     "evaluate RUN --checkpoint=newest": "latest, best or a step, not new",
+    f"evaluate RUN --checkpoint={'9' * 5000}": "must be latest, best or a step, not 999",
+    "evaluate pong-labtop": "there is no folder pong-labtop; did you mean pong-laptop?",
     "evaluate RUN --checkpoint -3": "latest, best or a step, not -3",
     "evaluate RUN --checkpoint=50": f"no checkpoint of step 50 in {CARTPOLE}; available: 60, 40",
     "evaluate checkpoints/empty": "has no checkpoint (latest) yet; the first is written after 5 m",
@@ -153,6 +150,26 @@ def test_readers(checkpoints, refused, monkeypatch, subtests):
             assert said in refused(typed.replace("RUN", CARTPOLE).split())
 
 
+def test_scores_are_printed_even_if_their_file_cannot_be_written(checkpoints, tmp_path, capsys):
+    """And an older file is kept then."""
+    run = str(tmp_path / CARTPOLE)
+    assert main(["evaluate", run, "--episodes=2", "--json=/dev/full"]) == 2
+    printed = capsys.readouterr()
+    assert "over 2 episodes" in printed.out and "cannot write /dev/full" in printed.err
+    older = tmp_path / "scores.json"
+    older.write_text("older")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dqn.storage.files.AtomicFile.commit", no_space)
+        assert main(["evaluate", run, "--episodes=2", f"--json={older}"]) == 2
+    assert older.read_text() == "older"
+    assert main(["evaluate", run, "--episodes=2", f"--json={older}"]) == 0
+    assert len(json.loads(older.read_text())["returns"]) == 2
+
+
+def no_space(_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_link_in_a_runs_folder(refused):
     """What it points to is somebody else's."""
     Path(CARTPOLE).mkdir(parents=True)
@@ -165,4 +182,4 @@ def test_a_link_in_a_runs_folder(refused):
 
 
 def test_fresh_with_a_mistake_moves_nothing(checkpoints, refused):
-    assert "more than cpu can give" in refused([*TRAIN, "--fresh", "--replay.capacity=1e18"])
+    assert "more than cpu can give" in refused([*TRAIN, "--fresh", "--replay.capacity=1e12"])

@@ -18,10 +18,11 @@ import torch
 from support.learners import CPU
 
 from dqn.commands import bench_emulator, bench_timing
+from dqn.commands.bench import seconds_to_first_step
 from dqn.commands.bench_loop import Stopwatch, at_full_speed, measure_shares
 from dqn.commands.bench_parts import OperationCount, fill, measure_parts
 from dqn.commands.bench_table import conclusion, print_iteration
-from dqn.config import Config
+from dqn.config import Config, ConfigError
 from dqn.config.cli import parse
 from dqn.config.commands import BenchOptions
 from dqn.envs import Environment
@@ -363,6 +364,13 @@ def test_a_peer_that_would_do_something_else_is_refused(refused, monkeypatch, su
     for typed, said in NO_PEER.items():
         with subtests.test(typed):
             assert said in refused(["bench", "--peers", *typed.split()])
+
+
+def test_a_run_that_does_not_start_is_no_time():
+    config = dataclasses.replace(Config(), game="CartPole-v1", wandb="project")
+    with pytest.raises(ConfigError, match="a run with these settings does not start; train says"):
+        seconds_to_first_step(dataclasses.replace(config, game="NoGame-v0"))
+    assert seconds_to_first_step(config) > 0
 
 
 def test_bench_mirrors_nothing_to_weights_and_biases():

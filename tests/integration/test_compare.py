@@ -105,6 +105,12 @@ def test_seeds_of_a_config_are_averaged(tmp_path, watch, capsys):
     assert line == "laptop, 3 runs, by 100 steps: 12.0 (95% interval 7.0 to 17.0)"
 
 
+def test_a_run_of_two_names_counts_once(capsys):
+    assert main(["compare", "pong-laptop", "checkpoints/pong-laptop"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("pong-laptop") == 1 and "2 runs" not in printed
+
+
 def test_real_runs_of_two_seeds_and_their_picture(tmp_path, capsys):
     options = [*CARTPOLE, NEVER, "--total-steps=800", "--evaluate-period=400"]
     options.append("--report-period=100")

@@ -91,6 +91,12 @@ def test_a_save_that_fails_is_tried_once_more(run, monkeypatch):
     ])  # fmt: skip
 
 
+def test_without_any_checkpoint_nothing_is_promised(run, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "save", failing(iter([False, False]), Checkpoints.save))
+    failed = "step {} is not saved (No space left on device); there is no checkpoint yet".format
+    assert run(EACH_STEP)[1][1:] == [f"{failed(0)}; {AGAIN}.", f"error: {failed(2)}."]
+
+
 def test_a_last_save_that_fails_is_tried_once_more(run, monkeypatch):
     """The first is the one before the first evaluation."""
     outcomes = iter([True, False, True])

@@ -335,7 +335,7 @@ def test_the_command_plays_and_prints(played, tmp_path, capsys):
         assert capsys.readouterr().out == (
             f"Pong, {played.run}, best, step 32: mean 4.0 (95% interval -1.0 to 9.0), median 4.0, "
             "min 2.0, max 6.0 over 3 episodes; protocol classic, 12x12 pictures, epsilon 0, "
-            f"seed {seed}; wrote {file}\nhuman-normalised 70.0% (0: random, 100: human)\n"
+            f"seed {seed}\nhuman-normalised 70.0% (0: random, 100: human)\nwrote {file}\n"
         )
         written = json.loads(file.read_text())
         assert written["returns"] == [2, 4, 6] and written["lengths"] == [1, 2, 3]

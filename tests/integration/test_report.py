@@ -217,7 +217,7 @@ def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys, monkeypatch)
         for seed, mean in enumerate(values, 1):
             label = f"{game}/dqn-seed{seed}"
             write_run(tmp_path / label, clock, {100: mean}, game=game)
-            runs.append({"run": label, "state": "finished"})
+            runs.append({"run": label, "identity": "x", "state": "finished"})
         scores[game] = {"game": game, "config": "dqn", "scores": values}
     how = "final evaluation at step 100"
     content = {"runs": runs, "scores": {"how": [how], "games": list(scores.values())}}
@@ -236,7 +236,7 @@ def test_a_suite_has_its_scores_over_games(tmp_path, clock, capsys, monkeypatch)
     assert "dqn: IQM 0.000 [0.000, 0.500], median 0.250 [0.000, 0.500]" in aggregates
     assert "<td>0.250 [0.000, 0.500]</td>" in page.source
     assert "dqn: 25% of runs above random play, 0% above the human" in profile
-    for wrong in (content | {"runs": [{"run": "../x", "state": ""}]}, {"runs": 3}):
+    for wrong in (content | {"runs": [runs[0] | {"run": "../x"}]}, {"runs": 3}):
         file.write_text(json.dumps(wrong))
         assert main(["report", str(suite), f"--html={tmp_path}/other.html"]) == 2
         assert f"error: {file} is damaged: " in capsys.readouterr().err

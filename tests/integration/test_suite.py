@@ -12,6 +12,7 @@ from support.runs import CARTPOLE, checkpoints, newest, reports
 from dqn.commands.suite_plan import make_plan
 from dqn.config.commands import SuiteOptions
 from dqn.config.shipped import SUITES
+from dqn.run.folder import RunFolder
 from main import main
 
 MAZE = [
@@ -137,20 +138,24 @@ def test_shipped_suites():
 
 def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeypatch):
     config = "--config=laptop"
+    Path("actors.yaml").write_text(
+        "games: [Pong]\nconfigs: [laptop]\nsettings: {actors: 2, wandb: null}\n"
+    )
     cases = {
         "2 games cannot be played: unknown game 'Pongg', did you mean Pong?; unknown game "
         "'Brakout', did you mean Breakout?": ["--games=Pongg,Freeway,Brakout", config],
         "the suite has game SpaceInvaders twice": ["--games=SpaceInvaders,space_invaders", config],
         "no config given for the suite's runs; try --config laptop": ["--games=Pong"],
         "no game given; try --game Breakout": [config],
-        "a suite's games are given as --games, not --game": ["--game=Pong", config],
-        "a suite's seeds are given as --seeds, not --seed": ["--games=Pong", "--seed=2", config],
+        "unknown option --game; did you mean --games?": ["--game=Pong", config],
+        "unknown option --seed; did you mean --seeds?": ["--games=Pong", "--seed=2", config],
         "the suite has run Pong/laptop-seed1 twice": ["--games=Pong", "--configs=laptop,laptop"],
         "--seeds must be a whole number from 1 to 1,000, or null, not 0": ["--seeds=0", config],
         "unknown suite 'atari6'; there are atari5, pong_seeds, smoke, or name a file": ["atari6"],
         "env.frame_size is for Atari games only": ["--games=CartPole-v1", config],
         "device is cuda, which needs a share of a GPU": ["--games=Pong", config, "--device=cuda"],
-        "a suite's runs play by themselves; leave --actors out": ["smoke", "--actors=2"],
+        "unknown option --actors": ["smoke", "--actors=2"],
+        "a suite's runs play by themselves; leave --actors out": ["actors.yaml"],
         "--name a/b is not the name of a folder": ["smoke", "--name=a/b"],
         "--name .. is not the name of a folder": ["smoke", "--name=.."],
         "no Ray cluster answers at 127.0.0.1:1;": ["smoke", "--address=127.0.0.1:1"],
@@ -173,18 +178,26 @@ def test_another_suite_in_the_same_folder_is_refused(refused, tmp_path):
     folder = tmp_path / "checkpoints" / "suites" / "mine"
     folder.mkdir(parents=True)
     runs = [
-        {"run": "Pong/laptop-seed1", "identity": "x"},
-        {"run": "Pong/laptop-seed9", "identity": ""},
+        {"run": "Pong/laptop-seed1", "identity": "x", "state": "finished"},
+        {"run": "Pong/laptop-seed9", "identity": "", "state": "finished"},
     ]
-    (folder / "suite.json").write_text(json.dumps({"runs": runs}))
+    (folder / "suite.json").write_text(json.dumps({"runs": runs, "scores": {}}))
     said = refused(["suite", "--games=Pong", "--config=laptop", "--seeds=2", "--name=mine"])
     assert said.startswith(
         "checkpoints/suites/mine is another suite (new: Pong/laptop-seed2; gone: "
         "Pong/laptop-seed9; with other settings: Pong/laptop-seed1); choose another --name"
     )
-    (folder / "suite.json").write_text("[]")
+    for damaged in ([], {"runs": [runs[0] | {"attempts": "two"}], "scores": {}}):
+        (folder / "suite.json").write_text(json.dumps(damaged))
+        said = refused(["suite", "--games=Pong", "--config=laptop", "--name=mine"])
+        assert "suite.json is damaged: " in said and said.endswith("suite's command writes it anew")
+
+
+def test_a_suite_that_is_running_is_not_started_again(refused):
+    running = RunFolder(Path("checkpoints/suites/mine"))
     said = refused(["suite", "--games=Pong", "--config=laptop", "--name=mine"])
-    assert "suite.json is damaged" in said
+    assert said.endswith("already; stop it, or choose another --name or --checkpoints-dir")
+    running.close()
 
 
 def test_a_run_of_another_config_is_refused(refused, tmp_path):

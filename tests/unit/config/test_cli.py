@@ -63,6 +63,15 @@ def test_help_of_each_command(capsys):
         assert [option for option in options if option not in printed] == [], command
 
 
+def test_help_says_what_is_typed_without_a_name(capsys):
+    assert "RUN: a run's folder, or a shipped agent, such as pong-laptop." in helped(capsys, "play")
+    exporting = helped(capsys, "export")
+    assert "FILE.onnx: the file to write." in exporting and "RUN: a run's folder" in exporting
+    of_a_suite = helped(capsys, "suite")
+    for refused in ("--game GAME", "--seed N", "--actors N"):
+        assert refused in helped(capsys) and refused not in of_a_suite
+
+
 def test_help_names_the_program_as_it_was_started(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/dqn", "--help"])
     assert "dqn evaluate RUN; dqn play RUN;" in helped(capsys)
@@ -128,6 +137,12 @@ NUMBERS: dict[str, list[tuple[str, Any]]] = {
     "keep_checkpoints": [("1e1", 10)],
     "optimizer.learning_rate": [(text, 1e-4) for text in ("1e-4", "1.0e-4", ".0001", "0.000_1")],
 }
+
+
+def test_null_is_no_text():
+    assert parse(TrainOptions, ["--wandb=null"]).settings.wandb is None
+    assert parse(TrainOptions, ["--wandb=project"]).settings.wandb == "project"
+    assert parse(TrainOptions, ["--checkpoints-dir=null"]).settings.checkpoints_dir == "null"
 
 
 def test_numbers_as_people_write_them(tmp_path):

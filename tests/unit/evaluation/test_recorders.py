@@ -18,7 +18,7 @@ from dqn.config import Config, ConfigError, EnvConfig, EvaluationConfig
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.episode import play_episode, render_evaluation
 from dqn.evaluation.gif import Gif
-from dqn.evaluation.recorders import PngFolder, Window
+from dqn.evaluation.recorders import PNG_LIMIT, PngFolder, Window
 from dqn.evaluation.video import Video
 from dqn.learning.actor import Actor
 
@@ -168,6 +168,13 @@ def test_the_number_of_pictures_is_limited(tmp_path):
     with PngFolder(tmp_path / "pictures", limit=2) as folder:
         fill(folder, 4)
     assert names(tmp_path / "pictures") == ["000000.png", "000001.png"]
+
+
+def test_without_a_limit_every_screen_is_kept(tmp_path):
+    with PngFolder(tmp_path / "pictures") as folder:
+        for _ in range(PNG_LIMIT + 1):
+            folder.add(np.zeros((2, 2, 3), np.uint8))
+    assert len(names(tmp_path / "pictures")) == PNG_LIMIT + 1
 
 
 # What is left on disk

@@ -98,11 +98,12 @@ def test_the_table_has_every_preset_of_method_dqn():
 
 def agent_of(config: Config, spec: Spec, patch: pytest.MonkeyPatch) -> Agent[Any]:
     patch.setattr(envs, "make", lambda _, count: SimpleNamespace(spec=spec, num_envs=count))
+    small = {"hidden_units": 16} if spec.atari else {}
     config = dataclasses.replace(
         config,
         game=spec.game,
         num_envs=config.num_envs,
-        network=dataclasses.replace(config.network, hidden_units=16),
+        network=dataclasses.replace(config.network, **small),
         learner=dataclasses.replace(config.learner, batch_size=3),
         replay=dataclasses.replace(config.replay, capacity=40 * config.num_envs),
     )
@@ -176,7 +177,7 @@ def test_two_updates_of_a_preset_equal_plain_ones(name, monkeypatch):
 
 
 def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch):
-    monkeypatch.setattr("dqn.learning.factory.MAX_BATCHES_TOGETHER", 2)
+    monkeypatch.setattr("dqn.learning.factory.MAX_TRANSITIONS_TOGETHER", 7)
     agent = agent_of(Config(), CARTPOLE, monkeypatch)
     fill(agent, CARTPOLE, 8, np.random.default_rng(1))
     sizes, sample = [], agent.replay.sample

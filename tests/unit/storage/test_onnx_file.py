@@ -39,7 +39,8 @@ def states(shape: tuple[int, ...], count: int) -> torch.Tensor:
 def make_model(name: str) -> QModel:
     """A network none of whose weights, noise scales and centers is zero."""
     shape, values, settings = NETWORKS[name]
-    network = make_network(shape, values, hidden_units=32, **settings).place(CPU, "float32")
+    small = {} if "mlp_units" in settings else {"hidden_units": 32}
+    network = make_network(shape, values, **small, **settings).place(CPU, "float32")
     for tensor in network.state_dict().values():
         tensor += 0.05 * torch.randn(tensor.shape, generator=generator())
     return QModel(network, make_values(values, LearnerConfig()), 3, CPU)
