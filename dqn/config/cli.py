@@ -45,7 +45,7 @@ class Option(NamedTuple):
 def options_of(kind: Any) -> Iterator[Option]:
     """The options of a command, read off its class: a field each."""
     section = "options" if hasattr(kind, "usage") else kind.__doc__
-    without = getattr(kind, "without", ())
+    without = getattr(kind, "without", ())  # settings that the command makes itself
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.default):
             options = options_of(type(field.default))

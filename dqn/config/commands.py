@@ -206,7 +206,7 @@ class SuiteOptions:
     games: Annotated[str, "GAME,..."] | None = None
     """Games, separated by commas."""
     seeds: Annotated[int, Interval(ge=1, le=1000)] | None = None
-    """Seeds 1, 2, ... of each game with each config, as many (null: those of the suite, or one)."""
+    """Each game is trained with each config and seeds 1 to this (null: the suite's seeds, or 1)."""
     config: tuple[File, ...] = ()
     """Preset or YAML file of the settings that all runs share; may be repeated."""
     configs: Annotated[str, "FILE,..."] | None = None
