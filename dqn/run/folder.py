@@ -82,9 +82,15 @@ class RunFolder:
         if not _same_file(lock, self.path / ".lock"):  # another process's --fresh moved it aside
             lock.close()
             return self._locked()
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        except OSError as error:  # the disk is full
+            with contextlib.suppress(OSError):
+                lock.close()
+            reason = error.strerror
+            raise ConfigError(f"cannot write in {self.path}: {reason}; {elsewhere}") from None
         return lock
 
     def close(self) -> None:

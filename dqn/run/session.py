@@ -128,9 +128,9 @@ class Session:
     def evaluate(self) -> None:
         """Play the evaluation's episodes, log them, and keep the model if it is the best so far."""
         self._check_finite()
-        if not newest_first(self._folder):
-            # So a best model without a checkpoint is always what is left of a run.
-            self.save(quiet=True)
+        # So a best model without a checkpoint is always what is left of a run.
+        while not newest_first(self._folder) and not self.save(quiet=True):
+            pass  # the second failure in a row raises
         began = time.monotonic()
         model, q_values = self.agent.model, self.agent.model.q_values
         with GamesBar("evaluation", self.config.evaluation.episodes) as bar:

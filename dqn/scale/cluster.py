@@ -56,7 +56,8 @@ def connect(address: str | None, store_bytes: int = OBJECT_STORE_BYTES) -> Itera
         "RAY_worker_niceness": "0",  # Ray's default is 15
     }
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or current_cluster()
+        named = os.environ.get("RAY_ADDRESS") or "auto"
+        address = current_cluster() if named == "auto" else named
     if address is None or address.rpartition(":")[0] in LOOPBACK:
         # Ray's own switch for loopback, which macOS has by default. Without it Ray replaces
         # 127.0.0.1 by the machine's address.
@@ -155,9 +156,11 @@ def check_folder(folder: Path) -> None:
         ConfigError: one sentence that names the node and what it lacks.
     """
     token = folder / f".token-{uuid.uuid4().hex}"
-    token.write_text(token.name)
     try:
+        token.write_text(token.name)
         check_program(token)
+    except OSError as error:
+        raise ConfigError(f"cannot write in {folder}: {error.strerror}") from None
     finally:
         token.unlink(missing_ok=True)
 

@@ -202,6 +202,7 @@ class Workers:
                 except LOST:  # it has not started again yet
                     time.sleep(POLL_SECONDS)
                     answer = ask(worker)
+        self._patience = math.inf
         return answers
 
     def _wait(self, worker: int, answer: Any) -> Any:

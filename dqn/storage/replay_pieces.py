@@ -22,8 +22,8 @@ PIECE_ROWS = 8192
 _HEADER_BYTES = 4096
 """Upper bound of a piece's safetensors header."""
 
-_MAX_THREADS = 8
-"""Each thread has a piece and its compressed copy in memory."""
+_MAX_THREADS = 4
+"""Each has a full piece in memory twice, and its compressed copy: 118 MB on Atari."""
 
 
 def pieces(time: int, length: int, num_envs: int) -> dict[str, tuple[int, int]]:

@@ -106,19 +106,20 @@ class Player(threading.Thread):
             self._game.close()
 
     def _turn(self) -> None:
-        """One round of the thread: a command, a decision, or a piece of saliency, as is due."""
+        """One round of the thread: a command, a look, a piece of saliency or a decision, as is due.
+        Decisions come last, because one is always due where they are slower than the game."""
         if command := self._next_command():
             self._obey(command)
             self._publish()
+        elif time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_SECONDS
+            self._look()
+        elif self._wants_saliency() and time.monotonic() >= self._saliency_at:
+            self._advance_saliency()
         elif self._plays() and time.monotonic() >= self._due:
             self._advance()
             self._publish()
             self._due = max(self._due + self._interval(), time.monotonic())
-        elif self._wants_saliency() and time.monotonic() >= self._saliency_at:
-            self._advance_saliency()
-        elif time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + LOOK_SECONDS
-            self._look()
 
     def _next_command(self) -> Command | None:
         """The next command, waiting for it until something else is due."""

@@ -97,6 +97,16 @@ def test_without_any_checkpoint_nothing_is_promised(run, monkeypatch):
     assert run(EACH_STEP)[1][1:] == [f"{failed(0)}; {AGAIN}.", f"error: {failed(2)}."]
 
 
+def test_there_is_no_best_model_before_a_checkpoint(run, monkeypatch):
+    """Of which nothing could continue: the same command then starts."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", failing(itertools.repeat(False), Checkpoints.save))
+        status, said = run("--evaluate-period=8")
+        assert status == 1 and said[-1].startswith("error: step 8 is not saved (No space")
+    status, said = run("--evaluate-period=8")
+    assert (status, said[0]) == (0, START)
+
+
 def test_a_last_save_that_fails_is_tried_once_more(run, monkeypatch):
     """The first is the one before the first evaluation."""
     outcomes = iter([True, False, True])

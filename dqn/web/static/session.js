@@ -37,7 +37,10 @@ export class Session {
     let order = Promise.resolve(); // moments are shown in the order in which they came
     socket.onmessage = ({ data }) => {
       const unpacked = unpack(data);
-      order = order.then(async () => this.receive(await unpacked));
+      order = order.then(async () => this.receive(await unpacked)).catch((error) => {
+        console.error(error);
+        socket.close(); // the notice says so
+      });
     };
     socket.onopen = () => this.restore();
     socket.onclose = (event) => {
@@ -55,7 +58,8 @@ export class Session {
     this.save(state.obeyed);
     const before = this.moment?.state;
     if (!before || before.seed !== state.seed || state.step < before.step) this.values = [];
-    this.values[state.step] = Math.max(...state.numbers.filter((number) => number !== null));
+    const known = state.numbers.filter((number) => number !== null);
+    this.values[state.step] = known.reduce((most, number) => Math.max(most, number), -Infinity);
     this.undrawn += 1;
     this.moment = moment;
     this.onMoment(this);
@@ -78,7 +82,9 @@ export class Session {
     while (this.unsaved.length && this.unsaved[0][2] <= obeyed) {
       const [command, value] = this.unsaved.shift();
       settings[command] = value;
-      sessionStorage.setItem(this.key(), JSON.stringify(settings));
+      try {
+        sessionStorage.setItem(this.key(), JSON.stringify(settings));
+      } catch {} // the browser keeps nothing for pages
     }
   }
 
@@ -88,7 +94,11 @@ export class Session {
   }
 
   settings() {
-    return JSON.parse(sessionStorage.getItem(this.key()) || "{}");
+    try {
+      return JSON.parse(sessionStorage.getItem(this.key()) || "{}");
+    } catch {
+      return {};
+    }
   }
 
   key() {

@@ -57,8 +57,11 @@ function frame() {
   }
   if (!fresh) return;
   fresh = false;
-  drawMoment(current.moment);
-  current.drawn();
+  try {
+    drawMoment(current.moment);
+  } finally {
+    current.drawn();
+  }
 }
 
 function drawScreen(screen, { state, saliency }) {
@@ -124,7 +127,8 @@ function drawBars(state) {
   }
   const spread = state.distribution;
   const known = draw.finite(spread ? spread.returns.flat() : state.numbers);
-  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const low = known.reduce((least, value) => Math.min(least, value), Infinity);
+  const high = known.reduce((most, value) => Math.max(most, value), -Infinity);
   state.actions.forEach((name, action) => {
     const row = list.children[action];
     const value = state.numbers[action];

@@ -1,5 +1,6 @@
 """The thread that plays: commands, its pace, when nobody looks, when a checkpoint goes."""
 
+import itertools
 import queue
 import shutil
 import time
@@ -12,6 +13,7 @@ from support.watching import unpack, wait_until
 from dqn.commands.watch import watched
 from dqn.web import moment
 from dqn.web import player as module
+from dqn.web.game import Game
 from dqn.web.messages import Command
 from dqn.web.player import MAX_COMMANDS, Player
 
@@ -49,7 +51,8 @@ class Reader:
         return self.until(lambda state: state["obeyed"] == self.asked)
 
     def until(self, condition):
-        return next(state for state in iter(self.next, None) if condition(state))
+        moments = itertools.islice(iter(self.next, None), 1_000)
+        return next(state for state in moments if condition(state))
 
 
 @pytest.fixture
@@ -137,8 +140,17 @@ def test_another_checkpoint_plays_on_in_the_same_game(reader, trained):
     assert state["checkpoints"] == [*(path.name for path in checkpoints(trained)), "best"]
 
 
-def test_a_checkpoint_that_is_gone_is_told_and_the_newest_plays(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("decision_seconds", [0, 0.03])
+def test_a_checkpoint_that_is_gone_is_told_and_the_newest_plays(
+    trained, tmp_path, monkeypatch, decision_seconds
+):
+    """Also where decisions take longer than the game's pace, so that one is always due."""
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "HELD_SECONDS", 0)
+    for name in ("step", "start"):
+        do = getattr(Game, name)
+        slowly = lambda *given, do=do: time.sleep(decision_seconds) or do(*given)  # noqa: E731
+        monkeypatch.setattr(Game, name, slowly)
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     first, second, third = checkpoints(run)
