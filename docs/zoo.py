@@ -34,6 +34,7 @@ from dqn.storage.saved_run import run_config
 ROOT = Path(__file__).parents[1]
 FRESH_SEED = 1000
 EPISODES = 100
+AGENT_BYTES = 1_990_000  # all files of an agent
 FILM_BYTES = 290_000
 FILM_SECONDS = 60
 PAGE = ROOT / "docs" / "zoo.md"
@@ -94,17 +95,18 @@ def add(name: str, run: Path, about: str) -> None:
     (folder / "card.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     draw_curves(folder, f"{config.game}, {run.name}", str(config.game))
     typed = [str(folder), f"--seed={FRESH_SEED}"]
-    _film(typed, config, folder / "film.gif")
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "scores.json"
         if dqn(["evaluate", *typed, f"--episodes={EPISODES}", f"--json={file}"]):
             raise SystemExit(f"{name} cannot be scored")
         result = json.loads(file.read_bytes()) | {"run": name, "model": model_digest(folder)}
+    left = AGENT_BYTES - sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    _film(typed, config, folder / "film.gif", min(left, FILM_BYTES))
     scores.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def _film(typed: list[str], config: Config, file: Path) -> None:
-    """The first seconds of a game, as many as fit into FILM_BYTES."""
+def _film(typed: list[str], config: Config, file: Path, limit: int) -> None:
+    """The first seconds of a game, as many as fit into ``limit`` bytes."""
     environment = ScreenEnvironment(config)
     rate = environment.decisions_per_second
     environment.close()
@@ -115,7 +117,7 @@ def _film(typed: list[str], config: Config, file: Path) -> None:
             for picture in sorted(Path(pictures).iterdir())[seconds * rate :]:
                 picture.unlink()
             content, _, _ = film(Path(pictures), rate)
-            if len(content) <= FILM_BYTES:
+            if len(content) <= limit:
                 break
     file.write_bytes(content)
 
