@@ -31,6 +31,12 @@ CHANCES = 3
 """A run that failed so often, or was lost so often without a new checkpoint, is not started
 again."""
 
+EARLY_CHANCES = 20
+"""So often in a row may a task be lost before it has begun: nodes go, or none can run it at all."""
+
+EARLY_SECONDS = 1.0
+"""How long it then waits, doubled each time, up to a minute."""
+
 POLL_SECONDS = 0.5
 
 STUCK_SECONDS = 60.0
@@ -64,6 +70,10 @@ class Run:
     failures: int = 0
     losses: int = 0
     """How often it was lost since its last new checkpoint."""
+    early_losses: int = 0
+    """How often in a row its task was lost before it had begun."""
+    start_at: float = 0.0
+    """When it may be started again, by ``time.monotonic``."""
     checkpoint: int = -1
     """Step of the newest checkpoint when it was last lost."""
 
@@ -123,8 +133,8 @@ class Driver:
         for run in runs:
             self._start(run)
         stopping = False
-        while self._tasks:
-            ended, _ = ray.wait(list(self._tasks), num_returns=1, timeout=POLL_SECONDS)
+        while self._tasks or (not stopping and any(run.state == "waiting" for run in runs)):
+            ended = self._wait()
             for run in self._tasks.values():
                 self._look(run)
             for task in ended:
@@ -139,8 +149,19 @@ class Driver:
             self._refresh()
             if not stopping:
                 for run in runs:
-                    if run.state == "waiting" and run not in self._tasks.values():
+                    is_due = run.state == "waiting" and time.monotonic() >= run.start_at
+                    if is_due and run not in self._tasks.values():
                         self._start(run)
+
+    def _wait(self) -> list[Any]:
+        """Tasks that have ended, within POLL_SECONDS."""
+        import ray
+
+        if not self._tasks:
+            time.sleep(POLL_SECONDS)
+            return []
+        ended, _ = ray.wait(list(self._tasks), num_returns=1, timeout=POLL_SECONDS)
+        return list(ended)
 
     def _warn_if_stuck(self) -> None:
         """Say why nothing runs if the nodes that could are gone; another may join."""
@@ -168,6 +189,7 @@ class Driver:
             return
         run.state = "running"
         run.attempts += 1
+        run.early_losses = 0
         self._changed(run)
 
     def _end(self, run: Run, task: Any, stopping: bool) -> None:
@@ -204,6 +226,12 @@ class Driver:
         run.losses = has_begun + (run.losses if newest == run.checkpoint else 0)
         run.checkpoint, run.reason = newest, reason
         run.state = "stopped" if stopping else "waiting"
+        if not has_begun:
+            wait = min(60.0, EARLY_SECONDS * 2.0**run.early_losses)
+            run.early_losses, run.start_at = run.early_losses + 1, time.monotonic() + wait
         if run.losses == CHANCES:
             run.state = "failed"
             run.reason = f"it died {CHANCES} times without a new checkpoint: {reason}"
+        elif run.early_losses == EARLY_CHANCES:
+            run.state = "failed"
+            run.reason = f"its task died {EARLY_CHANCES} times before it began: {reason}"

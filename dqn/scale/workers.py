@@ -200,6 +200,7 @@ class Workers:
                     answers.append(self._wait(worker, answer))
                     break
                 except LOST:  # it has not started again yet
+                    self._say_if_late(worker)
                     time.sleep(POLL_SECONDS)
                     answer = ask(worker)
         self._patience = math.inf
@@ -213,9 +214,7 @@ class Workers:
                 raise StoppedEarly
             if arrived:
                 break
-            if time.monotonic() > self._patience:
-                self._patience = math.inf
-                log.info("Waiting for %s; perhaps the cluster has no free CPU.", self._name(worker))
+            self._say_if_late(worker)
         try:
             return ray.get(answer)
         except ActorDiedError as error:
@@ -224,6 +223,11 @@ class Workers:
             raise ConfigError(f"{self._name(worker)} cannot start: {reason}") from None
         except RayTaskError as error:
             raise error.cause from None
+
+    def _say_if_late(self, worker: int) -> None:
+        if time.monotonic() > self._patience:
+            self._patience = math.inf
+            log.info("Waiting for %s; perhaps the cluster has no free CPU.", self._name(worker))
 
     def _name(self, worker: int) -> str:
         return f"actor {worker + 1} of {len(self._workers)}"

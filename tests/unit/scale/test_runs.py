@@ -1,7 +1,9 @@
 """When a run is started again, and when it is not; without a cluster."""
 
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +96,8 @@ def test_a_run_that_is_lost_three_times_at_one_checkpoint_has_failed(job, monkey
 
 
 def test_a_node_that_was_gone_before_the_run_began_is_not_its_fault(job, monkeypatch):
+    monkeypatch.setattr(runs, "EARLY_SECONDS", 0.001)
+    monkeypatch.setattr(runs, "POLL_SECONDS", 0.01)
     outcomes = Outcomes(monkeypatch, job, *[DIED] * 5, (0, ""))
     begin = outcomes.remote
     monkeypatch.setattr(
@@ -101,6 +105,23 @@ def test_a_node_that_was_gone_before_the_run_began_is_not_its_fault(job, monkeyp
     )
     run = outcomes.drive()
     assert (run.state, run.attempts) == ("finished", 1)
+
+
+def test_a_run_that_never_begins_is_tried_ever_later_and_has_then_failed(job, monkeypatch):
+    clock = [0.0]
+    time = SimpleNamespace(
+        monotonic=lambda: clock[0], sleep=lambda seconds: clock.append(clock.pop() + seconds)
+    )
+    monkeypatch.setattr(runs, "time", time)
+    monkeypatch.setattr(runs, "check_resources", lambda *_: None)
+    outcomes = Outcomes(monkeypatch, job, *[DIED] * 30)
+    began: list[float] = []
+    monkeypatch.setattr(outcomes, "remote", lambda *_: began.append(clock[0]) or object())
+    run = outcomes.drive()
+    waits = [after - before for before, after in itertools.pairwise(began)]
+    assert waits == [1, 2, 4, 8, 16, 32, *[60] * 13]
+    assert (run.state, run.attempts) == ("failed", 0)
+    assert run.reason.startswith("its task died 20 times before it began: its process or node died")
 
 
 def test_a_run_that_fails_three_times_is_not_started_again(job, monkeypatch):
