@@ -27,7 +27,8 @@ from dqn.types import F32, TimeStep
 
 log = logging.getLogger("dqn")
 
-MAX_TRANSITIONS_TOGETHER = 512  # preprocessed, those of Atari take 116 MB
+MAX_BATCHES_TOGETHER = 16
+MAX_TRANSITIONS_TOGETHER = 1024  # preprocessed, those of Atari take 231 MB
 
 Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
 
@@ -109,7 +110,8 @@ def batches_together(config: Config) -> int:
     """Most batches that are drawn at once, before the updates with them: one if each update changes
     the priorities, or needs noise of its own for the target network."""
     alone = config.replay.sampler == "prioritized" or config.network.noisy
-    return 1 if alone else max(1, MAX_TRANSITIONS_TOGETHER // config.learner.batch_size)
+    fitting = max(1, MAX_TRANSITIONS_TOGETHER // config.learner.batch_size)
+    return 1 if alone else min(MAX_BATCHES_TOGETHER, fitting)
 
 
 def make_acting(

@@ -13,12 +13,13 @@ from support.learners import CPU, find_singular_vectors
 from support.plain import PlainLearner, Recipe, convolutions, impala, mlp
 
 from dqn import envs
-from dqn.config import Config, ConfigError, NetworkConfig, ReplayConfig
+from dqn.config import Config, ConfigError, LearnerConfig, NetworkConfig, ReplayConfig
 from dqn.config.yaml_file import load_config
 from dqn.envs import Spec
 from dqn.learning.factory import (
     Agent,
     _replay_device,
+    batches_together,
     make_agent,
     make_model,
     make_replay,
@@ -184,6 +185,11 @@ def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch):
     monkeypatch.setattr(agent.replay, "sample", lambda size: sizes.append(size) or sample(size))
     agent.learn(5)
     assert (sizes, agent.learner.updates) == ([6, 6, 3], 5)
+
+
+def test_a_batch_larger_than_all_that_fit_together_is_drawn_alone():
+    for size, together in ((32, 16), (64, 16), (256, 4), (2000, 1)):
+        assert batches_together(Config(learner=LearnerConfig(batch_size=size))) == together
 
 
 def test_models_and_learners_compute_in_the_precision_of_the_config(monkeypatch):

@@ -150,7 +150,7 @@ def test_counts_go_on_where_a_float32_would_stop():
     learner, many = tiny_learner(), 2**24
     learner.load_state_dict(learner.state_dict() | {"updates": many, "summed": many})
     learner.update(random_batch(1)._replace(reward=torch.full((16,), torch.nan)))
-    assert learner.updates == learner.summed == int(learner.nonfinite.first) == many + 1
+    assert learner.updates == learner._summed == int(learner.nonfinite.first) == many + 1
 
 
 def test_noise_is_on_in_training_and_off_in_evaluation():
