@@ -135,8 +135,8 @@ SMALL_VALUES = {
 }
 NOT_THEIRS = [
     "--env.protocol=classic", "--env.frame-size=84", "--network.torso=auto", "--network.width=1",
-    "--network.pool=0", "--network.spectral-norm=false", "--optimizer.learning-rate-end=null",
-    "--optimizer.learning-rate-decay-steps=0",
+    "--network.pool=0", "--network.spectral-norm=false", "--network.hidden-units=512",
+    "--optimizer.learning-rate-end=null", "--optimizer.learning-rate-decay-steps=0",
 ]  # fmt: skip
 
 
