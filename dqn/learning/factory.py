@@ -28,7 +28,7 @@ from dqn.types import F32, TimeStep
 log = logging.getLogger("dqn")
 
 MAX_BATCHES_TOGETHER = 16
-MAX_TRANSITIONS_TOGETHER = 1024  # preprocessed, those of Atari take 231 MB
+MAX_TRANSITIONS_TOGETHER = 4096  # preprocessed, those of Atari take 925 MB
 
 Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
 

@@ -39,9 +39,9 @@ OTHER_GAMES = {"cartpole": CARTPOLE, "cartpole_shaped": CARTPOLE, "lunarlander":
 Make = Callable[[Config, Spec], Agent[Any]]
 
 BUDGETS = {
-    "dqn": 49, "gpu": 49, "pong": 49, "cartpole": 55, "cartpole_shaped": 55, "c51": 57,
+    "dqn": 49, "gpu": 49, "pong": 49, "cartpole": 49, "cartpole_shaped": 49, "c51": 57,
     "nature": 57, "double": 66, "quick": 67, "laptop": 67, "breakout": 67, "qr_dqn": 67,
-    "iqn": 79, "munchausen_iqn": 81, "lunarlander": 86, "dueling": 96, "prioritized": 175,
+    "lunarlander": 68, "iqn": 79, "munchausen_iqn": 81, "dueling": 96, "prioritized": 175,
     "rainbow": 291, "data_efficient_rainbow": 306, "btr": 560,
 }  # fmt: skip
 """Operations of an update, with its part of an iteration's draws, copies and bookkeeping."""

@@ -188,7 +188,7 @@ def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch):
 
 
 def test_a_batch_larger_than_all_that_fit_together_is_drawn_alone():
-    for size, together in ((32, 16), (64, 16), (256, 4), (2000, 1)):
+    for size, together in ((32, 16), (256, 16), (512, 8), (5000, 1)):
         assert batches_together(Config(learner=LearnerConfig(batch_size=size))) == together
 
 
