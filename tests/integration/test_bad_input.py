@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from support.runs import TINY
 
+from dqn.learning.factory import make_model
+from dqn.storage.saved_run import load_agent
 from main import main
 
 ON_POLICY = "--num-envs=1 --exploration.epsilon-start=0 --exploration.epsilon-end=0"
@@ -110,6 +113,28 @@ def test_a_named_checkpoint_that_cannot_be_read(checkpoints, refused):
     file = Path(CARTPOLE, "step_000000060/meta.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
     assert "(format 99); this one reads format 2" in refused([*EVALUATE, "--checkpoint=60"])
+
+
+def test_the_checkpoint_before_a_damaged_one_is_read_and_that_is_said(
+    checkpoints, tmp_path, capsys
+):
+    run = tmp_path / CARTPOLE
+    Path(run, "step_000000060/model.safetensors").write_bytes(b"")
+    assert main(["evaluate", str(run)]) == 0
+    printed = capsys.readouterr()
+    assert "step_000000040, step 40: mean" in printed.out
+    damaged = "step_000000060/model.safetensors does not match its digest"
+    assert f"warning: {damaged}: reading step_000000040" in printed.err
+
+
+def test_a_checkpoint_deleted_before_it_is_read_is_followed_by_a_newer_one(
+    checkpoints, tmp_path, monkeypatch
+):
+    looks = iter([["step_000000030"], ["step_000000060"]])
+    listed = lambda folder: [folder / name for name in next(looks)]  # noqa: E731
+    monkeypatch.setattr("dqn.storage.saved_run.newest_first", listed)
+    agent = load_agent(make_model, str(tmp_path / CARTPOLE), "latest", torch.device("cpu"))
+    assert agent.step == 60
 
 
 READERS = {

@@ -157,3 +157,12 @@ def test_every_operation_in_turn(mode, part, begun, undisturbed, tmp_path):
             assert train(folder) == 0, what
             assert_same(run_of(folder), undisturbed)
             shutil.rmtree(folder)
+
+
+def test_what_was_saved_survives_a_power_cut_right_after(begun, undisturbed, tmp_path):
+    """The names of files too, which a disk may write much later than their bytes."""
+    folder = shutil.copytree(begun, tmp_path / "run")
+    with FaultyDisk(folder) as disk:
+        assert train(folder) == 0
+        disk.lose_power(names_too=True)
+    assert_same(run_of(folder), undisturbed)

@@ -52,6 +52,7 @@ def run(tmp_path, monkeypatch, capfd):
     """Train with more options; returns the exit status and what was said."""
     game = script_gym(monkeypatch, *[Game((5, -2, 0.5, 100))] * 20)
     monkeypatch.setattr(dqn.run.session, "time", SimpleNamespace(monotonic=lambda: 0))
+    monkeypatch.setattr("dqn.report.progress.RATE_SECONDS", inf)  # no line depends on the speed
 
     def train(*more: str, folder: str = "run") -> tuple[int, list[str]]:
         capfd.readouterr()
@@ -242,6 +243,33 @@ def test_a_recorded_episode_without_rewards_is_cut(run, monkeypatch):
         "step 32: eval_001 shows an episode of 7 steps with a return of 0, cut off there: no "
         "reward for too long"
     )
+
+
+def test_play_and_evaluate_cut_a_stuck_game_and_say_so(run, tmp_path, monkeypatch, capfd):
+    script_gym(monkeypatch)
+    run("--evaluation.max-steps-without-reward=7")
+    folder = str(run_of(tmp_path / "run"))
+    assert main(["evaluate", folder]) == 0
+    assert "1 game cut off after 7 steps without reward" in capfd.readouterr().out
+    assert main(["play", folder, f"--png={tmp_path / 'png'}"]) == 0
+    said = capfd.readouterr().out
+    assert "a return of 0 in 7 steps, then cut: no reward for too long; wrote" in said
+
+
+def test_a_played_game_is_none_of_the_training(run, tmp_path, monkeypatch):
+    seeds: list[int | None] = []
+    reset = ScriptedGym.reset
+
+    def keep_seed(env: ScriptedGym, *, seed: int | None = None, options: Any = None) -> Any:
+        seeds.append(seed)
+        return reset(env, seed=seed)
+
+    monkeypatch.setattr(ScriptedGym, "reset", keep_seed)
+    run()
+    trained = {seed for seed in seeds if seed is not None}
+    seeds.clear()
+    assert main(["play", str(run_of(tmp_path / "run")), f"--png={tmp_path / 'png'}"]) == 0
+    assert trained and seeds[-1] is not None and not trained & set(seeds)
 
 
 CONTINUING = "Continuing RUN at step {} of {}, on cpu, threads: 1."

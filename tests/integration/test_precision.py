@@ -1,7 +1,7 @@
 """``precision`` of whole runs: part of their identity and of their scores' label."""
 
 import torch
-from support.runs import CARTPOLE, NEVER, train
+from support.runs import CARTPOLE, NEVER, TINY, train
 
 from dqn.config.yaml_file import load_run_config
 from dqn.device import resolve_precision, use_precision
@@ -12,6 +12,7 @@ from main import main
 
 HALF = "--precision=bfloat16"
 SHORT = [*CARTPOLE, "--total-steps=800", "--evaluate-period=400"]
+CARTPOLE_TINY = ["--game=CartPole-v1", *TINY, "--threads=2"]
 
 
 def test_a_run_keeps_its_precision(tmp_path, capfd):
@@ -75,3 +76,17 @@ def test_what_a_device_cannot_is_refused(refused, monkeypatch):
     assert refused([*cartpole, HALF]) == (
         "precision is bfloat16, which this CPU cannot compute; use float32"
     )
+
+
+def test_every_command_sets_precision_and_threads(tmp_path):
+    run = train(tmp_path, CARTPOLE_TINY)
+    for command in (
+        [*CARTPOLE_TINY, f"--checkpoints-dir={tmp_path}", "--fresh"],
+        ["evaluate", str(run)],
+        ["play", str(run), f"--png={tmp_path / 'png'}"],
+    ):
+        use_precision("tf32")
+        torch.set_num_threads(1)
+        assert main(command) == 0
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee", command
+        assert torch.get_num_threads() == 2, command

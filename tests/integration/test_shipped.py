@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from support.processes import ROOT
 
-from dqn.config.shipped import AGENTS, find_run
+from dqn.config import flatten
+from dqn.config.shipped import AGENTS, PRESETS, find_run
+from dqn.config.yaml_file import load_config
 from main import main
 
 GAMES = 8
 QUICK = "pong-laptop"
+TRAINED_BY = {"breakout": "breakout", "cartpole": "cartpole", "pong-laptop": "laptop"}
 
 spec = importlib.util.spec_from_file_location("zoo", ROOT / "docs" / "zoo.py")
 zoo = importlib.util.module_from_spec(spec)
@@ -70,3 +73,13 @@ def test_an_agent_has_a_name_in_every_folder(tmp_path, monkeypatch):
         assert find_run(typed) == Path(typed)
     (tmp_path / "pong-laptop").mkdir()
     assert find_run("pong-laptop") == Path("pong-laptop"), "a folder that is there"
+
+
+def test_an_agent_was_trained_by_a_preset_as_it_is():
+    """But for what the machine or the game asks."""
+    may_differ = {"game", "seed", "precision", "threads", "env.threads", "env.niceness"}
+    for agent, preset in TRAINED_BY.items():
+        ours = flatten(load_config(AGENTS[agent] / "config.yaml"))
+        theirs = flatten(load_config(PRESETS[preset]))
+        assert {name for name in ours if ours[name] != theirs[name]} <= may_differ, agent
+    assert TRAINED_BY.keys() == AGENTS.keys()

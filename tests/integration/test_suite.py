@@ -10,6 +10,7 @@ from support.clusters import Suite, nodes, suite_json, train_alone
 from support.runs import CARTPOLE, checkpoints, newest, reports
 
 from dqn.commands.suite_plan import make_plan
+from dqn.config.cli import parse
 from dqn.config.commands import SuiteOptions
 from dqn.config.shipped import SUITES
 from dqn.run.folder import RunFolder
@@ -134,6 +135,18 @@ def test_shipped_suites():
     for options, expected in (({}, (1, 1, "cpu")), (shares, (2, 2, "cuda"))):
         config = make_plan(SuiteOptions(run="atari5", **options)).runs[0].config
         assert (config.threads, config.env.threads, config.device) == expected
+
+
+def test_what_is_typed_wins_over_a_suites_file_and_a_variant_over_what_they_share(tmp_path):
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "games: [Pong]\nseeds: 3\nconfigs: [laptop]\n"
+        "settings: {total_steps: 5e6, replay: {gamma: .5}}\n"
+    )
+    typed = ["--games=Boxing", "--seeds=1", "--total-steps=7e6", "--config=quick"]
+    (run,) = make_plan(parse(SuiteOptions, [str(file), *typed])).runs
+    assert (run.label, run.config.total_steps) == ("Boxing/laptop-seed1", 7_000_000)
+    assert (run.config.replay.gamma, run.config.learner.update_period) == (0.5, 8)
 
 
 def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeypatch):

@@ -274,7 +274,10 @@ PAPERS: dict[str, dict[str, Any]] = {
         "exploration.epsilon_start": 1.0, "exploration.epsilon_end": 0.1,
         "exploration.epsilon_decay_steps": 1_000_000, "total_steps": 50_000_000,
         "evaluate_period": 250_000, "evaluation.episodes": 30, "evaluation.epsilon": 0.05,
-        "env.protocol": "classic", "env.max_episode_frames": 108_000,
+        "env.protocol": "classic", "env.max_episode_frames": 108_000, "env.reseed_steps": 10_000,
+        "evaluation.max_steps_without_reward": 5 * 60 * 60 / 4, "evaluation.held_out_states": 512,
+        "checkpoint_minutes": 5, "keep_checkpoints": 2, "distributed.lag": 1,
+        "distributed.round_length": 16,
     },
     # Mnih et al. 2015, Extended Data Table 1 in its order, then the text
     "nature": {
@@ -298,16 +301,23 @@ PAPERS: dict[str, dict[str, Any]] = {
         "exploration.epsilon_end": 0.01, "exploration.epsilon_decay_steps": 250_000,
         "env.protocol": "machado", "evaluation.epsilon": 0.001,
     },
+    # Schaul et al. 2016, appendix B.2.1: beta grows to 1 over a training of 200 million frames
+    "prioritized": {
+        "replay.beta_start": 0.4, "replay.beta_end": 1, "replay.beta_steps": 200_000_000 / 4,
+    },
     # Hessel et al. 2018, table 1
     "rainbow": {
         "learning_starts": 80_000 / 4, "exploration.epsilon_end": 0, "network.noisy_sigma": 0.5,
         "learner.target_period": 32_000 / 4, "replay.beta_start": 0.4, "replay.beta_end": 1,
+        "replay.beta_steps": 200_000_000 / 4, "evaluation.epsilon": 0,
     },
     # van Hasselt et al. 2019, appendix E, table 2
     "data_efficient_rainbow": {
         "total_steps": 400_000 / 4, "learning_starts": 1600, "learner.batch_size": 32,
         "learner.update_period": 1, "learner.target_period": 2000, "network.hidden_units": 256,
-        "network.noisy_sigma": 0.1,
+        "network.noisy_sigma": 0.1, "replay.capacity": 100_000, "replay.beta_start": 0.4,
+        "replay.beta_end": 1, "replay.beta_steps": 100_000, "exploration.epsilon_end": 0,
+        "evaluation.epsilon": 0,
     },
     # Clark et al. 2024, appendix on hyperparameters
     "btr": {

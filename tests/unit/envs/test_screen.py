@@ -51,6 +51,15 @@ def test_only_the_same_seed_and_owner_give_the_same_game():
     np.testing.assert_array_equal(play(1, "render"), first)
 
 
+def test_a_game_starts_after_1_to_30_no_ops():
+    environment, frames = ScreenEnvironment(Config(game="Pong")), set()
+    for seed in range(12):
+        environment.reset(seed, "test")
+        frames.add(environment._emulator.ale.getEpisodeFrameNumber())
+    environment.close()
+    assert len(frames) > 5 and 1 <= min(frames) and max(frames) <= 30, frames
+
+
 class _Headless(gymnasium.Env):
     metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium's own form
     action_space = gymnasium.spaces.Discrete(2)

@@ -136,6 +136,14 @@ def test_a_recorded_game_has_its_raw_return_and_every_screen(monkeypatch):
     assert play(30) == (0, 30, True, True, 5), "the second game is stuck"
 
 
+def test_a_recorded_game_that_ends_when_it_would_be_cut_is_not_stuck(monkeypatch):
+    game = script_gym(monkeypatch, ENDLESS, Game((0, 0, 0)), ENDLESS)  # tried at first
+    environment = ScreenEnvironment(Config(game=game))
+    for stuck in (False, True):
+        played = play_episode(environment, lambda _: np.array([0]), 1, "test", [], limit=3)
+        assert played == (0, 3, True, stuck, 5)
+
+
 def test_a_game_recorded_in_training_is_played_as_an_evaluation(tmp_path, monkeypatch):
     """By its epsilon and limit, with draws of its own for each seed and step; the video shows the
     end too."""

@@ -188,7 +188,7 @@ def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch):
 
 
 def test_a_batch_larger_than_all_that_fit_together_is_drawn_alone():
-    for size, together in ((32, 16), (256, 16), (512, 8), (5000, 1)):
+    for size, together in ((32, 16), (256, 16), (512, 8), (4097, 1), (5000, 1)):
         assert batches_together(Config(learner=LearnerConfig(batch_size=size))) == together
 
 
@@ -213,6 +213,14 @@ def test_rewards_are_clipped_on_atari_or_as_told(monkeypatch):
         agent.replay.add(TimeStep(stack, reward, no, no, no), action)
         assert agent.replay.rows(0, 1)["reward"].tolist() == [stored], (spec.game, clip)
         assert reward.tolist() == raw
+
+
+def test_a_shaped_reward_is_clipped_too(monkeypatch):
+    config = Config(replay=ReplayConfig(shape_reward="cartpole", clip_reward=True), num_envs=1)
+    agent, no = agent_of(config, CARTPOLE, monkeypatch), np.zeros(1, bool)
+    at_the_edge = np.array([[[2.4, 0, 12 * np.pi / 180, 0]]], np.float32)  # shaped: -1.3
+    agent.replay.add(TimeStep(at_the_edge, np.ones(1, np.float32), no, no, no), np.zeros(1, int))
+    assert agent.replay.rows(0, 1)["reward"].tolist() == [[-1]]
 
 
 def test_pooling_without_a_deterministic_gradient_is_refused():

@@ -133,13 +133,22 @@ def test_weights_correct_the_bias(beta):
     assert weight.dtype == torch.float32
 
 
-def test_beta_grows_with_the_rows():
+def test_beta_grows_linearly_to_its_end():
     sampler = all_enabled(2, alpha=1.0, beta=0.4)
     sampler.update_priorities(torch.arange(2), torch.tensor([1.0, 4.0]))
     for step, beta in ((0, 0.4), (500, 0.7), (1000, 1.0), (5000, 1.0)):
         sampler.set_beta(step)
         _, weight = sampler.draw(100)
         assert weight.min().item() == pytest.approx(4**-beta)
+
+
+def test_beta_is_that_of_the_steps_of_all_environments():
+    """Of a restored memory too. By default it grows by .6 in 50 million steps."""
+    shape = Shape(23, 3, 1, 4, sampler="prioritized")
+    replay, restored = filled(shape, 40), make_replay(shape)
+    restored.load_state_dict(replay.state_dict())
+    for memory in replay, restored:
+        assert memory._sampler._beta == pytest.approx(0.4 + 0.6 * 40 * 3 / 50e6, rel=1e-12)
 
 
 def test_compressed_frames_take_no_more_memory_than_their_bytes():

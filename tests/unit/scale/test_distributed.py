@@ -1,10 +1,12 @@
 """Rounds of distributed replay, with workers in this process instead of Ray's."""
 
+import dataclasses
 import os
 import signal
 
 import numpy as np
 import pytest
+import torch
 from support.local_workers import LocalWorkers, play_in_this_process
 from support.runs import (
     BREAKOUT,
@@ -24,7 +26,7 @@ from dqn.learning.factory import make_q_network
 from dqn.run import session
 from dqn.run.resume import StoppedEarly
 from dqn.scale.compression import CompressedFrames, compress, decompress
-from dqn.scale.rollouts import OutOfOrder, RolloutWorker
+from dqn.scale.rollouts import OutOfOrder, RolloutWorker, store_bytes
 from main import main
 
 CARTPOLE = [
@@ -135,6 +137,19 @@ def test_a_worker_plays_each_turn_once_and_a_new_one_none():
     assert first.action.shape == (3, 2) and ours.steps.frame.shape == (40, 2, 4)
     for mine, other in zip((ours.action, *ours.steps), (theirs.action, *theirs.steps), strict=True):
         assert np.array_equal(mine, other)
+
+
+def test_a_worker_has_its_own_threads_and_float32_where_the_learner_has_tf32():
+    typed = ["--game=CartPole-v1", "--actors=2", "--threads=1", "--distributed.threads=2"]
+    config = parse(TrainOptions, typed).settings
+    worker = RolloutWorker(dataclasses.replace(config, precision="tf32"), 0)
+    assert worker._network.preprocess(torch.ones(1, 1, 4)).dtype == torch.float32
+    assert torch.get_num_threads() == 2
+
+
+def test_the_object_store_holds_every_round_that_is_under_way():
+    typed = ["--game=Pong", "--actors=2", "--distributed.lag=2", "--distributed.round-length=5"]
+    assert store_bytes(parse(TrainOptions, typed).settings) == (2 + 1 + 1) * 5 * 8 * 84 * 84
 
 
 def test_frames_are_compressed_without_loss():

@@ -51,13 +51,14 @@ class Outcomes:
     """Tasks whose results are written in the test, in place of a cluster."""
 
     def __init__(self, monkeypatch, job: Job, *results: object) -> None:
-        self.results, self.job, self.cancelled = list(results), job, 0
+        self.results, self.job = list(results), job
+        self.cancelled: list[object] = []
         self.driver = Driver(raising(), 1, 0, lambda run: None, lambda: None)
         self.driver._task = self
         ray = pytest.importorskip("ray")  # here: other tests import it after they set its options
         monkeypatch.setattr(ray, "wait", lambda tasks, **_: (tasks, []))
         monkeypatch.setattr(ray, "get", self._get)
-        monkeypatch.setattr(ray, "cancel", lambda task: None)
+        monkeypatch.setattr(ray, "cancel", self.cancelled.append)
 
     def remote(self, train, job: Job) -> object:
         self.job.note.write_text(json.dumps({"node": "vm-12ab"}))
@@ -137,6 +138,7 @@ def test_when_stopped_nothing_is_started_again(result, job, monkeypatch):
     looks = iter([[]])  # at the first look nothing has ended
     monkeypatch.setattr("ray.wait", lambda tasks, **_: (next(looks, tasks), []))
     assert outcomes.drive(stop=lambda: True).state == "stopped"
+    assert len(outcomes.cancelled) == 1, "its task saves itself when it is cancelled"
 
 
 def test_if_the_only_nodes_that_could_run_it_are_gone_that_is_said(job, monkeypatch, caplog):

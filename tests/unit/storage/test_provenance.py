@@ -1,5 +1,6 @@
 """What is recorded of the program and the machine."""
 
+import dataclasses
 import re
 import subprocess
 
@@ -63,3 +64,12 @@ def test_the_head_of_config_yaml(monkeypatch, tmp_path):
         "# game: Pong\n# protocol: classic\n# machine: A CPU\n# device: cpu\n# threads: 1\n"
         "# torch 2\n"
     )
+
+
+def test_whatever_may_change_bits_is_named(caplog):
+    ours = Provenance("Pong", "classic", 6, [4, 84, 84], {"torch": "2"}, "cpu", 2)
+    for name, value in (("versions", {"torch": "3"}), ("device", "a GPU"), ("threads", 1)):
+        dataclasses.replace(ours, **{name: value}).warn_of_differences(ours)
+        assert caplog.messages[-1].startswith(f"This checkpoint was made with {name} ")
+    dataclasses.replace(ours, commit="x", machine="y").warn_of_differences(ours)
+    assert len(caplog.messages) == 3

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 from support.runs import CARTPOLE, NEVER, train
+from support.scripted import ENDLESS, script_gym
+from support.scripted import Game as Script
 from support.watching import unpack
 
+from dqn import envs
 from dqn.commands.evaluate import make_model
-from dqn.config import Config
+from dqn.config import Config, EvaluationConfig
 from dqn.config.commands import PlayOptions
 from dqn.config.sections import ValuesConfig
 from dqn.envs import ScreenEnvironment
 from dqn.learning.factory import make_values
-from dqn.storage.saved_run import load_agent
+from dqn.storage.saved_run import SavedAgent, load_agent
 from dqn.web.estimates import Estimate, estimate
 from dqn.web.game import Game
 from dqn.web.moment import Controls, moment
@@ -26,7 +29,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def cartpole(tmp_path_factory):
     """The folder of a run of CartPole."""
-    return train(tmp_path_factory.mktemp("runs"), CARTPOLE, NEVER, "--total-steps=1000")
+    options = ["--total-steps=1000", "--evaluation.epsilon=.5"]  # so that its draws count
+    return train(tmp_path_factory.mktemp("runs"), CARTPOLE, NEVER, *options)
 
 
 def test_a_seeds_game_is_the_one_that_play_shows(cartpole, tmp_path, capsys):
@@ -65,6 +69,21 @@ def test_a_person_plays_instead_and_the_agents_choice_is_kept(cartpole):
     game.step()
     assert game.decisions_by_hand == 5
     game.close()
+
+
+def test_a_game_without_reward_is_cut_and_the_next_one_is_counted_anew(monkeypatch):
+    ends, scores = Script((0, 0, 0)), Script((0, 1, 0, 0, 0, 9))
+    scripted = script_gym(monkeypatch, ENDLESS, ENDLESS, ENDLESS, ends, scores)  # two are tried
+    config = Config(game=scripted, evaluation=EvaluationConfig(max_steps_without_reward=3))
+    model = make_model(config, envs.make(config, 1).spec, CPU)
+    game = Game(SavedAgent(config, envs.make(config, 1).spec, "best", 0, model), seed=0)
+    played = []
+    for seed in (1, 2, 3):
+        game.start(seed)
+        while not game.over and game.length < 9:
+            game.step()
+        played.append((game.length, game.total, game.cut))
+    assert played == [(3, 0, True), (3, 0, False), (5, 1, True)]
 
 
 def test_every_emulator_frame_is_shown():
