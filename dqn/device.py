@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 from dqn.config import ConfigError
@@ -14,6 +15,7 @@ from dqn.config.fields import Precision
 log = logging.getLogger("dqn")
 
 _DRIVER = Path("/proc/driver/nvidia/version")
+_CGROUP = Path("/sys/fs/cgroup")  # in a container its own, version 2
 
 
 def resolve_device(name: str, field: str = "device") -> torch.device:
@@ -31,10 +33,29 @@ def resolve_device(name: str, field: str = "device") -> torch.device:
 
 
 def cores() -> int:
-    """Number of CPU cores available to this process."""
+    """Number of CPU cores available to this process, in a container too (``docker --cpus``)."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1  # macOS
+    try:
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or no limit, which is "max"
+        return count
+
+
+def free_memory() -> int:
+    """Bytes that this process can still allocate, in a container too (``docker --memory``)."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        stat = (_CGROUP / "memory.stat").read_text()
+    except (OSError, ValueError):  # as above
+        return free
+    cache = re.search(r"^inactive_file (\d+)", stat, re.MULTILINE)  # counted as used, but given up
+    return max(0, min(free, limit - used + int(cache[1] if cache else 0)))
 
 
 def in_terminal() -> bool:
@@ -62,7 +83,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """
     on_gpu = device.type == "cuda"
     if precision == "tf32" and not on_gpu:
-        raise ConfigError("precision is tf32, which is a GPU's, but device is cpu; use float32")
+        raise ConfigError("precision tf32 exists on GPUs only, but device is cpu; use float32")
     can = torch.cuda.is_bf16_supported if on_gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported  # noqa: SLF001
     if precision == "bfloat16" and not can():
         what = "GPU" if on_gpu else "CPU"
@@ -113,4 +134,6 @@ def _why_no_cuda() -> str:
         return "this build of torch has no CUDA support (pip list shows which one is installed)"
     if not _gpu_present():
         return "no NVIDIA driver was found (in a container: was it started with --gpus all?)"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides it"
     return f"torch {torch.__version__} cannot use it (is the driver older than its CUDA?)"

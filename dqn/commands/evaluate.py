@@ -31,11 +31,14 @@ def run(options: EvaluateOptions) -> int:
     """
     folder, seed = options.run, options.seed
     log_to_terminal()
-    agent = load_agent(make_model, folder, options.checkpoint, resolve_device(options.device))
-    settings = agent.config.evaluation
+    device = resolve_device(options.device)
+    agent = load_agent(make_model, folder, options.checkpoint, device)
+    settings, precision = agent.config.evaluation, agent.config.precision
+    if precision == "tf32" and device.type == "cpu":
+        precision = "float32"  # a CPU has no other for these weights, and the scores are labeled so
     if options.episodes is not None:
         settings = dataclasses.replace(settings, episodes=options.episodes)
-    config = dataclasses.replace(agent.config, seed=seed, evaluation=settings)
+    config = dataclasses.replace(agent.config, seed=seed, evaluation=settings, precision=precision)
     if options.json:
         check_writable(Path(options.json))  # now rather than after the games
     use_threads(config.threads)

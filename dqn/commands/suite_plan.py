@@ -144,7 +144,7 @@ def _check_once(kind: str, names: Iterable[str]) -> None:
     seen = set()
     for name in names:
         if name in seen:
-            raise ConfigError(f"the suite has {kind} {name} twice; each run must be another")
+            raise ConfigError(f"the suite has {kind} {name} twice; all runs must differ")
         seen.add(name)
 
 

@@ -82,11 +82,16 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
     precision = config.precision
     if precision == "auto" and not fresh and _is_there(path / "config.yaml"):
         precision = load_run_config(path).precision
+        if precision == "tf32" and device.type == "cpu":
+            raise ConfigError(
+                f"{path} was trained on a GPU and cannot be continued on the CPU; use --device "
+                "cuda, or start anew with --fresh"
+            )
     precision = resolve_precision(precision, device)
     use_precision(precision)
     config = dataclasses.replace(config, game=game, precision=precision)  # one spelling for all
     if not envs.atari_rom(game):  # a game that cannot be played leaves no folder behind
-        envs.make(config, 1).close()
+        (envs.ScreenEnvironment(config) if config.render else envs.make(config, 1)).close()
     with _cluster(config, address):
         return _train(config, path, device, fresh)
 

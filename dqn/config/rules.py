@@ -195,7 +195,9 @@ ELSEWHERE = {
     "target_update_interval": "learner.target_period",
     "target_network_frequency": "learner.target_period",
     "start_e": "exploration.epsilon_start", "end_e": "exploration.epsilon_end",
-    "eval_freq": "evaluate_period",
+    "exploration_initial_eps": "exploration.epsilon_start",
+    "exploration_final_eps": "exploration.epsilon_end",
+    "eval_freq": "evaluate_period", "tau": "learner.target_tau",
 }  # fmt: skip
 """What other programs (CleanRL, Stable-Baselines3) call our settings."""
 

@@ -78,7 +78,7 @@ class Config:
 
 MAY_CHANGE_ON_RESUME = {
     "total_steps", "render", "wandb", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",
-    "env.niceness",
+    "env.threads", "env.niceness",
 }  # fmt: skip
 """Settings that do not change a bit of the training: a run may be resumed with other values."""
 

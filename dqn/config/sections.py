@@ -78,7 +78,7 @@ class NetworkConfig:
     """Network"""
 
     torso: Literal["auto", "nature", "nips", "data_efficient", "patches", "impala", "mlp"] = "auto"
-    """Layers below the head (auto: nature for frames of 36x36 or more, otherwise mlp)."""
+    """Layers below the head (auto: nature for gray frames of 36x36 or more, otherwise mlp)."""
     hidden_units: Units = 512
     """Width of the hidden layer between a convolutional torso and the outputs."""
     mlp_units: tuple[Units, ...] = (128, 128)

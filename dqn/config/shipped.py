@@ -37,7 +37,7 @@ def find_suite(typed: str) -> str:
 
 
 def distinct_runs(typed: Iterable[str]) -> list[str]:
-    """Runs that were named, without those that another name means too."""
+    """The named runs, each once even if it was named in two ways."""
     return list({find_run(name).resolve(): name for name in typed}.values())
 
 

@@ -74,7 +74,8 @@ class ScreenEnvironment(Environment):
             picture = self._env.render()
         except gymnasium.error.Error as error:  # pygame or another library is missing
             raise ConfigError(f"{self.spec.game} cannot be rendered: {error}") from error
-        assert isinstance(picture, np.ndarray) and picture.shape[2:] == (3,), type(picture)
+        if not isinstance(picture, np.ndarray) or picture.shape[2:] != (3,):
+            raise ConfigError(f"{self.spec.game} cannot be rendered: it shows no RGB picture")
         return np.ascontiguousarray(picture)
 
     def keep_every_screen(self) -> None:

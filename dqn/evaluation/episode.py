@@ -87,19 +87,30 @@ def render_evaluation(
 
     Like an evaluation, it depends only on the weights, the run's seed and the step, and does not
     affect training. If one of the two recordings fails (disk full, encoder missing), a warning is
-    logged and the other continues. Returns None if the episode was stopped or both failed;
-    nothing is left on disk then.
+    logged and the other continues. Returns None if the episode was stopped, or both recordings or
+    the renderer failed; nothing is left on disk then.
     """
     name = f"eval_{index:03d}"
     try:
-        environment = ScreenEnvironment(config)
-    except ConfigError as error:
+        return _render(make_policy, config, step, folder / name, stop, progress)
+    except Exception as error:  # whatever a game's renderer raises
         log.warning("Cannot record %s: %s.", name, error)
         return None
+
+
+def _render(
+    make_policy: MakePolicy,
+    config: Config,
+    step: int,
+    path: Path,
+    stop: Callable[[], bool],
+    progress: Progress,
+) -> EpisodeRecord | None:
+    environment = ScreenEnvironment(config)
     policy = make_policy(numpy_generator(config.seed, "render actor", step))
     rate = environment.decisions_per_second
-    pictures = BestEffort(f"{name}/", lambda: PngFolder(folder / name, PNG_LIMIT))
-    video = BestEffort(f"{name}.mp4", lambda: Video(folder / f"{name}.mp4", rate))
+    pictures = BestEffort(f"{path.name}/", lambda: PngFolder(path, PNG_LIMIT))
+    video = BestEffort(f"{path.name}.mp4", lambda: Video(path.with_suffix(".mp4"), rate))
     with closing(environment), pictures, video:
         record = play_episode(
             environment,

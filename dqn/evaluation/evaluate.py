@@ -24,12 +24,12 @@ from dqn.seeds import numpy_generator
 from dqn.types import I64, Array
 
 Progress = Callable[[int, int, float | None], None]
-"""Is told, after every step: games that are done, steps of all games, and the best return of those
-done, or of a single recorded game the return so far."""
+"""Called after every step with the number of finished games, the steps of all games, and the best
+return of the finished ones; of a single recorded game, its return so far."""
 
 
 def ignore_progress(done: int, steps: int, best: float | None) -> None:
-    """A Progress that nobody looks at."""
+    """A Progress that does nothing."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import psutil
 import torch
 
 from dqn import envs
 from dqn.config import Config, ConfigError, LearnerConfig, ValuesConfig
-from dqn.device import resolve_device
+from dqn.device import free_memory, resolve_device
 from dqn.learning.actor import Actor, QModel, make_greedy
 from dqn.learning.cuda_graphs import CudaGraphed, CudaGraphedGreedy
 from dqn.learning.distributions import Categorical, ImplicitQuantile, Quantile
@@ -107,7 +106,7 @@ def learn(replay: Replay, learner: Learner, config: Config, updates: int) -> Non
 
 
 def batches_together(config: Config) -> int:
-    """Most batches that are drawn at once, before the updates with them: one if each update changes
+    """The most batches drawn at once, before the updates that use them: one if each update changes
     the priorities, or needs noise of its own for the target network."""
     alone = config.replay.sampler == "prioritized" or config.network.noisy
     fitting = max(1, MAX_TRANSITIONS_TOGETHER // config.learner.batch_size)
@@ -176,11 +175,11 @@ def make_replay(config: Config, spec: envs.Spec, generator: torch.Generator) -> 
             f"{device} can give; name fewer rows"
         ) from error
     # Memory is allocated as the replay fills: one that is too large would fail hours later.
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if config.replay.storage == "plain" and device.type == "cpu" and size > free:
         log.warning(
             "The replay memory will take %s MB when it is full, and %s MB are free: "
-            "--replay.capacity %s would fit.",
+            "--replay.storage compressed takes a fraction, and --replay.capacity %s would fit.",
             f"{size / 1e6:,.1f}", f"{free / 1e6:,.1f}", f"{int(0.8 * free / row_bytes):_}",
         )  # fmt: skip
     return replay

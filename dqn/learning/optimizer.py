@@ -1,4 +1,4 @@
-"""What every optimizer is: parameters, and running averages of their gradients.
+"""Base class of the optimizers: parameters, and running averages of their gradients.
 
 Not ``torch.optim``: importing it loads torch's compiler, two seconds at every start, and each of
 its steps spends half a millisecond on options that are not used here.

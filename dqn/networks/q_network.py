@@ -196,8 +196,8 @@ def _convolutional_torso(
 ) -> Torso:
     if len(stack_shape) != 3 or min(stack_shape[1:]) < MIN_SIDE[name]:
         raise ConfigError(
-            f"network.torso {name} needs frames of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
-            f"not {list(stack_shape[1:])}"
+            f"network.torso {name} needs gray frames of {MIN_SIDE[name]}x{MIN_SIDE[name]} or more, "
+            f"not of shape {list(stack_shape[1:])}"
         )
     if name == "impala":
         return impala(stack_shape, config.width, config.pool, config.spectral_norm, activation)

@@ -23,8 +23,8 @@ Activation = Callable[[], nn.Module]
 class Torso(NamedTuple):
     """Preprocessing and layers of a torso."""
 
-    preprocess: nn.Module
-    """Stacks of frames ``[B, S, *frame]`` -> the inputs of ``layers``; has no parameters."""
+    preprocess: Callable[[torch.Tensor, torch.dtype], torch.Tensor]
+    """Stacks of frames ``[B, S, *frame]`` -> the inputs of ``layers``, of a dtype."""
     layers: nn.Sequential
     """Inputs -> ``[B, features]``."""
     features: int
@@ -54,7 +54,7 @@ def mlp(inputs: int, units: Iterable[int], activation: Activation) -> Torso:
     for width in units:
         layers += [Linear(inputs, width, device="meta"), activation()]
         inputs = width
-    return Torso(FlatPixels(), nn.Sequential(*layers), inputs)
+    return Torso(to_float, nn.Sequential(*layers), inputs)
 
 
 def _convolutions(
@@ -115,13 +115,6 @@ class SpaceToDepth(PixelPermutation):
         in memory; uint8 is divided by 255."""
         pixels = super().forward(state, dtype)
         return pixels.view(state.shape[0], *self._blocks, -1).permute(0, 3, 1, 2)
-
-
-class FlatPixels(nn.Module):
-    """``[B, S, *frame]`` -> ``[B, inputs]`` of ``dtype``; uint8 is divided by 255."""
-
-    def forward(self, state: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        return to_float(state, dtype)
 
 
 class Convolution(nn.Conv2d):

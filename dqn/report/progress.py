@@ -24,7 +24,7 @@ PACE_REFRESHES = 15  # that the speed is averaged over
 RATE_SECONDS = 5  # after learning began, until its speed is known
 
 SMALL_PRESETS = "configs/quick.yaml and configs/laptop.yaml are made for CPUs"
-HINT = f"Presets of full size want days on a CPU; {SMALL_PRESETS}."
+HINT = f"Full-size presets take days on a CPU; {SMALL_PRESETS}."
 BUSY = (
     "Other work uses these cores, and the run's threads wait for each other; with one each it is "
     "faster (--threads 1 --env.threads 1 --env.niceness 0; a run that began with more: --fresh)."

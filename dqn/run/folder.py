@@ -38,8 +38,9 @@ class RunFolder:
         self._lock = self._locked()
 
     def set_aside(self) -> Path | None:
-        """Rename the folder, unless empty, and create a new one; returns the old run's new path."""
-        if all(entry.name == ".lock" for entry in self.path.iterdir()):
+        """Rename the folder, unless it has no run, and create a new one; returns the old run's new
+        path."""
+        if all(entry.name in (".lock", "train.log") for entry in self.path.iterdir()):
             return None
         now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         aside = self.path.with_name(f"{self.path.name}.old-{now}")

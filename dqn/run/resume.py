@@ -42,7 +42,7 @@ def resume(
     for path in newest_first(folder):
         try:
             manifest = read_manifest(path)
-            manifest.provenance.check_game(path, ours)
+            manifest.provenance.check(path, ours)
             if is_finished(manifest, config):
                 converged, longer = "its learner has converged", "a larger --total-steps extends it"
                 why = converged if _has_converged(manifest) else longer

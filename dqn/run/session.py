@@ -43,9 +43,9 @@ class RunStopped(Exception):
 class Session:
     """Every part of a run that has a state, and the pauses in its loop.
 
-    As a context manager it resumes or starts the run, opens its files, and closes everything; to
-    enter it raises what ``resume`` does. ``stop`` says whether the run has been asked to stop; it
-    is called between steps and during evaluations. Every method raises RunStopped if a loss, a
+    As a context manager it resumes or starts the run, opens its files, and closes everything;
+    entering it raises what ``resume`` raises. ``stop`` says whether the run has been asked to stop;
+    it is called between steps and during evaluations. Every method raises RunStopped if a loss, a
     gradient or a weight was not finite.
     """
 
@@ -128,7 +128,8 @@ class Session:
     def evaluate(self) -> None:
         """Play the evaluation's episodes, log them, and keep the model if it is the best so far."""
         self._check_finite()
-        # So a best model without a checkpoint is always what is left of a run.
+        # Save first: a folder with a best model but no checkpoint can then only be what is left of
+        # a run, which `resume` refuses.
         while not newest_first(self._folder) and not self.save(quiet=True):
             pass  # the second failure in a row raises
         began = time.monotonic()

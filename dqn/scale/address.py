@@ -21,7 +21,7 @@ def current_cluster() -> str:
     """The address of the cluster that this machine was made a node of.
 
     Raises:
-        ConfigError: of none.
+        ConfigError: this machine is not a node of a cluster.
     """
     try:
         return CURRENT_CLUSTER.read_text().strip()

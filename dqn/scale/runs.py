@@ -28,11 +28,10 @@ Train = Callable[[Config, str, bool], int]
 State = Literal["waiting", "running", "finished", "stopped", "failed"]
 
 CHANCES = 3
-"""A run that failed so often, or was lost so often without a new checkpoint, is not started
-again."""
+"""Failures, or losses without a new checkpoint, after which a run is given up."""
 
 EARLY_CHANCES = 20
-"""So often in a row may a task be lost before it has begun: nodes go, or none can run it at all."""
+"""Losses in a row before its task has begun, after which a run is given up: no node can run it."""
 
 EARLY_SECONDS = 1.0
 """How long it then waits, doubled each time, up to a minute."""

@@ -68,7 +68,7 @@ class RemoteWorker(RolloutWorker):
         self._leaves_node = ray.get_runtime_context().get_node_id() != learner_node
 
     def started(self) -> None:
-        """Asked, to know that it is."""
+        """Does nothing; who waits for its answer waits for the constructor."""
 
     def answer(self, turn: int, turns: int, weights: Weights) -> tuple[Rollout, Any]:
         """A rollout without its frames, and those."""

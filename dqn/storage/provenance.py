@@ -57,11 +57,12 @@ class Provenance:
         commits = dict.fromkeys([*earlier.commit.split(", "), self.commit])
         return replace(self, commit=", ".join(filter(None, commits)))
 
-    def check_game(self, folder: Path, ours: "Provenance") -> None:
-        """Refuse a checkpoint of another game.
+    def check(self, folder: Path, ours: "Provenance") -> None:
+        """Refuse a checkpoint that cannot be continued here.
 
         Raises:
-            ConfigError: the first field that differs.
+            ConfigError: it is of another game, or a GPU's on the CPU or the other way round, whose
+                random generators cannot continue each other.
         """
         for name in ("game", "num_actions", "stack_shape"):
             if (theirs := getattr(self, name)) != getattr(ours, name):
@@ -69,6 +70,12 @@ class Provenance:
                     f"{folder} belongs to another game: {name} is {as_text(theirs)}, "
                     f"not {as_text(getattr(ours, name))}"
                 )
+        if (self.device == "cpu") != (ours.device == "cpu"):
+            raise ConfigError(
+                f"{folder} was saved on {as_text(self.device)} and cannot be continued on "
+                f"{ours.device}, whose random generators are others; choose its --device, or start "
+                "anew with --fresh"
+            )
 
     def warn_of_differences(self, ours: "Provenance") -> None:
         """Log what may change a run's bits from here on."""

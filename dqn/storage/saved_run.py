@@ -78,6 +78,11 @@ def load_agent(make_model: MakeModel, run: str, which: str, device: torch.device
         for problem in dict.fromkeys(problems):
             print(f"warning: {problem}: reading {candidate.name}", file=sys.stderr)
         return SavedAgent(config, spec, candidate.name, manifest.step, model)
+    if not problems and which == "best":
+        raise ConfigError(
+            f"{folder} has no best model yet; the first is written after the first evaluation, at "
+            f"step {config.evaluate_period:,} or the last one"
+        )
     if not problems:
         raise ConfigError(
             f"{folder} has no checkpoint ({which}) yet; the first is written after "

@@ -149,7 +149,7 @@ READERS = {
     "evaluate RUN --checkpoint -3": "latest, best or a step, not -3",
     "evaluate RUN --checkpoint=50": f"no checkpoint of step 50 in {CARTPOLE}; available: 60, 40",
     "evaluate checkpoints/empty": "has no checkpoint (latest) yet; the first is written after 5 m",
-    "evaluate checkpoints/empty --checkpoint=best": "has no checkpoint (best) yet",
+    "evaluate checkpoints/empty --checkpoint=best": "no best model yet; the first is written",
     # where it is written
     "evaluate RUN --json=/proc/no/where.json": "cannot write /proc/no/where.json: No such file",
     "evaluate RUN --json=checkpoints": "cannot write checkpoints: Is a directory",

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -243,6 +244,29 @@ def test_a_recorded_episode_without_rewards_is_cut(run, monkeypatch):
         "step 32: eval_001 shows an episode of 7 steps with a return of 0, cut off there: no "
         "reward for too long"
     )
+
+
+def test_a_renderer_that_fails_ends_no_training(run, monkeypatch):
+    """It can only fail later: a game that cannot be rendered at all is refused before."""
+    painted = iter([True] * 3)  # as it is tried, twice, and the start of the game
+
+    def render(env: ScriptedGym) -> Any:
+        if next(painted, False):
+            return np.zeros((8, 8, 3), np.uint8)
+        raise RuntimeError("the display is gone")
+
+    monkeypatch.setattr(ScriptedGym, "render", render)
+    status, said = run("--render")
+    assert status == 0 and "Cannot record eval_001: the display is gone." in said
+
+
+def test_a_game_that_cannot_be_rendered_is_refused_at_the_start(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(ScriptedGym, "render", lambda _: np.zeros((8, 8, 4), np.uint8))
+    status, said = run("--render")
+    assert (status, said) == (
+        2, [f"error: {GYM} cannot be rendered: it shows no RGB picture"]
+    )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 def test_play_and_evaluate_cut_a_stuck_game_and_say_so(run, tmp_path, monkeypatch, capfd):

@@ -66,7 +66,7 @@ def test_tf32_is_allowed_by_that_precision_alone():
 def test_what_a_device_cannot_is_refused(refused, monkeypatch):
     cartpole = ["--game=CartPole-v1", "--device=cpu"]
     assert refused([*cartpole, "--precision=tf32"]) == (
-        "precision is tf32, which is a GPU's, but device is cpu; use float32"
+        "precision tf32 exists on GPUs only, but device is cpu; use float32"
     )
     table = [*cartpole, "--method=sarsa", "--tabular.limits=[1,1,1,1]"]
     assert refused([*table, HALF]) == (
@@ -90,3 +90,18 @@ def test_every_command_sets_precision_and_threads(tmp_path):
         assert main(command) == 0
         assert torch.backends.cuda.matmul.fp32_precision == "ieee", command
         assert torch.get_num_threads() == 2, command
+
+
+def test_a_run_of_a_gpu_is_evaluated_on_the_cpu_in_float32_and_not_continued_there(
+    tmp_path, refused, capfd
+):
+    run = train(tmp_path, CARTPOLE_TINY)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("precision: float32\n", "precision: tf32\n"))
+    assert main(["evaluate", str(run), "--device=cpu"]) == 0
+    assert "; protocol gymnasium, epsilon" in capfd.readouterr().out
+    said = refused([*CARTPOLE_TINY, f"--checkpoints-dir={tmp_path}", "--device=cpu"])
+    assert said == (
+        f"{run} was trained on a GPU and cannot be continued on the CPU; use --device cuda, or "
+        "start anew with --fresh"
+    )

@@ -41,7 +41,7 @@ def test_stopped_and_killed(options, stops, tmp_path):
     folder = tmp_path / "disturbed"
     for number, after in stops:
         runs.interrupt(folder, options, number, after)
-    said = runs.finish(folder, options)
+    said = runs.finish(folder, options, "--env.threads=2")  # on which no bit depends
     run = run_of(folder)
     assert said.startswith(f"Continuing {run} at step ")
     assert_same(run, undisturbed)

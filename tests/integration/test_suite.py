@@ -235,7 +235,7 @@ def test_a_run_of_another_config_is_refused(refused, tmp_path):
         ("settings: 3", "settings must be a mapping, such as {total_steps: 1e6}, not 3 (in s.yaml"),
         ("settings: {game: Pong}", "settings.game is set by games (in s.yaml, line 1)"),
         ("settings: {replay: {gama: 1}}", "unknown setting replay.gama"),
-        ("games: [Pong, Pong]", "the suite has game Pong twice; each run must be another"),
+        ("games: [Pong, Pong]", "the suite has game Pong twice; all runs must differ"),
     ],
 )
 def test_a_wrong_suite_file_is_refused(text, sentence, refused, tmp_path):

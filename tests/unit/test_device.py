@@ -1,12 +1,20 @@
 """Threads and cores, and what is known about a GPU on a machine that has none."""
 
 import os
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import torch
 
 from dqn.config import Config
-from dqn.device import cores, gpu_versions, use_deterministic_operations, use_threads
+from dqn.device import (
+    cores,
+    free_memory,
+    gpu_versions,
+    resolve_device,
+    use_deterministic_operations,
+    use_threads,
+)
 from dqn.envs import Spec
 from dqn.storage.provenance import make_provenance
 
@@ -33,9 +41,37 @@ def test_threads_0_are_all_cores_and_denormals_are_flushed(monkeypatch):
     assert float(torch.full((), 1e-38) * 0.1) == 0
 
 
-def test_cores_are_those_that_this_process_may_use(monkeypatch):
+def test_cores_are_those_that_this_process_may_use(tmp_path, monkeypatch):
+    """By its affinity, and in a container by its quota of microseconds."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(77)), raising=False)
+    monkeypatch.setattr("dqn.device._CGROUP", tmp_path)
     assert cores() == 77
+    for quota, count in (
+        ("max 100000", 77), ("250000 100000", 2), ("50000 100000", 1), ("9900000 100000", 77),
+    ):  # fmt: skip
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+        assert cores() == count, quota
+
+
+def test_free_memory_is_what_the_limit_of_a_container_leaves(tmp_path, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=900))
+    monkeypatch.setattr("dqn.device._CGROUP", tmp_path)
+    assert free_memory() == 900
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.stat").write_text("anon 200\ninactive_file 50\nactive_file 50\n")
+    for limit, free in (("max", 900), ("1000", 750), ("2000", 900), ("200", 0)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert free_memory() == free, limit
+
+
+def test_a_hidden_gpu_is_not_blamed_on_its_driver(monkeypatch, caplog):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("dqn.device._gpu_present", lambda: True)
+    for visible, why in (("", "CUDA_VISIBLE_DEVICES hides it"), ("0", "is the driver older")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert resolve_device("auto").type == "cpu"
+        assert why in caplog.messages[-1]
 
 
 def test_deterministic_operations_are_torchs_on_a_gpu(monkeypatch):

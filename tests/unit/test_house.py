@@ -49,7 +49,7 @@ ONLY_IN = {
     "cv2": {"envs", "evaluation"},
     "safetensors": {"storage"},
     "zstandard": {"storage", "replay/compressed.py", "scale/compression.py"},
-    "psutil": {"learning", "report", "commands"},
+    "psutil": {"device.py", "report", "commands"},
     "stable_baselines3": {"commands/bench_peers.py"},
     "envpool": {"commands/bench_emulator.py"},
     "ray": {"scale"},

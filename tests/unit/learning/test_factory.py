@@ -287,7 +287,7 @@ def test_a_replay_memory_larger_than_what_is_free_is_announced(monkeypatch, capl
     spec = CARTPOLE._replace(frame_shape=(2500,))
     message = (
         "The replay memory will take 3.2 MB when it is full, and 2.9 MB are free: "
-        "--replay.capacity 232 would fit."
+        "--replay.storage compressed takes a fraction, and --replay.capacity 232 would fit."
     )
     for storage, free, announced in (
         ("plain", 3_200_000, []), ("plain", 2_900_000, [message]), ("compressed", 2_900_000, []),

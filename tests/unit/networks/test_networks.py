@@ -166,6 +166,8 @@ def test_torsos_take_frames_from_their_least_size_on_and_refuse_others():
         network = make_network((4, least, least), torso=torso, hidden_units=8)
         assert network(torch.zeros(2, 4, least, least, dtype=torch.uint8)).isfinite().all()
         for shape in ((1, 4), (4, 84, least - 1), (4, least - 1, 84), (4, 84, 84, 3)):
-            needs = f"network.torso {torso} needs frames of {least}x{least} or more"
-            with pytest.raises(ConfigError, match=re.escape(f"{needs}, not {list(shape[1:])}")):
+            needs = f"network.torso {torso} needs gray frames of {least}x{least} or more"
+            with pytest.raises(
+                ConfigError, match=re.escape(f"{needs}, not of shape {list(shape[1:])}")
+            ):
                 make_network(shape, torso=torso)

@@ -20,3 +20,14 @@ def test_a_folder_that_somebody_deleted_is_closed_all_the_same(tmp_path):
     shutil.rmtree(path)
     folder.close()
     RunFolder(path).close()
+
+
+def test_a_folder_with_nothing_but_a_log_is_no_run_to_set_aside(tmp_path):
+    folder = RunFolder(tmp_path / "dqn-seed1")
+    (folder.path / "train.log").touch()
+    assert folder.set_aside() is None
+    (folder.path / "config.yaml").touch()
+    aside = folder.set_aside()
+    assert aside and (aside / "config.yaml").exists()
+    assert [path.name for path in folder.path.iterdir()] == [".lock"]
+    folder.close()
