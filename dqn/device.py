@@ -54,7 +54,7 @@ def free_memory() -> int:
         stat = (_CGROUP / "memory.stat").read_text()
     except (OSError, ValueError):  # as above
         return free
-    cache = re.search(r"^inactive_file (\d+)", stat, re.MULTILINE)  # counted as used, but given up
+    cache = re.search(r"^inactive_file (\d+)", stat, re.MULTILINE)  # used, but dropped first
     return max(0, min(free, limit - used + int(cache[1] if cache else 0)))
 
 
