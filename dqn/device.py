@@ -33,7 +33,7 @@ def resolve_device(name: str, field: str = "device") -> torch.device:
 
 
 def cores() -> int:
-    """Number of CPU cores available to this process, in a container too (``docker --cpus``)."""
+    """Number of CPU cores available to this process, also in a container with cgroup v2."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
@@ -46,7 +46,7 @@ def cores() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still allocate, in a container too (``docker --memory``)."""
+    """Bytes that this process can still allocate, also in a container with cgroup v2."""
     free = psutil.virtual_memory().available
     try:
         limit = int((_CGROUP / "memory.max").read_text())

@@ -108,7 +108,7 @@ def envpool(game: str, num_envs: int, env: EnvConfig, seed: int, stack: ExitStac
         envs.gymnasium_id(game).removeprefix("ALE/"),
         num_envs=num_envs,
         batch_size=num_envs,
-        num_threads=min(env.threads, num_envs),
+        num_threads=min(env.threads or cores(), num_envs),
         max_episode_steps=env.max_episode_frames // FRAME_SKIP,
         repeat_action_probability=STICKY[env.protocol],
         full_action_space=env.full_action_set,

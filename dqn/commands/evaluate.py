@@ -11,7 +11,7 @@ from dqn import envs
 from dqn.config import Config, ConfigError
 from dqn.config.commands import EvaluateOptions
 from dqn.config.words import counted
-from dqn.device import resolve_device, use_precision, use_threads
+from dqn.device import resolve_device, resolve_precision, use_precision, use_threads
 from dqn.evaluation import scores
 from dqn.evaluation.evaluate import evaluate
 from dqn.learning import factory
@@ -34,8 +34,8 @@ def run(options: EvaluateOptions) -> int:
     device = resolve_device(options.device)
     agent = load_agent(make_model, folder, options.checkpoint, device)
     settings, precision = agent.config.evaluation, agent.config.precision
-    if precision == "tf32" and device.type == "cpu":
-        precision = "float32"  # a CPU has no other for these weights, and the scores are labeled so
+    if precision == "tf32" and resolve_precision("auto", device) != "tf32":
+        precision = "float32"  # which this device computes instead, and the scores say so
     if options.episodes is not None:
         settings = dataclasses.replace(settings, episodes=options.episodes)
     config = dataclasses.replace(agent.config, seed=seed, evaluation=settings, precision=precision)

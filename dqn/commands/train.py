@@ -84,14 +84,16 @@ def train(config: Config, name: str, fresh: bool, address: str | None = None) ->
         precision = load_run_config(path).precision
         if precision == "tf32" and device.type == "cpu":
             raise ConfigError(
-                f"{path} was trained on a GPU and cannot be continued on the CPU; use --device "
-                "cuda, or start anew with --fresh"
+                f"{path} was trained on a GPU and cannot be continued on the CPU; repeat its "
+                "command where torch can use a GPU, or start anew with --fresh"
             )
     precision = resolve_precision(precision, device)
     use_precision(precision)
     config = dataclasses.replace(config, game=game, precision=precision)  # one spelling for all
     if not envs.atari_rom(game):  # a game that cannot be played leaves no folder behind
-        (envs.ScreenEnvironment(config) if config.render else envs.make(config, 1)).close()
+        envs.make(config, 1).close()
+        if config.render:
+            envs.ScreenEnvironment(config).close()
     with _cluster(config, address):
         return _train(config, path, device, fresh)
 

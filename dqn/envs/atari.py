@@ -24,6 +24,7 @@ from ale_py.env import AtariEnv
 from ale_py.vector_env import AtariVectorEnv
 
 from dqn.config import EnvConfig
+from dqn.device import cores
 from dqn.envs.environment import EngineStep, Spec
 from dqn.envs.names import display_name, gymnasium_id
 from dqn.types import I64, Bool
@@ -76,7 +77,7 @@ class AtariEngine:
                 AtariVectorEnv,
                 rom,
                 num_envs,
-                num_threads=min(config.threads, num_envs),
+                num_threads=min(config.threads or cores(), num_envs),
                 max_num_frames_per_episode=config.max_episode_frames,
                 repeat_action_probability=STICKY[config.protocol],
                 full_action_space=config.full_action_set,

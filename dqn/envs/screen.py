@@ -11,7 +11,6 @@ from collections import deque
 from typing import Any
 
 import ale_py
-import gymnasium
 import numpy as np
 from ale_py.env import AtariEnv
 from gymnasium.utils.seeding import np_random
@@ -72,7 +71,7 @@ class ScreenEnvironment(Environment):
         """
         try:
             picture = self._env.render()
-        except gymnasium.error.Error as error:  # pygame or another library is missing
+        except Exception as error:  # a library is missing, or whatever a renderer raises
             raise ConfigError(f"{self.spec.game} cannot be rendered: {error}") from error
         if not isinstance(picture, np.ndarray) or picture.shape[2:] != (3,):
             raise ConfigError(f"{self.spec.game} cannot be rendered: it shows no RGB picture")

@@ -94,7 +94,8 @@ def render_evaluation(
     try:
         return _render(make_policy, config, step, folder / name, stop, progress)
     except Exception as error:  # whatever a game's renderer raises
-        log.warning("Cannot record %s: %s.", name, error)
+        reason = error if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+        log.warning("Cannot record %s: %s.", name, reason)
         return None
 
 

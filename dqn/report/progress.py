@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from dqn.config.words import counted
-from dqn.device import cores, in_terminal
+from dqn.device import in_terminal
 
 log = logging.getLogger("dqn")
 
@@ -151,7 +151,7 @@ class ProgressBar:
         )  # fmt: skip
         if self._hint and left > 86_400:
             log.info(self._hint)
-        others = (cpu_seconds_of_others() - self._others) / seconds / cores()
+        others = (cpu_seconds_of_others() - self._others) / seconds / (psutil.cpu_count() or 1)
         if self._hint and others > BUSY_SHARE and torch.get_num_threads() > 1:
             log.info(BUSY)
 

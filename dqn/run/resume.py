@@ -42,12 +42,13 @@ def resume(
     for path in newest_first(folder):
         try:
             manifest = read_manifest(path)
-            manifest.provenance.check(path, ours)
+            manifest.provenance.check_game(path, ours)
             if is_finished(manifest, config):
                 converged, longer = "its learner has converged", "a larger --total-steps extends it"
                 why = converged if _has_converged(manifest) else longer
                 log.info("%s is finished at step %s; %s.", folder, f"{manifest.step:,}", why)
                 return manifest
+            manifest.provenance.check_device(path, ours)
             state = checkpoints.read(path, manifest)
         except CorruptCheckpoint as error:
             damaged[path] = str(error)

@@ -34,7 +34,7 @@ EARLY_CHANCES = 20
 """Losses in a row before its task has begun, after which a run is given up: no node can run it."""
 
 EARLY_SECONDS = 1.0
-"""How long it then waits, doubled each time, up to a minute."""
+"""How long a run waits after the first of these, doubled each time, up to a minute."""
 
 POLL_SECONDS = 0.5
 

@@ -57,12 +57,11 @@ class Provenance:
         commits = dict.fromkeys([*earlier.commit.split(", "), self.commit])
         return replace(self, commit=", ".join(filter(None, commits)))
 
-    def check(self, folder: Path, ours: "Provenance") -> None:
-        """Refuse a checkpoint that cannot be continued here.
+    def check_game(self, folder: Path, ours: "Provenance") -> None:
+        """Refuse a checkpoint of another game.
 
         Raises:
-            ConfigError: it is of another game, or a GPU's on the CPU or the other way round, whose
-                random generators cannot continue each other.
+            ConfigError: the first field that differs.
         """
         for name in ("game", "num_actions", "stack_shape"):
             if (theirs := getattr(self, name)) != getattr(ours, name):
@@ -70,11 +69,18 @@ class Provenance:
                     f"{folder} belongs to another game: {name} is {as_text(theirs)}, "
                     f"not {as_text(getattr(ours, name))}"
                 )
+
+    def check_device(self, folder: Path, ours: "Provenance") -> None:
+        """Refuse to continue a GPU's checkpoint on the CPU, or the CPU's on a GPU.
+
+        Raises:
+            ConfigError: they differ, and so do their random generators.
+        """
         if (self.device == "cpu") != (ours.device == "cpu"):
             raise ConfigError(
                 f"{folder} was saved on {as_text(self.device)} and cannot be continued on "
-                f"{ours.device}, whose random generators are others; choose its --device, or start "
-                "anew with --fresh"
+                f"{ours.device}, whose random generators differ; use the same kind of device "
+                "(CUDA_VISIBLE_DEVICES= hides a GPU), or start anew with --fresh"
             )
 
     def warn_of_differences(self, ours: "Provenance") -> None:

@@ -67,11 +67,13 @@ def test_threads(tmp_path, monkeypatch):
             super().__init__(*arguments, **keywords)
 
     monkeypatch.setattr(dqn.envs.atari, "AtariVectorEnv", Noted)
+    monkeypatch.setattr(dqn.envs.atari, "cores", lambda: 3)
     for threads in (2, 1):
         train(tmp_path / f"{threads}", [*CARTPOLE, f"--threads={threads}"])
         assert torch.get_num_threads() == threads
         dqn.envs.make(Config(game="Pong", env=EnvConfig(threads=threads)), 4).close()
-    assert asked == [2, 1]
+    dqn.envs.make(Config(game="Pong", env=EnvConfig(threads=0)), 4).close()
+    assert asked == [2, 1, 3]
 
 
 def test_auto_is_the_gpu_if_there_is_one_and_cpu_the_cpu(monkeypatch):

@@ -246,7 +246,7 @@ def test_a_recorded_episode_without_rewards_is_cut(run, monkeypatch):
     )
 
 
-def test_a_renderer_that_fails_ends_no_training(run, monkeypatch):
+def test_a_renderer_that_fails_ends_no_training(run, tmp_path, monkeypatch):
     """It can only fail later: a game that cannot be rendered at all is refused before."""
     painted = iter([True] * 3)  # as it is tried, twice, and the start of the game
 
@@ -257,7 +257,9 @@ def test_a_renderer_that_fails_ends_no_training(run, monkeypatch):
 
     monkeypatch.setattr(ScriptedGym, "render", render)
     status, said = run("--render")
-    assert status == 0 and "Cannot record eval_001: the display is gone." in said
+    assert status == 0
+    assert f"Cannot record eval_001: {GYM} cannot be rendered: the display is gone." in said
+    assert not [*run_of(tmp_path / "run").glob("*eval_001*")]
 
 
 def test_a_game_that_cannot_be_rendered_is_refused_at_the_start(run, tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_what_a_device_cannot_is_refused(refused, monkeypatch):
     )
 
 
-def test_every_command_sets_precision_and_threads(tmp_path):
+def test_train_evaluate_and_play_set_precision_and_threads(tmp_path):
     run = train(tmp_path, CARTPOLE_TINY)
     for command in (
         [*CARTPOLE_TINY, f"--checkpoints-dir={tmp_path}", "--fresh"],
@@ -102,6 +102,6 @@ def test_a_run_of_a_gpu_is_evaluated_on_the_cpu_in_float32_and_not_continued_the
     assert "; protocol gymnasium, epsilon" in capfd.readouterr().out
     said = refused([*CARTPOLE_TINY, f"--checkpoints-dir={tmp_path}", "--device=cpu"])
     assert said == (
-        f"{run} was trained on a GPU and cannot be continued on the CPU; use --device cuda, or "
-        "start anew with --fresh"
+        f"{run} was trained on a GPU and cannot be continued on the CPU; repeat its command where "
+        "torch can use a GPU, or start anew with --fresh"
     )

@@ -55,7 +55,7 @@ def test_when_learning_begins_the_new_speed_is_said(clock, caplog):
 @pytest.mark.parametrize("threads, said", [(2, True), (1, False)])
 def test_other_work_on_the_same_cores_is_told(threads, said, clock, caplog, monkeypatch):
     """It costs two threads of a learner far more than their share."""
-    monkeypatch.setattr("dqn.report.progress.cores", lambda: 2)
+    monkeypatch.setattr("psutil.cpu_count", lambda: 2)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     caplog.set_level(logging.INFO, "dqn")
     for others, share in ((0.4, False), (0.6, True)):

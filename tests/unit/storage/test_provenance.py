@@ -80,8 +80,8 @@ def test_whatever_may_change_bits_is_named(caplog):
 def test_a_gpus_checkpoint_is_not_continued_on_the_cpu_nor_the_other_way_round():
     cpu = Provenance("Pong", "classic", 6, [4, 84, 84], {"torch": "2"}, "cpu", 2)
     gpu, other = (dataclasses.replace(cpu, device=name) for name in ("an H100", "an A100"))
-    gpu.check(Path("step_1"), other)
+    gpu.check_device(Path("step_1"), other)
     for theirs, ours in ((gpu, cpu), (cpu, gpu)):
         said = f"step_1 was saved on {theirs.device} and cannot be continued on {ours.device}"
         with pytest.raises(ConfigError, match=said):
-            theirs.check(Path("step_1"), ours)
+            theirs.check_device(Path("step_1"), ours)
