@@ -271,34 +271,6 @@ def test_a_game_that_cannot_be_rendered_is_refused_at_the_start(run, tmp_path, m
     assert not (tmp_path / "run").exists()
 
 
-def test_play_and_evaluate_cut_a_stuck_game_and_say_so(run, tmp_path, monkeypatch, capfd):
-    script_gym(monkeypatch)
-    run("--evaluation.max-steps-without-reward=7")
-    folder = str(run_of(tmp_path / "run"))
-    assert main(["evaluate", folder]) == 0
-    assert "1 game cut off after 7 steps without reward" in capfd.readouterr().out
-    assert main(["play", folder, f"--png={tmp_path / 'png'}"]) == 0
-    said = capfd.readouterr().out
-    assert "a return of 0 in 7 steps, then cut: no reward for too long; wrote" in said
-
-
-def test_a_played_game_is_none_of_the_training(run, tmp_path, monkeypatch):
-    seeds: list[int | None] = []
-    reset = ScriptedGym.reset
-
-    def keep_seed(env: ScriptedGym, *, seed: int | None = None, options: Any = None) -> Any:
-        seeds.append(seed)
-        return reset(env, seed=seed)
-
-    monkeypatch.setattr(ScriptedGym, "reset", keep_seed)
-    run()
-    trained = {seed for seed in seeds if seed is not None}
-    seeds.clear()
-    folder = str(run_of(tmp_path / "run"))
-    assert main(["play", folder, "--seed=1", f"--png={tmp_path / 'png'}"]) == 0
-    assert trained and seeds[-1] is not None and not trained & set(seeds)
-
-
 CONTINUING = "Continuing RUN at step {} of {}, on cpu, threads: 1."
 RESTORING = "Restoring the emulators by replaying their recorded actions."
 

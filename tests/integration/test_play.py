@@ -1,0 +1,37 @@
+"""``play`` and ``evaluate`` on a run that was trained here, of a written game."""
+
+from typing import Any
+
+from support.runs import TINY, train
+from support.scripted import GYM, Game, ScriptedGym, script_gym
+
+from main import main
+
+OPTIONS = [f"--game={GYM}", "--device=cpu", "--network.mlp-units=[4]", *TINY]
+
+
+def test_a_stuck_game_is_cut_and_they_say_so(tmp_path, monkeypatch, capfd):
+    script_gym(monkeypatch)
+    folder = str(train(tmp_path, OPTIONS, "--evaluation.max-steps-without-reward=7"))
+    assert main(["evaluate", folder]) == 0
+    assert "1 game cut off after 7 steps without reward" in capfd.readouterr().out
+    assert main(["play", folder, f"--png={tmp_path / 'png'}"]) == 0
+    said = capfd.readouterr().out
+    assert "a return of 0 in 7 steps, then cut: no reward for too long; wrote" in said
+
+
+def test_a_played_game_is_none_of_the_training(tmp_path, monkeypatch):
+    seeds: list[int | None] = []
+    reset = ScriptedGym.reset
+
+    def keep_seed(env: ScriptedGym, *, seed: int | None = None, options: Any = None) -> Any:
+        seeds.append(seed)
+        return reset(env, seed=seed)
+
+    monkeypatch.setattr(ScriptedGym, "reset", keep_seed)
+    script_gym(monkeypatch, *[Game((5, -2))] * 50)
+    folder = str(train(tmp_path, OPTIONS))
+    trained = {seed for seed in seeds if seed is not None}
+    seeds.clear()
+    assert main(["play", folder, "--seed=1", f"--png={tmp_path / 'png'}"]) == 0
+    assert trained and seeds[-1] is not None and not trained & set(seeds)
