@@ -38,6 +38,8 @@ def run(options: EvaluateOptions) -> int:
         precision = "float32"  # which this device computes instead, and the scores say so
     if options.episodes is not None:
         settings = dataclasses.replace(settings, episodes=options.episodes)
+    if options.epsilon is not None:
+        settings = dataclasses.replace(settings, epsilon=options.epsilon)
     config = dataclasses.replace(agent.config, seed=seed, evaluation=settings, precision=precision)
     if options.json:
         check_writable(Path(options.json))  # now rather than after the games

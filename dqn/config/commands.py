@@ -16,6 +16,7 @@ from dqn.config.fields import (
     Mp4,
     Onnx,
     Png,
+    Probability,
     Seed,
     validated,
 )  # fmt: skip
@@ -96,6 +97,8 @@ class EvaluateOptions:
     """Device of the network (auto: the GPU if PyTorch can use one)."""
     episodes: Games | None = None
     """Episodes, played in parallel environments (null: as many as in training)."""
+    epsilon: Probability | None = None
+    """Probability of a random action (null: as in training's evaluations)."""
     json: File | None = None
     """Also write the scores to this file."""
 
@@ -187,8 +190,7 @@ class ReportOptions:
     """Put the films of the best run's evaluations into the file, which else plays them from the
     run's folder."""
     every: Annotated[float, Interval(ge=1, le=86_400)] | None = None
-    """Write it again after so many seconds, until Ctrl-C; an open page loads itself again (null: it
-    is written once)."""
+    """Write it again after so many seconds, until Ctrl-C; open pages follow (null: write once)."""
 
 
 @validated
@@ -196,8 +198,7 @@ class SuiteOptions:
     """Train each game with each config and each seed, as tasks of a Ray cluster (pip install -r
     requirements-ray.txt), and summarize the scores. Every run is the one that main.py makes alone,
     in the same folder. The same command again resumes what is unfinished and starts what is
-    missing. Ctrl-C saves every run. All settings of a run may be given too; they are those of every
-    run."""
+    missing. Ctrl-C saves every run. Settings of a run may be given too, and are every run's."""
 
     usage: ClassVar = "main.py suite SUITE | --games A,B [--OPTION VALUE ...]"
     without: ClassVar = ("game", "seed", "actors")
@@ -217,8 +218,7 @@ class SuiteOptions:
     cpus_per_run: Annotated[float, Interval(gt=0, le=1024)] = 1.0
     """CPUs reserved for each run; where threads or env.threads is 0 it becomes this number."""
     gpus_per_run: Annotated[float, Interval(ge=0, le=64)] = 0.0
-    """GPUs reserved for each run; several runs share one if it is below 1, and with 0 they use
-    none."""
+    """GPUs reserved for each run (below 1: several runs share one; 0: none)."""
     address: Annotated[str, "auto|HOST:PORT"] | None = None
     """Existing Ray cluster, of which this machine is a node (null: one is started here)."""
     typed: tuple[tuple[str, str], ...] = ()

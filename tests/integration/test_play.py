@@ -1,5 +1,6 @@
 """``play`` and ``evaluate`` on a run that was trained here, of a written game."""
 
+import json
 from typing import Any
 
 from support.runs import TINY, train
@@ -18,6 +19,30 @@ def test_a_stuck_game_is_cut_and_they_say_so(tmp_path, monkeypatch, capfd):
     assert main(["play", folder, f"--png={tmp_path / 'png'}"]) == 0
     said = capfd.readouterr().out
     assert "a return of 0 in 7 steps, then cut: no reward for too long; wrote" in said
+
+
+def test_a_run_is_evaluated_at_another_epsilon(tmp_path, monkeypatch, capfd):
+    actions: list[int] = []
+    step = ScriptedGym.step
+
+    def keep_action(env: ScriptedGym, action: int) -> Any:
+        actions.append(action)
+        return step(env, action)
+
+    def played(*more: str) -> list[int]:
+        actions.clear()
+        assert main(["evaluate", folder, "--episodes=1", f"--json={scores}", *more]) == 0
+        return actions[:50]
+
+    script_gym(monkeypatch, *[Game((1,) * 50)] * 50)
+    folder, scores = str(train(tmp_path, OPTIONS)), tmp_path / "scores.json"
+    monkeypatch.setattr(ScriptedGym, "step", keep_action)
+    greedy, same = played("--epsilon=0"), played("--epsilon=0", "--seed=1")
+    assert greedy == same != played("--epsilon=1")
+    assert json.loads(scores.read_text())["epsilon"] == 1
+    assert ", epsilon 1, seed 0" in capfd.readouterr().out
+    assert main(["evaluate", folder, "--epsilon=1.5"]) == 2
+    assert "1.5" in capfd.readouterr().err
 
 
 def test_a_played_game_is_none_of_the_training(tmp_path, monkeypatch):
