@@ -2,7 +2,8 @@
 
 ``python docs/results/make.py`` draws ``STUDY.png`` for each folder of ``data/``, and writes its
 tables into ``STUDY.md`` between the comments that mark them. collect.py fills the folders; a
-``published.csv`` in one has scores of others, a line a game.
+``published.csv`` in one has scores of others, a line a game; its ``again/`` has what
+``evaluate --json`` wrote about some of the runs, in files named as theirs.
 """
 
 import csv
@@ -117,6 +118,23 @@ def beside_published(runs: list[Run], file: Path) -> str:
     return "\n".join([*lines, "", ""])
 
 
+def evaluated_again(folder: Path) -> str:
+    """A line an evaluation that was made after the training; empty if there was none."""
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        return ""
+    columns = ["game", "runs", "seed", "epsilon", "mean of other games", "games cut"]
+    lines = [_row(columns), "|---" * len(columns) + "|"]
+    for file in files:
+        found = json.loads(file.read_bytes())
+        group, _, seed = file.stem.removeprefix(f"{found['game']}_").rpartition("-seed")
+        mean, low, high = mean_interval(found["returns"])
+        score = f"{mean:.1f} (95 % interval {low:.1f} to {high:.1f})"
+        cells = [found["game"], group.replace("_", " "), seed, f"{found['epsilon']:g}", score]
+        lines.append(_row([*cells, found.get("cut", 0)]))
+    return "\n".join([*lines, "", ""])
+
+
 def over_games(runs: list[Run]) -> str:
     """Statistics of human-normalised scores over the games of which every group has three runs or
     more; empty if they are fewer than two games."""
@@ -135,7 +153,7 @@ def tables(runs: list[Run], folder: Path) -> str:
     """Everything that a page says of a study's runs."""
     published = folder / "published.csv"
     beside = beside_published(runs, published) if published.exists() else ""
-    return beside + over_games(runs) + table(runs)
+    return beside + evaluated_again(folder / "again") + over_games(runs) + table(runs)
 
 
 def draw(runs: list[Run], file: Path) -> None:
