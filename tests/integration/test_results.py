@@ -1,6 +1,7 @@
 """The tables of docs/results/ are what docs/results/make.py makes of the raw results."""
 
 import importlib.util
+import json
 import shutil
 from itertools import groupby
 
@@ -44,6 +45,15 @@ def test_a_result_names_what_it_depends_on(study):
         for name in ("commit", "machine", "protocol", "precision", "config_sha256"):
             assert run[name], (run["group"], name)
         assert all(len(line["returns"]) > 1 for line in run["evaluations"])
+
+
+def test_an_evaluation_made_again_is_one_of_a_run_in_the_table():
+    files = [*(RESULTS / "data").glob("*/again/*.json")]
+    assert files
+    for file in files:
+        run, again = (json.loads(f.read_bytes()) for f in (file.parents[1] / file.name, file))
+        assert again["commit"] and again["returns"] != run["evaluations"][-1]["returns"]
+        assert (again["game"], again["step"]) == (run["game"], run["total_steps"])
 
 
 @pytest.mark.parametrize("study", STUDIES)
