@@ -3,7 +3,8 @@
 ``python docs/results/make.py`` draws ``STUDY.png`` for each folder of ``data/``, and writes its
 tables into ``STUDY.md`` between the comments that mark them. collect.py fills the folders; a
 ``published.csv`` in one has scores of others, a line a game; its ``again/`` has what
-``evaluate --json`` wrote about some of the runs, in files named as theirs.
+``evaluate --json`` wrote about some of the runs, in files named as theirs, and the ``commit`` it
+was made at, added by hand.
 """
 
 import csv
@@ -123,15 +124,14 @@ def evaluated_again(folder: Path) -> str:
     files = sorted(folder.glob("*.json"))
     if not files:
         return ""
-    columns = ["game", "runs", "seed", "epsilon", "mean of other games", "games cut"]
+    columns = ["game", "runs", "seed", "epsilon", "mean ± standard error", "games cut", "commit"]
     lines = [_row(columns), "|---" * len(columns) + "|"]
     for file in files:
         found = json.loads(file.read_bytes())
         group, _, seed = file.stem.removeprefix(f"{found['game']}_").rpartition("-seed")
-        mean, low, high = mean_interval(found["returns"])
-        score = f"{mean:.1f} (95 % interval {low:.1f} to {high:.1f})"
+        score = f"{found['mean']:.1f} ± {standard_error(found['returns']):.1f}"
         cells = [found["game"], group.replace("_", " "), seed, f"{found['epsilon']:g}", score]
-        lines.append(_row([*cells, found.get("cut", 0)]))
+        lines.append(_row([*cells, found.get("cut", 0), found["commit"]]))
     return "\n".join([*lines, "", ""])
 
 

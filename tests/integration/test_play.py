@@ -42,7 +42,7 @@ def test_a_run_is_evaluated_at_another_epsilon(tmp_path, monkeypatch, capfd):
     assert json.loads(scores.read_text())["epsilon"] == 1
     assert ", epsilon 1, seed 0" in capfd.readouterr().out
     assert main(["evaluate", folder, "--epsilon=1.5"]) == 2
-    assert "1.5" in capfd.readouterr().err
+    assert "--epsilon must be a number from 0 to 1, or null, not 1.5" in capfd.readouterr().err
 
 
 def test_a_played_game_is_none_of_the_training(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ TRAINED_BY = {
     "pong-laptop": "laptop",
 }
 CHANGED = {"freeway": {"network.hidden_units", "evaluate_period"}}
-"""What an agent's card tells of."""
+"""Settings that differ from the preset's; the agent's card names each."""
 
 spec = importlib.util.spec_from_file_location("zoo", ROOT / "docs" / "zoo.py")
 zoo = importlib.util.module_from_spec(spec)
