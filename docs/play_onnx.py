@@ -1,4 +1,4 @@
-"""``python docs/play_onnx.py pong.onnx``: plays a game with an exported network, without torch."""
+"""``python docs/play_onnx.py pong.onnx [SEED]``: plays with an exported network, without torch."""
 
 import sys
 
@@ -16,7 +16,7 @@ game = gymnasium.make(
 )  # fmt: skip
 game = AtariPreprocessing(game, screen_size=int(about["frame_size"]))
 game = FrameStackObservation(game, 4, padding_type="zero")
-stack, _ = game.reset(seed=0)
+stack, _ = game.reset(seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
 score, ended = 0.0, False
 while not ended:
     (q_values,) = network.run(None, {"stack": stack[None]})

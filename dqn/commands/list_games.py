@@ -20,7 +20,7 @@ def table() -> str:
         lines.append(line.rstrip())
     lines += [
         "",
-        "Any Gymnasium environment with discrete actions is a game too: --game CartPole-v1",
+        "Gymnasium's own environments with discrete actions are games too: --game CartPole-v1",
     ]
     return "\n".join(lines)
 

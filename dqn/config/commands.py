@@ -187,8 +187,8 @@ class ReportOptions:
     html: Html = "report.html"
     """The file."""
     films: bool = False
-    """Put the films of the best run's evaluations into the file, which else plays them from the
-    run's folder."""
+    """Put the films of the best run's evaluations into the file, which otherwise plays them from
+    the run's folder."""
     every: Annotated[float, Interval(ge=1, le=86_400)] | None = None
     """Write it again after so many seconds, until Ctrl-C; open pages follow (null: write once)."""
 

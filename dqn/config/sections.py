@@ -37,8 +37,8 @@ class EnvConfig:
     threads: Threads = 0
     """Emulator threads (0: one per core)."""
     niceness: Annotated[int, Interval(ge=0, le=19)] = 10
-    """Niceness of the emulator threads on Linux (0: the learner's own; take it beside other work on
-    the same cores)."""
+    """Niceness of the emulator threads on Linux (0: the learner's own; use it when other programs
+    share the cores)."""
 
 
 @validated

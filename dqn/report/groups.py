@@ -32,13 +32,16 @@ def short_names(folders: Sequence[str]) -> list[str]:
 
 
 def by_config(records: list[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
-    """Named groups of runs whose configs differ only in the seed; where two groups would have one
+    """Named groups of runs whose configs differ in the seed and in nothing else; a run repeated
+    with the same seed is no second seed, but a group of its own. Where two groups would have one
     name, their seeds are added to it."""
     groups: list[list[RunRecord]] = []
     for run in records:
         for group in groups:
             first = group[0].config
-            if not differing_fields(dataclasses.replace(run.config, seed=first.seed), first):
+            repeated = any(run.config.seed == other.config.seed for other in group)
+            same_seed = dataclasses.replace(run.config, seed=first.seed)
+            if not repeated and not differing_fields(same_seed, first):
                 group.append(run)
                 break
         else:

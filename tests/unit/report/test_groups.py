@@ -38,3 +38,10 @@ def test_configs_of_one_name_are_told_apart_by_their_seeds():
         "a (seeds 1, 2)", "a (seed 7)"
     ]  # fmt: skip
     assert [name for name, _ in by_config([*runs[:2], runs[2]])] == ["a", "a-seed3"]
+
+
+def test_a_run_repeated_with_its_seed_is_no_second_seed():
+    first, old, second = run(1), run(1)._replace(folder="a-seed1.old-2026"), run(2)
+    assert [(name, len(runs)) for name, runs in by_config([first, old, second])] == [
+        ("a", 2), ("a-seed1.old-2026", 1)
+    ]  # fmt: skip
