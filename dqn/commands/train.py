@@ -114,7 +114,7 @@ def _train(config: Config, path: Path, device: torch.device, fresh: bool) -> int
         if not fresh:
             _check_identity(config, folder.path)
         return _run(config, folder, device, fresh)
-    except ConfigError:  # refused: nothing was changed, so nothing is logged to the folder either
+    except ConfigError:  # refused, so nothing is logged to the folder either
         raise
     except RunStopped as error:
         log.error("error: %s.", error)
@@ -137,10 +137,9 @@ def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -
     with StopSignals() as stop:
         try:
             agent = _make_agent(config, device, stop)
-            aside = folder.set_aside() if fresh else None
+            if fresh and (aside := folder.set_aside()):
+                log.info("The old run is in %s.", aside)
             with Session(config, agent, folder.path, device, stop) as session:
-                if aside:
-                    log.info("The old run is in %s.", aside)
                 if session.already_finished:
                     _say_what_is_there(folder.path)
                     return 0

@@ -45,6 +45,11 @@ class Provenance:
     continued the run."""
     machine: str = ""
 
+    @property
+    def processor(self) -> str:
+        """The CPU's model, where the networks are computed on it."""
+        return self.machine.rpartition(", ")[0] if self.device == "cpu" else ""
+
     def as_comments(self) -> str:
         """Lines for the head of config.yaml."""
         names = ("game", "protocol", "commit", "machine", "device", "threads")
@@ -85,7 +90,7 @@ class Provenance:
 
     def warn_of_differences(self, ours: "Provenance") -> None:
         """Log what may change a run's bits from here on."""
-        for name in ("versions", "device", "threads"):
+        for name in ("versions", "device", "processor", "threads"):
             if (theirs := getattr(self, name)) != getattr(ours, name):
                 log.warning(
                     "This checkpoint was made with %s %s, now %s: the run continues, but not "

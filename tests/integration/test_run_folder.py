@@ -11,6 +11,7 @@ import signal
 import subprocess
 import termios
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import pytest
@@ -118,7 +119,16 @@ def test_a_run_is_its_configs_alone(tmp_path, capfd):
     old = {name.replace("hidden", "tfevents"): entry for name, entry in listing(aside).items()}
     assert old | log == before and (aside / "train.log").exists()
     assert load_config(run / "config.yaml").replay.n_step == 3
-    assert capfd.readouterr().err.startswith(f"Starting {run} at step 0")
+    said = f"The old run is in {aside}.\nStarting {run} at step 0"
+    assert capfd.readouterr().err.startswith(said)
+
+
+def test_where_the_old_run_is_stands_in_the_log_though_the_new_one_fails(tmp_path, monkeypatch):
+    run = train(tmp_path, SHORT, NEVER)
+    monkeypatch.setattr("dqn.run.session.Metrics.open", fail := Mock(side_effect=OSError(28, "x")))
+    assert main([*SHORT, NEVER, f"--checkpoints-dir={tmp_path}", "--fresh"]) == 1
+    (aside,) = run.parent.glob("dqn-seed1.old-*")
+    assert fail.called and f"The old run is in {aside}." in (run / "train.log").read_text()
 
 
 LONG = [*CARTPOLE, "--total-steps=1e7", "--evaluate-period=400", "--env.reseed-steps=1e6"]

@@ -73,8 +73,15 @@ def test_whatever_may_change_bits_is_named(caplog):
     for name, value in (("versions", {"torch": "3"}), ("device", "a GPU"), ("threads", 1)):
         dataclasses.replace(ours, **{name: value}).warn_of_differences(ours)
         assert caplog.messages[-1].startswith(f"This checkpoint was made with {name} ")
-    dataclasses.replace(ours, commit="x", machine="y").warn_of_differences(ours)
+    ours = dataclasses.replace(ours, machine="A CPU, 2 cores")
+    dataclasses.replace(ours, commit="x", machine="A CPU, 4 cores").warn_of_differences(ours)
     assert len(caplog.messages) == 3
+    dataclasses.replace(ours, machine="Another, 2 cores").warn_of_differences(ours)
+    (said,) = caplog.messages[3:]
+    assert said.startswith("This checkpoint was made with processor Another, now A CPU: ")
+    on_gpu = dataclasses.replace(ours, device="a GPU")
+    dataclasses.replace(on_gpu, machine="Another, 2 cores").warn_of_differences(on_gpu)
+    assert len(caplog.messages) == 4
 
 
 def test_a_gpus_checkpoint_is_not_continued_on_the_cpu_nor_the_other_way_round():
