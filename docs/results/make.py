@@ -138,8 +138,10 @@ def evaluated_again(folder: Path) -> str:
 def over_games(runs: list[Run]) -> str:
     """Statistics of human-normalised scores over the games of which every group has three runs or
     more; empty if they are fewer than two games."""
-    means = {key: scores for key, scores in means_by_game(runs).items() if len(scores) > 2}
-    games, normalised = normalised_scores(means)
+    means = means_by_game(runs)
+    groups = {group for _, group in means}
+    complete = {game for game, _ in means if all(len(means.get((game, g), [])) > 2 for g in groups)}
+    games, normalised = normalised_scores({k: v for k, v in means.items() if k[0] in complete})
     if len(games) < 2:
         return ""
     estimates = {group: aggregate(values) for group, values in normalised.items()}

@@ -34,12 +34,13 @@ LEARNING_STARTS = 1_000
 CAPACITY = 100_000  # rows in each replay memory; a million of the peer's would take 56 GB
 
 HONOURED = (
-    "game", "seed", "num_envs", "device", "precision", "threads", "deterministic", "env.threads",
-    "env.niceness", "replay.capacity", "replay.gamma", "optimizer.learning_rate",
-    "optimizer.epsilon", "learner.batch_size", "learner.update_period", "learner.target_period",
+    "game", "seed", "num_envs", "device", "precision", "threads", "env.threads", "env.niceness",
+    "replay.capacity", "replay.gamma", "optimizer.learning_rate", "optimizer.epsilon",
+    "learner.batch_size", "learner.update_period", "learner.target_period",
     "exploration.epsilon_end",
 )  # fmt: skip
-"""Settings that the peer is given too, or that change nothing of what the two compute."""
+"""Settings that the peer is given too, or that change nothing of what the two compute. Of the
+precisions bfloat16 is ours alone: the peer then computes in float32."""
 
 PEER_ENVIRONMENTS = (1, 8)
 
@@ -141,6 +142,7 @@ def train_peer(config: Config, num_envs: int, counter: "Synchronized[int]") -> N
     from stable_baselines3.common.vec_env import VecFrameStack
 
     use_threads(config.threads)
+    use_precision(config.precision)
     games = make_atari_env(envs.gymnasium_id(config.game), n_envs=num_envs, seed=config.seed)
     learner, epsilon = config.learner, config.exploration.epsilon_end
     # Its train_freq counts steps of all environments at once; updates per step are the same.

@@ -52,19 +52,21 @@ class Suite:
 
     def __init__(self, options: SuiteOptions, plan: Plan) -> None:
         self._options, self._plan = options, plan
-        saved = _read(plan)
+        saved, self._scores = _read(plan)
         self._runs = [Run(_job(plan, run, i)) for i, run in enumerate(plan.runs)]
         for run, planned in zip(self._runs, plan.runs, strict=True):
             if before := saved.get(planned.label):
                 run.attempts, run.node = before.attempts, before.node
             if _has_finished(planned):
                 run.state = "finished"
-        self._scores: dict[str, Any] = {}
 
     def run(self) -> int:
         """Train what is not finished; returns the exit status."""
         missing = [run for run in self._runs if run.state != "finished"]
         status = self._train(missing) if missing else 0
+        for run in missing:
+            if run.state == "failed":
+                self._report(run)
         finished = [
             planned
             for planned, run in zip(self._plan.runs, self._runs, strict=True)
@@ -74,9 +76,6 @@ class Suite:
             text, self._scores = summary(read_scores(finished))
             print(text)
         self._save()
-        failed = [run for run in missing if run.state == "failed"]
-        for run in failed:
-            self._report(run)
         if status:
             log.info("The suite is stopped, and its runs are saved; the same command continues.")
         return status or int(any(run.state != "finished" for run in missing))
@@ -169,14 +168,14 @@ def _has_finished(planned: PlannedRun) -> bool:
         return False
 
 
-def _read(plan: Plan) -> dict[str, SuiteRun]:
-    """The runs in an existing suite.json by their labels.
+def _read(plan: Plan) -> tuple[dict[str, SuiteRun], dict[str, Any]]:
+    """The runs in an existing suite.json by their labels, and the scores there.
 
     Raises:
         ConfigError: it is damaged, or of another suite.
     """
     if not (plan.folder / FILE).exists():
-        return {}
+        return {}, {}
     saved = {run.run: run for run in read_suite(plan.folder).runs}
     theirs = {label: run.identity for label, run in saved.items()}
     ours = {run.label: identity(run) for run in plan.runs}
@@ -191,4 +190,4 @@ def _read(plan: Plan) -> dict[str, SuiteRun]:
             f"{plan.folder} is another suite ({'; '.join(changes)}); choose another --name, under "
             "which finished runs still count"
         )
-    return saved
+    return saved, json.loads((plan.folder / FILE).read_bytes())["scores"]

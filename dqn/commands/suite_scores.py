@@ -1,5 +1,6 @@
 """The scores of a suite: by game and config over seeds, and over all games."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from dqn.envs.names import atari_rom
 from dqn.evaluation import scores
 from dqn.evaluation.aggregate import RESAMPLES, aggregate, normalised_scores
 from dqn.report.run_record import EVALUATION_FIELDS, checked_lines
+
+log = logging.getLogger("dqn")
 
 Cells = list[list[str]]
 
@@ -38,12 +41,15 @@ class Score(NamedTuple):
 
 
 def read_scores(runs: Sequence[PlannedRun]) -> list[Score]:
-    """The final evaluations of finished runs.
-
-    Raises:
-        ConfigError: a run's evaluations are missing or damaged.
-    """
-    return [Score(run, _final(run.folder / "evaluations.jsonl")) for run in runs]
+    """The final evaluations of finished runs. Those that cannot be read are left out, with a
+    warning."""
+    found = []
+    for run in runs:
+        try:
+            found.append(Score(run, _final(run.folder / "evaluations.jsonl")))
+        except ConfigError as error:
+            log.warning("warning: %s; the run has no score here.", error)
+    return found
 
 
 def _final(file: Path) -> dict[str, Any]:

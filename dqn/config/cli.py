@@ -77,7 +77,10 @@ def parse(kind: type[Options], arguments: list[str]) -> Options:
     if not is_suite:
         for file in files:
             given |= read_settings(find_preset(_value(options["config"], file)))
-    given |= {name: Given(_value(options[name], text)) for name, text in typed.items()}
+    for name, text in typed.items():
+        given[name] = Given(value := _value(options[name], text))
+        if options[name].hint is bool and not isinstance(value, bool):  # perhaps the next word
+            raise ConfigError(f"{as_typed(name)} must be {in_words(bool)}, not {text}")
     if is_suite:
         given = {name: value for name, value in given.items() if name in kind.__annotations__}
         given["typed"] = Given(tuple(typed.items()))

@@ -1,6 +1,7 @@
 """What comes with the program, presets and trained agents: beside ``dqn/`` in a checkout, inside it
 where it is installed. Their names mean the same in every folder."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def find_suite(typed: str) -> str:
 
 def distinct_runs(typed: Iterable[str]) -> list[str]:
     """The named runs, each once even if it was named in two ways."""
-    return list({find_run(name).resolve(): name for name in typed}.values())
+    return list({os.path.realpath(find_run(name)): name for name in typed}.values())
 
 
 def find_run(typed: str) -> Path:

@@ -32,30 +32,42 @@ def short_names(folders: Sequence[str]) -> list[str]:
 
 
 def by_config(records: list[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
-    """Named groups of runs whose configs differ in the seed and in nothing else; a run repeated
-    with the same seed is no second seed, but a group of its own. Where two groups would have one
-    name, their seeds are added to it."""
-    groups: list[list[RunRecord]] = []
+    """Named groups of runs whose configs differ in the seed and in nothing else. A run repeated
+    with the same seed is no second seed: runs of one config are then told apart by their folders.
+    Where two groups would have one name, their seeds are added to it."""
+    alike: list[list[RunRecord]] = []
     for run in records:
-        for group in groups:
+        for group in alike:
             first = group[0].config
-            repeated = any(run.config.seed == other.config.seed for other in group)
-            same_seed = dataclasses.replace(run.config, seed=first.seed)
-            if not repeated and not differing_fields(same_seed, first):
+            if not differing_fields(dataclasses.replace(run.config, seed=first.seed), first):
                 group.append(run)
                 break
         else:
-            groups.append([run])
-    names = [_without_seed(group) for group in groups]
+            alike.append([run])
+    groups = [group for runs in alike for group in _without_repetitions(runs)]
+    names = [_name(group) for group in groups]
     return [
         (name if names.count(name) == 1 else f"{name} ({_seeds(group)})", group)
         for name, group in zip(names, groups, strict=True)
     ]
 
 
-def _without_seed(group: list[RunRecord]) -> str:
-    name = group[0].folder
-    return re.sub(r"-seed\d+$", "", name) if len(group) > 1 else name
+def _without_repetitions(runs: list[RunRecord]) -> list[list[RunRecord]]:
+    """The runs of a config; where a seed occurs twice, a list for each name but for the seed."""
+    if len({run.config.seed for run in runs}) == len(runs):
+        return [runs]
+    by_name: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        by_name.setdefault(_without_seed(run.folder), []).append(run)
+    return list(by_name.values())
+
+
+def _name(group: list[RunRecord]) -> str:
+    return _without_seed(group[0].folder) if len(group) > 1 else group[0].folder
+
+
+def _without_seed(folder: str) -> str:
+    return re.sub(r"-seed\d+$", "", folder)
 
 
 def _seeds(group: list[RunRecord]) -> str:

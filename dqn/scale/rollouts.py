@@ -50,7 +50,8 @@ def select_columns(state: State, chosen: slice) -> State:
 
 
 def store_bytes(config: Config) -> int:
-    """What Ray's object store holds of a run at most: rollouts, and as much again."""
+    """What Ray's object store holds of a run at most: the lag + 1 rounds that are played, and one
+    that is read."""
     frame = config.env.frame_size**2  # Atari's; most other observations are smaller
     return (config.distributed.lag + 2) * config.distributed.round_length * config.num_envs * frame
 

@@ -83,7 +83,7 @@ class Workers:
     """K workers, and the requests that they have not answered yet.
 
     Every method that waits for them raises StoppedEarly if the run is asked to stop meanwhile,
-    ConfigError if a worker cannot start, and RunStopped if one is lost again and again.
+    ConfigError if a worker cannot start, and RunStopped if one is lost again and again as it plays.
     """
 
     def __init__(self, config: Config, stop: Callable[[], bool]) -> None:

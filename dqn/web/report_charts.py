@@ -58,7 +58,9 @@ def distributions(game: str, groups: Groups) -> Chart | None:
             f"{run.folder}, last evaluation: median {number(float(np.median(last)))} of "
             f"{len(last)} games from {number(last[0])} to {number(last[-1])}"
         )
-        rows += [_quartiles(run, line) for line in chosen]
+        for line in chosen:
+            at = Cell(run.folder), Cell(f"{line['step']:,}")
+            rows.append([*at, *(Cell(number(value)) for value in _quartiles(line))])
     what = "Each box holds the middle half of an evaluation's games, its line the median; "
     what += "whiskers: the least and the greatest; marks: single games."
     if longest > each:
@@ -76,10 +78,14 @@ def _add_boxes(
     figure: Any, run: RunRecord, chosen: list[dict[str, Any]], style: Style, over_steps: bool
 ) -> None:
     name = for_plotly(run.folder)
-    where = [f"{line['step']:,}" if over_steps else name for line in chosen]
+    # given, because Plotly's own quartiles are others, and its whiskers leave games out
+    least, q1, median, q3, greatest = zip(
+        *(finite(_quartiles(line)) for line in chosen), strict=True
+    )
     figure.add_box(
-        x=[at for at, line in zip(where, chosen, strict=True) for _ in line["returns"]],
-        y=finite(value for line in chosen for value in line["returns"]),
+        x=[f"{line['step']:,}" if over_steps else name for line in chosen],
+        q1=q1, median=median, q3=q3, lowerfence=least, upperfence=greatest,
+        y=[finite(line["returns"]) for line in chosen],
         name=name, boxpoints="all", jitter=0.6, pointpos=0, whiskerwidth=0.4, hoverinfo="y+name",
         line={"color": style.color, "width": 1.5}, fillcolor=f"{style.color}22",
         marker={"color": style.color, "symbol": style.symbol, "size": 4, "opacity": 0.6},
@@ -87,9 +93,9 @@ def _add_boxes(
     )  # fmt: skip
 
 
-def _quartiles(run: RunRecord, line: dict[str, Any]) -> list[Cell]:
-    values = [number(float(at)) for at in np.percentile(line["returns"], [0, 25, 50, 75, 100])]
-    return [Cell(run.folder), Cell(f"{line['step']:,}"), *map(Cell, values)]
+def _quartiles(line: dict[str, Any]) -> list[float]:
+    """The least of an evaluation's returns, the quarters, and the greatest."""
+    return [float(value) for value in np.percentile(line["returns"], [0, 25, 50, 75, 100])]
 
 
 def measures(game: str, groups: Groups, most: int) -> list[Chart]:

@@ -187,6 +187,7 @@ def test_what_cannot_be_compared(tmp_path, watch, capsys):
     hidden = make_run(tmp_path / "g-seed1", watch, {100: 3})
     (tmp_path / "g-seed1/events.out.tfevents.0000000001.dqn").mkdir()
     (tmp_path / "folder.png").mkdir()
+    (loop := tmp_path / "loop").symlink_to(loop)
     for arguments, sentence in {
         (pong, breakout): "only runs of one game can be compared, not Breakout and Pong",
         (young,): "none of the runs has an evaluation to compare",
@@ -194,6 +195,7 @@ def test_what_cannot_be_compared(tmp_path, watch, capsys):
         (pong, untyped): f"{untyped}/evaluations.jsonl is damaged: line 1 has missing or invalid",
         (pong, hidden): f"cannot read the files of {hidden}: Is a directory",
         (pong, f"{tmp_path}/e"): f"there is no folder {tmp_path}/e; ",
+        (pong, str(loop)): f"there is no folder {loop}; ",
         (pong, "--picture=curve.jpg"): "--picture must be the name of a .png file, not curve.jpg",
         (pong, f"--picture={tmp_path}/folder.png"): f"cannot write {tmp_path}/folder.png: ",
     }.items():

@@ -9,7 +9,9 @@ import pytest
 from support.clusters import Suite, nodes, suite_json, train_alone
 from support.runs import CARTPOLE, checkpoints, newest, reports
 
+from dqn.commands import suite
 from dqn.commands.suite_plan import make_plan
+from dqn.commands.suite_scores import read_scores
 from dqn.config.cli import parse
 from dqn.config.commands import SuiteOptions
 from dqn.config.shipped import SUITES
@@ -159,6 +161,7 @@ def test_what_is_wrong_is_said_before_anything_starts(refused, tmp_path, monkeyp
         "'Brakout', did you mean Breakout?": ["--games=Pongg,Freeway,Brakout", config],
         "the suite has game SpaceInvaders twice": ["--games=SpaceInvaders,space_invaders", config],
         "no config given for the suite's runs; try --config laptop": ["--games=Pong"],
+        "--render must be true or false, not smoke": ["--render", "smoke"],
         "no game given; try --game Breakout": [config],
         "unknown option --game; did you mean --games?": ["--game=Pong", config],
         "unknown option --seed; did you mean --seeds?": ["--games=Pong", "--seed=2", config],
@@ -204,6 +207,22 @@ def test_another_suite_in_the_same_folder_is_refused(refused, tmp_path):
         (folder / "suite.json").write_text(json.dumps(damaged))
         said = refused(["suite", "--games=Pong", "--config=laptop", "--name=mine"])
         assert "suite.json is damaged: " in said and said.endswith("suite's command writes it anew")
+
+
+def test_the_scores_of_a_suite_stay_until_it_has_new_ones(tmp_path, monkeypatch, caplog):
+    """And a run whose evaluations cannot be read hides those of no other."""
+    monkeypatch.chdir(tmp_path)
+    options = parse(SuiteOptions, ["--games=Pong", "--config=laptop", "--name=mine"])
+    plan = make_plan(options)
+    plan.folder.mkdir(parents=True)
+    first = suite.Suite(options, plan)
+    first._scores = {"how": ["at step 1"], "games": []}
+    first._save()
+    suite.Suite(options, plan)._save()
+    assert suite_json(Path("checkpoints"))["scores"] == first._scores
+    plan.runs[0].folder.mkdir(parents=True)
+    assert read_scores(plan.runs) == []
+    assert caplog.messages[-1].endswith("; the run has no score here.")
 
 
 def test_a_suite_that_is_running_is_not_started_again(refused):

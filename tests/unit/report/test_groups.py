@@ -1,5 +1,6 @@
 """What the seeds of a config had reached at equal steps and equal time."""
 
+import itertools
 from pathlib import Path
 
 from dqn.config import Config
@@ -41,7 +42,9 @@ def test_configs_of_one_name_are_told_apart_by_their_seeds():
 
 
 def test_a_run_repeated_with_its_seed_is_no_second_seed():
-    first, old, second = run(1), run(1)._replace(folder="a-seed1.old-2026"), run(2)
-    assert [(name, len(runs)) for name, runs in by_config([first, old, second])] == [
-        ("a", 2), ("a-seed1.old-2026", 1)
-    ]  # fmt: skip
+    old = run(1)._replace(folder="a-seed1.old-2026")
+    others = [run(seed)._replace(folder=f"b-seed{seed}") for seed in (1, 2)]
+    for records in itertools.permutations([run(1), old, run(2), *others]):
+        assert {(name, len(runs)) for name, runs in by_config(records)} == {
+            ("a", 2), ("a-seed1.old-2026", 1), ("b", 2)
+        }  # fmt: skip

@@ -44,6 +44,16 @@ def test_of_many_evaluations_some_have_a_box():
     assert len(distributions("Pong", groups).numbers.rows) == 25, "the last one of each run"
 
 
+def test_a_box_and_its_whiskers_are_the_numbers_in_the_table():
+    record = run("a", [0])
+    record.evaluations[0]["returns"] = [1, 2, 3, 100]
+    chart = distributions("Pong", [("a", [record])])
+    (box,) = chart.figure["data"]
+    whole = ["lowerfence", "q1", "median", "q3", "upperfence"]
+    assert [box[name] for name in whole] == [[1], [1.75], [2.5], [27.25], [100]]
+    assert [cell.text for cell in chart.numbers.rows[0][2:]] == ["1", "1.75", "2.5", "27.2", "100"]
+
+
 def test_what_is_unlike_most_runs_is_marked_and_nothing_on_a_tie(tmp_path):
     runs = []
     for device in ("cpu", "cuda", "cpu"):
