@@ -34,6 +34,13 @@ class Rollout(NamedTuple):
     steps: EngineStep
     """After each action: ``[C, M, ...]``."""
 
+    @classmethod
+    def join(cls, rollouts: "list[Rollout]") -> "Rollout":
+        """Those of several workers, side by side."""
+        actions, steps = zip(*rollouts, strict=True)
+        parts = [np.concatenate(part, axis=1) for part in zip(*steps, strict=True)]
+        return cls(np.concatenate(actions, axis=1), EngineStep(*parts))
+
 
 def columns(config: Config, worker: int) -> slice:
     """The environments that a worker plays, of all N."""

@@ -83,7 +83,7 @@ class Workers:
     """K workers, and the requests that they have not answered yet.
 
     Every method that waits for them raises StoppedEarly if the run is asked to stop meanwhile,
-    ConfigError if a worker cannot start, and RunStopped if one is lost again and again as it plays.
+    ConfigError if a worker cannot start, and RunStopped if one is lost again and again.
     """
 
     def __init__(self, config: Config, stop: Callable[[], bool]) -> None:
@@ -109,7 +109,7 @@ class Workers:
         self._answers: list[deque[Any]] = [deque() for _ in self._workers]  # of the same requests
         self._losses = [0] * config.actors  # since the last round
         self._patience = math.inf  # when to say what is waited for
-        self._ask(self._everyone, lambda worker: self._workers[worker].started.remote())
+        self._wait_for_start(self._everyone)
 
     def reset(self) -> EngineStep:
         """Start the first episodes; returns the first step of all N environments."""
@@ -156,7 +156,7 @@ class Workers:
             rollout, frames = received[worker]
             frames = decompress(frames) if isinstance(frames, CompressedFrames) else frames
             rollouts.append(rollout._replace(steps=rollout.steps._replace(frame=frames)))
-        return join(rollouts)
+        return Rollout.join(rollouts)
 
     def close(self) -> None:
         """End the workers."""
@@ -172,9 +172,8 @@ class Workers:
         names = ", ".join(self._name(worker) for worker in lost)
         log.warning("Lost %s; a new one takes over.", names)
         for worker in lost:
-            self._losses[worker] += 1
-            if self._losses[worker] > LOSSES:
-                raise RunStopped(f"{self._name(worker)} is lost again and again")
+            self._count_loss(worker)
+        self._wait_for_start(lost)
         self._restore(lost, snapshot)
         for worker in lost:
             self._answers[worker].clear()
@@ -193,18 +192,34 @@ class Workers:
         """What some workers answer to ``ask``, which is repeated to those that are lost."""
         asked = {worker: ask(worker) for worker in workers}
         answers = []
-        self._patience = time.monotonic() + PATIENCE_SECONDS
         for worker, answer in asked.items():
             while True:
                 try:
                     answers.append(self._wait(worker, answer))
                     break
-                except LOST:  # it has not started again yet
+                except LOST:
+                    self._count_loss(worker)
+                    self._wait_for_start([worker])
+                    answer = ask(worker)
+        return answers
+
+    def _count_loss(self, worker: int) -> None:
+        self._losses[worker] += 1
+        if self._losses[worker] > LOSSES:
+            raise RunStopped(f"{self._name(worker)} is lost again and again")
+
+    def _wait_for_start(self, workers: Iterable[int]) -> None:
+        """Wait until workers have started, however long no CPU is free for them."""
+        self._patience = time.monotonic() + PATIENCE_SECONDS
+        for worker in workers:
+            while True:
+                try:
+                    self._wait(worker, self._workers[worker].started.remote())
+                    break
+                except LOST:  # not yet
                     self._say_if_late(worker)
                     time.sleep(POLL_SECONDS)
-                    answer = ask(worker)
         self._patience = math.inf
-        return answers
 
     def _wait(self, worker: int, answer: Any) -> Any:
         """A worker's answer; raises one of LOST if it is lost."""
@@ -231,10 +246,3 @@ class Workers:
 
     def _name(self, worker: int) -> str:
         return f"actor {worker + 1} of {len(self._workers)}"
-
-
-def join(rollouts: list[Rollout]) -> Rollout:
-    """The rollouts of several workers, side by side."""
-    actions, steps = zip(*rollouts, strict=True)
-    parts = [np.concatenate(part, axis=1) for part in zip(*steps, strict=True)]
-    return Rollout(np.concatenate(actions, axis=1), EngineStep(*parts))

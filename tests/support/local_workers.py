@@ -10,7 +10,7 @@ import pytest
 from dqn.config import Config
 from dqn.envs.environment import EngineStep
 from dqn.scale.rollouts import Rollout, RolloutWorker, Weights, columns, select_columns
-from dqn.scale.workers import Snapshot, join
+from dqn.scale.workers import Snapshot
 
 
 class LocalWorkers:
@@ -45,7 +45,7 @@ class LocalWorkers:
 
     def receive(self, snapshot: object) -> Rollout:
         request = self._requests.popleft()
-        return join([worker.play(*request) for worker in self._workers])
+        return Rollout.join([worker.play(*request) for worker in self._workers])
 
     def close(self) -> None: ...
 

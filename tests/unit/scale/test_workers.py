@@ -24,6 +24,8 @@ class FakeRay:
         """Method, worker and first turn of each request."""
         self.lost: deque[tuple[int, int]] = deque()
         """Workers that are lost with the answer of a turn, in this order."""
+        self.cannot: set[tuple[str, int]] = set()
+        """Methods, and the workers that are lost by each call of them."""
         for name in ("check_places", "probe"):
             monkeypatch.setattr(module, name, lambda *_: ({}, "", False))
         monkeypatch.setattr(module, "ray", self)
@@ -42,6 +44,8 @@ class FakeRay:
 
     def get(self, answer: tuple[str, int, tuple[int, ...]]) -> object:
         name, worker, arguments = answer
+        if (name, worker) in self.cannot:
+            raise OutOfOrder
         if name != "answer":
             return None
         turn, turns, _ = arguments
@@ -87,7 +91,7 @@ def test_a_lost_worker_is_restored_and_asked_again_for_all_that_is_under_way(ray
     ray.asked.clear()
     ray.lost.append((1, 0))
     rollout = workers.receive(snapshot)
-    assert ray.asked == [("restore", 1, 0), ("answer", 1, 0), ("answer", 1, 4)]
+    assert ray.asked == [("started", 1), ("restore", 1, 0), ("answer", 1, 0), ("answer", 1, 4)]
     assert rollout.action.tolist() == [[0, 1]] * 4 and workers.outstanding == 1
 
 
@@ -101,3 +105,11 @@ def test_losses_end_a_run_only_without_a_round_in_between(ray):
     ray.lost.extend([(0, 80)] * (module.LOSSES + 1))
     with pytest.raises(RunStopped, match="actor 1 of 2 is lost again and again"):
         workers.receive(snapshot)
+
+
+@pytest.mark.parametrize("method", ["reset", "restore"])
+def test_a_worker_that_is_lost_in_each_reset_or_restore_ends_the_run(ray, method):
+    workers = two_workers()
+    ray.cannot.add((method, 1))
+    with pytest.raises(RunStopped, match="actor 2 of 2 is lost again and again"):
+        workers.reset() if method == "reset" else workers.restore(snapshot())
