@@ -72,8 +72,8 @@ class Suite:
             for planned, run in zip(self._plan.runs, self._runs, strict=True)
             if run.state == "finished"
         ]
-        if finished:
-            text, self._scores = summary(read_scores(finished))
+        if found := read_scores(finished):
+            text, self._scores = summary(found)
             print(text)
         self._save()
         if status:
