@@ -16,12 +16,28 @@ from main import main
 GAMES = 8
 QUICK = "pong-laptop"
 TRAINED_BY = {
+    "boxing": "laptop",
     "breakout": "breakout",
     "cartpole": "cartpole",
     "freeway": "data_efficient_rainbow",
     "pong-laptop": "laptop",
 }
-CHANGED = {"freeway": {"network.hidden_units", "evaluate_period"}}
+CHANGED = {
+    "boxing": {
+        "env.frame_size",
+        "network.torso",
+        "network.hidden_units",
+        "values.kind",
+        "values.quantiles",
+        "replay.n_step",
+        "replay.gamma",
+        "exploration.epsilon_decay_steps",
+        "total_steps",
+        "optimizer.learning_rate",
+        "evaluate_period",
+    },
+    "freeway": {"network.hidden_units", "evaluate_period"},
+}
 """Settings that differ from the preset's; the agent's card names each."""
 
 spec = importlib.util.spec_from_file_location("zoo", ROOT / "docs" / "zoo.py")
