@@ -21,6 +21,7 @@ TRAINED_BY = {
     "cartpole": "cartpole",
     "freeway": "data_efficient_rainbow",
     "pong-laptop": "laptop",
+    "space-invaders": "laptop",
 }
 CHANGED = {
     "boxing": {
