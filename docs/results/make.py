@@ -10,7 +10,7 @@ was made at, added by hand.
 import csv
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ from matplotlib.ticker import StrMethodFormatter
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from dqn.envs.atari import FRAME_SKIP
 from dqn.evaluation.aggregate import STATISTICS, aggregate, normalised_scores
-from dqn.evaluation.scores import mean_interval, standard_error
+from dqn.evaluation.scores import Curve, mean_interval, published_curves, standard_error
 from dqn.report.curves import running_mean
 from dqn.storage.files import sha256
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- written by docs/results/make.py -->\n", "<!-- up to here -->\n"
 SMOOTHED = 4  # reports
+BESIDE_CURVES = ("breakout_long", "pong_machado")
+"""Studies of one game that are shown beside the published learning curves of it."""
 STYLES = (("tab:blue", "-"), ("tab:orange", "--"), ("tab:green", ":"))
 
 Run = dict[str, Any]
@@ -135,6 +138,25 @@ def evaluated_again(folder: Path) -> str:
     return "\n".join([*lines, "", ""])
 
 
+def at_equal_frames(runs: list[Run], curves: Sequence[Curve]) -> str:
+    """A line a step at which a run was evaluated: the scores there, with the minutes they took, and
+    what the published agents returned in training in the million frames up to there."""
+    evaluations = [{line["step"]: line for line in run["evaluations"]} for run in runs]
+    names = [f"{run['group']}, seed {run['seed']}" for run in runs]
+    columns = ["step", "million frames", *names, *(curve.agent for curve in curves)]
+    lines = [_row(columns), "|---" * len(columns) + "|"]
+    for step in sorted(set().union(*evaluations)):
+        cells = []
+        for found in evaluations:
+            line = found.get(step)
+            cells += [f"{np.mean(line['returns']):.1f} ({line['minutes']:.0f} min)" if line else ""]
+        millions = step * FRAME_SKIP / 1e6
+        whole = millions.is_integer()
+        cells += [f"{curve.returns[int(millions) - 1]:.1f}" if whole else "" for curve in curves]
+        lines.append(_row([f"{step:,}", f"{millions:g}", *cells]))
+    return "\n".join([*lines, "", ""])
+
+
 def over_games(runs: list[Run]) -> str:
     """Statistics of human-normalised scores over the games of which every group has three runs or
     more; empty if they are fewer than two games."""
@@ -151,15 +173,23 @@ def over_games(runs: list[Run]) -> str:
     return "\n".join([*lines, "", ""])
 
 
+def curves_beside(study: str, runs: list[Run]) -> Sequence[Curve]:
+    """The published learning curves that a study is shown beside."""
+    return published_curves(runs[0]["game"]) if study in BESIDE_CURVES else ()
+
+
 def tables(runs: list[Run], folder: Path) -> str:
     """Everything that a page says of a study's runs."""
     published = folder / "published.csv"
     beside = beside_published(runs, published) if published.exists() else ""
+    if curves := curves_beside(folder.name, runs):
+        beside += at_equal_frames(runs, curves)
     return beside + evaluated_again(folder / "again") + over_games(runs) + table(runs)
 
 
-def draw(runs: list[Run], file: Path) -> None:
-    """A panel a game: training returns of each run, and its evaluations as dots."""
+def draw(runs: list[Run], file: Path, curves: Sequence[Curve] = ()) -> None:
+    """A panel a game: training returns of each run, its evaluations as dots, and thin lines of
+    published returns, as far as the runs go."""
     games = sorted({run["game"] for run in runs})
     columns = min(len(games), 3)
     rows = -(-len(games) // columns)
@@ -173,7 +203,13 @@ def draw(runs: list[Run], file: Path) -> None:
         _draw_game([run for run in runs if run["game"] == game], styles, panel)
         panel.set_title(game)
     handles = [Line2D([], [], color=color, linestyle=dash) for color, dash in styles.values()]
-    figure.legend(handles, groups, loc="outside upper center", ncols=4)
+    million = 1_000_000 // FRAME_SKIP
+    end = max(run["evaluations"][-1]["step"] for run in runs) // million
+    for curve, (_, dash) in zip(curves, STYLES, strict=False):
+        steps = [million * count for count in range(1, end + 1)]
+        handles += panels[0].plot(steps, curve.returns[:end], dash, color="gray", linewidth=0.8)
+    names = [*groups, *(curve.agent for curve in curves)]
+    figure.legend(handles, names, loc="outside upper center", ncols=4)
     figure.savefig(file, dpi=80, metadata={"Description": digest(runs)})
 
 
@@ -199,7 +235,7 @@ def _draw_game(runs: list[Run], styles: dict[str, tuple[str, str]], panel: Axes)
 def make(study: str, folder: Path = HERE) -> None:
     """Draw a study's picture, and write its table."""
     runs = read_study(HERE / "data" / study)
-    draw(runs, folder / f"{study}.png")
+    draw(runs, folder / f"{study}.png", curves_beside(study, runs))
     page = folder / f"{study}.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]

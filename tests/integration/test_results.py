@@ -111,6 +111,16 @@ def test_a_table_has_the_columns_that_its_runs_need():
     assert cut.endswith("| - | 1.0 | 2 | c |") and best.endswith("| 2.0 | 9.0 | 0 | c |")
 
 
+def test_evaluations_beside_published_curves_at_equal_frames():
+    """Million frames 1 and 2 are steps 250,000 and 500,000."""
+    curve = make.Curve("theirs", "sticky", (1.5, 2.5, 3.5))
+    early, late = _run(1, "a", [4, 6], step=300_000), _run(2, "a", [7, 8], step=500_000)
+    lines = make.at_equal_frames([early, late], [curve]).split("\n")
+    assert lines[0] == "| step | million frames | a, seed 1 | a, seed 2 | theirs |"
+    assert lines[2] == "| 300,000 | 1.2 | 5.0 (2 min) |  |  |"
+    assert lines[3] == "| 500,000 | 2 |  | 7.5 (2 min) | 2.5 |"
+
+
 def test_few_seeds_have_no_interval():
     assert make.over_seeds([1.0]) == "**1.0** (one seed)"
     assert make.over_seeds([1.0, 4.0]) == "**2.5** (1.0, 4.0)"
@@ -121,7 +131,9 @@ def test_a_legend_names_every_group_once_whatever_games_and_seeds_it_has(tmp_pat
     monkeypatch.setattr(Figure, "legend", lambda _, handles, names, **__: legends.append(names))
     runs = [_run(2, group, [1, 2]) for group in "abcd"]
     make.draw([*runs, _run(1, "a", [1, 2]) | {"game": "Boxing"}], tmp_path / "picture.png")
-    assert legends == [["a", "b", "c", "d"]]
+    curve = make.Curve("theirs", "sticky", (1.5, 2.5, 3.5))
+    make.draw([_run(2, "a", [1, 2], step=500_000)], tmp_path / "picture.png", [curve])
+    assert legends == [["a", "b", "c", "d"], ["a", "theirs"]]
 
 
 def _run(seed, group, returns, **evaluation):
