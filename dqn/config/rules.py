@@ -56,7 +56,9 @@ def check(config: Flat, default: Flat) -> None:
     Raises:
         SettingError: one sentence: what, where, what would be right.
     """
-    for wrong in (_too_large, _wrong_sizes, _wrong_method, _no_effect, _wrong_pairs):
+    for wrong in (
+        _too_large, _wrong_sizes, _wrong_method, _wrong_reinforce, _no_effect, _wrong_pairs,
+    ):  # fmt: skip
         for sentence in wrong(config, default):
             raise SettingError(sentence)
 
@@ -81,6 +83,12 @@ def _wrong_sizes(config: Flat, _: Flat) -> Iterator[str]:
         yield (
             f"num_envs of {envs} is not a multiple of the {actors} actors that share them; try "
             f"--num-envs {max(1, round(envs / actors)) * actors}"
+        )
+    period = config["learner.target_period"]
+    if config["method"] == "dqn" and config["learner.target_tau"] == 1 and period < envs:
+        yield (
+            f"learner.target_period of {period} is below num_envs of {envs}, the steps taken at "
+            f"once; set it to {envs} or more, or learner.target_tau below 1"
         )
     first, starts = envs * (n_step + 1), config["learning_starts"]
     if starts < first:
@@ -122,12 +130,22 @@ def _wrong_method(config: Flat, default: Flat) -> Iterator[str]:
             "method random always plays at random; set exploration.epsilon_start, "
             "exploration.epsilon_end and evaluation.epsilon to 1"
         )
-    if method == "reinforce" and config["network.noisy"]:
+
+
+def _wrong_reinforce(config: Flat, _: Flat) -> Iterator[str]:
+    if config["method"] != "reinforce":
+        return
+    if config["network.noisy"]:
         yield (
             "network.noisy is not for method reinforce, whose policy explores by itself; do not "
             "set it"
         )
-    if method == "reinforce" and config["replay.gamma"] == 1:
+    if config["network.dueling"]:
+        yield (
+            "network.dueling has no effect with method reinforce, whose softmax ignores a state's "
+            "value; do not set it"
+        )
+    if config["replay.gamma"] == 1:
         yield (
             "replay.gamma of 1 does not work with method reinforce, which assumes that a truncated "
             "episode continues forever at its mean reward; set it below 1"
@@ -188,18 +206,22 @@ ELSEWHERE = {
     "lr": "optimizer.learning_rate",
     "env": "game", "env_id": "game", "env_name": "game",
     "timesteps": "total_steps", "total_timesteps": "total_steps",
-    "n_envs": "num_envs",
+    "n_envs": "num_envs", "min_replay_history": "learning_starts",
     "buffer_size": "replay.capacity", "memory_size": "replay.capacity",
     "batch_size": "learner.batch_size",
     "train_freq": "learner.update_period", "train_frequency": "learner.update_period",
+    "update_horizon": "replay.n_step",
     "target_update_interval": "learner.target_period",
     "target_network_frequency": "learner.target_period",
+    "target_update_period": "learner.target_period",
     "start_e": "exploration.epsilon_start", "end_e": "exploration.epsilon_end",
     "exploration_initial_eps": "exploration.epsilon_start",
     "exploration_final_eps": "exploration.epsilon_end",
+    "exploration_fraction": "exploration.epsilon_decay_steps",
+    "epsilon_train": "exploration.epsilon_end", "epsilon_eval": "evaluation.epsilon",
     "eval_freq": "evaluate_period", "tau": "learner.target_tau",
 }  # fmt: skip
-"""What other programs (CleanRL, Stable-Baselines3) call our settings."""
+"""What other programs (CleanRL, Stable-Baselines3, Dopamine) call our settings."""
 
 
 def unknown(name: str, known: Collection[str], written: str, where: str = "") -> ConfigError:

@@ -87,8 +87,8 @@ class Quantile(ValueDistribution):
         """Quantile Huber loss: summed over the quantiles of ``z``, averaged over the target's
         (QR-DQN's equation 10 over kappa, as in IQN's equation 3).
 
-        Priority: mean absolute difference, as Clark et al. 2024 (arXiv 2411.03820); at the optimum
-        it is 0 only if the return is deterministic.
+        Priority: mean absolute difference over all pairs of quantiles; at the optimum it is 0 only
+        if the return is deterministic.
         """
         chosen = at_action(z, action)  # [B, K]
         if taus is None:
@@ -105,8 +105,8 @@ class Quantile(ValueDistribution):
 class ImplicitQuantile(Quantile):
     """Quantiles at any taus: IQN, Dabney et al. 2018 (arXiv 1806.06923).
 
-    Learns at N random taus, and acts by the mean at K fixed midpoints, where the paper draws those
-    too: so actions do not depend on the draw. At the next state ``z [B, A, N + K]`` has both.
+    Learns at R random taus, and acts by the mean at P fixed midpoints, where the paper draws those
+    too: so actions do not depend on the draw. At the next state ``z [B, A, R + P]`` has both.
     """
 
     def __init__(self, num_taus: int, num_policy_taus: int, kappa: float) -> None:
@@ -115,21 +115,21 @@ class ImplicitQuantile(Quantile):
         self._num_policy_taus = num_policy_taus
 
     def online_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-        """``[B, N]``, uniform (equation 3)."""
+        """``[B, R]``, uniform (equation 3)."""
         shape = batch_size, self._num_taus
         return torch.rand(shape, device=generator.device, generator=generator)
 
     def target_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-        """``[B, N + K]``: N uniform ones, then the K midpoints."""
+        """``[B, R + P]``: R uniform ones, then the P midpoints."""
         policy_taus = midpoints(self._num_policy_taus, generator.device).expand(batch_size, -1)
         return torch.cat([self.online_taus(batch_size, generator), policy_taus], 1)
 
     def q(self, z: torch.Tensor) -> torch.Tensor:
-        """The mean of the last K of ``z [B, A, N + K]`` or ``[B, A, K]``."""
+        """The mean of the last P of ``z [B, A, R + P]`` or ``[B, A, P]``."""
         counts = self._num_policy_taus, self._num_taus + self._num_policy_taus
         assert z.ndim == 3 and z.shape[2] in counts, z.shape
         return z[:, :, -self._num_policy_taus :].mean(2)
 
     def target(self, inputs: BootstrapInputs) -> torch.Tensor:
-        """Returns ``[B, N]`` at the N random taus."""
+        """Returns ``[B, R]`` at the R random taus."""
         return super().target(inputs._replace(z=inputs.z[:, :, : self._num_taus]))

@@ -13,7 +13,7 @@ import torch
 from dqn.config import LearnerConfig, OptimizerConfig
 from dqn.learning.nonfinite import NonFiniteGuard
 from dqn.learning.optimizers import make_optimizer
-from dqn.learning.values import BootstrapInputs, Munchausen, ValueDistribution, greedy
+from dqn.learning.values import BootstrapInputs, Munchausen, ValueDistribution, greedy_policy
 from dqn.networks.q_network import QNetwork
 from dqn.types import Batch, State
 
@@ -74,18 +74,18 @@ class Learner:
         for network in (self.online, self.target):
             network.center_on(states.to(self._device))
 
-    def update(self, batch: Batch, steps: int = 1) -> torch.Tensor:
-        """Take ``steps`` of gradient descent, each on one of as many equal parts of a batch; return
-        the new priorities ``[B]``. What the steps do not change is computed for all at once."""
+    def update(self, batch: Batch, updates: int = 1) -> torch.Tensor:
+        """Make ``updates``, each with one of as many equal parts of a batch; return the new
+        priorities ``[B]``. What the updates do not change is computed for all at once."""
         batch = Batch(*(part.to(self._device) for part in batch))
         values, rng, count = self._values, self._generator, len(batch.action)
         target_taus, taus = values.target_taus(count, rng), values.online_taus(count, rng)
         with torch.no_grad():
             inputs = self.online.preprocess(batch.state)
         losses, priorities, norms = [], [], []
-        size = count // steps
-        for step, target in enumerate(self._targets(batch, inputs, target_taus, size)):
-            part = slice(step * size, (step + 1) * size)
+        size = count // updates
+        for i, target in enumerate(self._targets(batch, inputs, target_taus, size)):
+            part = slice(i * size, (i + 1) * size)
             part_taus = None if taus is None else taus[part]
             z = self.online.forward_preprocessed(inputs[part], rng, part_taus)  # [B, A, K]
             loss, priority = values.loss(z, part_taus, batch.action[part], target)
@@ -94,14 +94,12 @@ class Learner:
             losses.append(mean_loss.detach())
             priorities.append(priority)
         new_priorities = torch.cat(priorities)
-        td_errors = new_priorities.view(steps, -1).mean(1)
-        metrics = (
-            torch.cat([torch.stack(losses), td_errors, torch.stack(norms)]).view(-1, steps).t()
-        )
+        td_errors = new_priorities.view(updates, -1).mean(1)
+        metrics = torch.stack((torch.stack(losses), td_errors, torch.stack(norms)), 1)
         self.nonfinite.check(batch, metrics, self._updates)
         self._sums += metrics.sum(0)
-        self._updates += steps
-        self._summed += steps
+        self._updates += updates
+        self._summed += updates
         return new_priorities
 
     @torch.no_grad()
@@ -116,12 +114,13 @@ class Learner:
         z = self.target.forward_preprocessed(next_inputs, rng, taus)  # [B, A, K]
         reward, discount, bonus = batch.reward, batch.discount, None
         if self._config.target_policy == "double":
-            tensors = (reward, discount, z, next_inputs)
-            for reward, discount, z, next_inputs in zip(
-                *(tensor.split(size) for tensor in tensors), strict=True
-            ):
-                q = values.q(self.online.forward_preprocessed(next_inputs, rng))
-                yield values.target(BootstrapInputs(reward, discount, z, greedy(q), bonus))
+            for begin in range(0, len(z), size):
+                part = slice(begin, begin + size)
+                q = values.q(self.online.forward_preprocessed(next_inputs[part], rng))
+                bootstrap = BootstrapInputs(
+                    reward[part], discount[part], z[part], greedy_policy(q), None
+                )
+                yield values.target(bootstrap)
             return
         next_q = values.q(z)  # [B, A]
         if self._munchausen:
@@ -129,7 +128,7 @@ class Learner:
             reward = reward + self._munchausen.reward(q, batch.action)
             policy, bonus = self._munchausen.policy(next_q)
         else:
-            policy = greedy(next_q)
+            policy = greedy_policy(next_q)
         yield from values.target(BootstrapInputs(reward, discount, z, policy, bonus)).split(size)
 
     def _descend(self, loss: torch.Tensor) -> torch.Tensor:

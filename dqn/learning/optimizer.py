@@ -1,7 +1,7 @@
 """Base class of the optimizers: parameters, and running averages of their gradients.
 
-Not ``torch.optim``: importing it loads torch's compiler, two seconds at every start, and each of
-its steps spends half a millisecond on options that are not used here.
+Not ``torch.optim``: making one of its optimizers loads torch's compiler, seconds at every start,
+and each step spends time on options that are not used here.
 """
 
 from abc import ABC, abstractmethod

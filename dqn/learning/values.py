@@ -1,7 +1,8 @@
 """What a network's K outputs per action represent: the expected return, or its distribution.
 
 Each class works with any policy in the bootstrap target and any bonus to its actions' values
-(Munchausen's entropy). Shapes: B batch, A actions, K outputs per action.
+(Munchausen's entropy). Shapes: B batch, A actions, K outputs per action; IQN's K are R random taus,
+P policy taus, or both.
 """
 
 from abc import ABC, abstractmethod
@@ -42,7 +43,7 @@ class ValueDistribution(ABC):
     """K of the network's head; 1 for IQN, whose network is evaluated at any number of taus."""
 
     def online_taus(self, batch_size: int, generator: torch.Generator) -> torch.Tensor | None:  # noqa: ARG002
-        """Quantile fractions ``[B, N]`` at which to evaluate the online network; None if it takes
+        """Quantile fractions ``[B, R]`` at which to evaluate the online network; None if it takes
         none."""
         return None
 
@@ -68,7 +69,7 @@ class ValueDistribution(ABC):
         self, z: torch.Tensor, taus: torch.Tensor | None, action: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss ``[B]`` and priority ``[B]`` of ``z [B, A, K]``, evaluated at ``taus [B, K]`` if the
-        network takes any, at ``action [B]``."""
+        network takes any (IQN: K = R), at ``action [B]``."""
 
 
 class Expected(ValueDistribution):
@@ -106,7 +107,7 @@ class Expected(ValueDistribution):
         return 0.5 * F.mse_loss(chosen, target, reduction="none"), error
 
 
-def greedy(q: torch.Tensor) -> torch.Tensor:
+def greedy_policy(q: torch.Tensor) -> torch.Tensor:
     """Probability 1 on the argmax of ``q [B, A]``, the first one if there are ties: ``[B, A]``.
 
     With q of the target network: DQN, Mnih et al. 2015; with q of the online network: Double DQN,

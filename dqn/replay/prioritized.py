@@ -12,9 +12,10 @@ from dqn.types import State
 class PrioritizedSampler(Sampler):
     """Proportional prioritization, Schaul et al. 2016 (arXiv 1511.05952), sections 3.3 and 3.4.
 
-    A row's mass is ``priority ** alpha`` in units of 2^-20, at least one unit. A new row gets the
-    largest mass so far. A batch has one row from each of B equal strata of the total mass (appendix
-    B.2.1), weighted by ``(N * P(row)) ** -beta`` over the largest weight of the batch.
+    A row's mass is ``priority ** alpha`` in units of 2^-20, at least one unit and below 2^31 (a
+    ``priority ** alpha`` of 2,048). A new row gets the largest mass so far. A batch has one row
+    from each of B equal strata of the total mass (appendix B.2.1), weighted by
+    ``(rows * P(row)) ** -beta`` over the largest weight of the batch.
     """
 
     UNIT = 2**20

@@ -48,7 +48,10 @@ TAGS: dict[str, tuple[str, str]] = {
     "learner/learning_rate": ("1", "learning rate of the optimizer"),
     "learner/loss": ("score squared", "mean loss of the updates since the last report"),
     "learner/policy_change": ("probability", "tabular policies: total absolute change"),
-    "learner/td_error": ("score", "mean priority: absolute TD error; C51: KL divergence"),
+    "learner/td_error": (
+        "score",
+        "mean priority: absolute TD error; C51: KL divergence; QR-DQN, IQN: over quantile pairs",
+    ),
     "replay/fill": ("fraction", "rows in the replay memory divided by its capacity"),
     "run/config": ("text", "the resolved config"),
     "speed/frames_per_second": ("1/s", "emulator frames (4 per step on Atari)"),

@@ -20,6 +20,7 @@ COMMAND_LINES = {
     "--qqqqqq": "unknown option --qqqqqq; --help lists all",
     "-game Pong": "unknown option -game; did you mean --game?",
     "--env Pong": "unknown option --env; here it is --game",
+    "--epsilon_eval .1": "unknown option --epsilon-eval; here it is --evaluation.epsilon",
     "--n_envs 8": "unknown option --n-envs; here it is --num-envs",
     # values of the wrong type
     "--game=": "--game needs a value",
@@ -76,6 +77,8 @@ COMMAND_LINES = {
     f"--method=reinforce {ON_CPU}": "explores by itself; set exploration.epsilon_start",
     f"--method=reinforce {ON_CPU} {NO_EPSILON} --replay.gamma=1": "--replay.gamma of 1 does not",
     f"--method=reinforce {ON_CPU} {NO_EPSILON} --network.noisy": "whose policy explores by itself",
+    f"--method=reinforce {ON_CPU} {NO_EPSILON} --network.dueling": "ignores a state's value",
+    "--num-envs=8 --learner.target-period=7": "target-period of 7 is below num_envs of 8",
     "--method=random --device=cpu": "--method random always plays at random; set exploration.eps",
     # files
     "--config=nope.yaml": "there is no file nope.yaml; the presets are breakout, btr, c51, ",

@@ -13,7 +13,14 @@ from support.learners import CPU, find_singular_vectors
 from support.plain import PlainLearner, Recipe, convolutions, impala, mlp
 
 from dqn import envs
-from dqn.config import Config, ConfigError, LearnerConfig, NetworkConfig, ReplayConfig
+from dqn.config import (
+    Config,
+    ConfigError,
+    LearnerConfig,
+    NetworkConfig,
+    ReplayConfig,
+    ValuesConfig,
+)
 from dqn.config.yaml_file import load_config
 from dqn.envs import Spec
 from dqn.learning.factory import (
@@ -190,6 +197,10 @@ def test_more_updates_than_fit_together_are_made_in_parts(monkeypatch):
 def test_a_batch_larger_than_all_that_fit_together_is_drawn_alone():
     for size, together in ((32, 16), (256, 16), (512, 8), (4097, 1), (5000, 1)):
         assert batches_together(Config(learner=LearnerConfig(batch_size=size))) == together
+    iqn = ValuesConfig(kind="implicit_quantile")  # takes eight times the memory
+    for size, together in ((32, 16), (64, 8), (513, 1)):
+        config = Config(values=iqn, learner=LearnerConfig(batch_size=size))
+        assert batches_together(config) == together
 
 
 def test_models_and_learners_compute_in_the_precision_of_the_config(monkeypatch):

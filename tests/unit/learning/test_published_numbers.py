@@ -11,7 +11,7 @@ import torch
 
 from dqn.config import LearnerConfig
 from dqn.learning.distributions import Categorical, ImplicitQuantile, Quantile
-from dqn.learning.values import BootstrapInputs, Expected, Munchausen, greedy
+from dqn.learning.values import BootstrapInputs, Expected, Munchausen, greedy_policy
 
 LN2, LN3 = math.log(2), math.log(3)
 
@@ -47,7 +47,7 @@ def test_expected_values_as_rlax(subtests):
         with subtests.test(name):
             next_z = torch.tensor(next_q)[:, :, None].tolist()
             policy = torch.tensor(policy)
-            policy = policy if name == "ExpectedSarsaTest" else greedy(policy)
+            policy = policy if name == "ExpectedSarsaTest" else greedy_policy(policy)
             target = values.target(inputs(reward, discount, next_z, policy))
             z, errors = torch.tensor(q).float()[:, :, None], torch.tensor(error).float()
             loss, priority = values.loss(z, None, action, target)
@@ -76,7 +76,7 @@ def test_c51_losses_as_rlax():
         (values.q(next_z), [8.998915, 3.6932087, 8.998915, 0.69320893, 5.1929307]),
         (torch.tensor(SELECTOR), [8.998915, 5.192931, 5.400247, 0.693209, 0.693431]),
     ):
-        target = values.target(inputs(reward, discount, NEXT_LOGITS, greedy(q)))
+        target = values.target(inputs(reward, discount, NEXT_LOGITS, greedy_policy(q)))
         loss, _ = values.loss(torch.tensor(LOGITS).float(), None, torch.tensor(action), target)
         torch.testing.assert_close(loss, torch.tensor(expected), rtol=1e-4, atol=0)
 
@@ -127,7 +127,7 @@ def test_quantile_targets_as_rlax():
     ]  # fmt: skip
     values = Quantile(2, 1.0)
     z, chooser = (torch.tensor(table).float().transpose(1, 2) for table in (next_z, selector))
-    policy = greedy(values.q(chooser))
+    policy = greedy_policy(values.q(chooser))
     assert policy.argmax(1).tolist() == [1, 3, 0]
     target = values.target(inputs([0.5, -1, 0], [0.5, 0, 1], z.tolist(), policy))
     assert target.tolist() == [[3, -1], [-1, -1], [-2, 1]]
@@ -161,4 +161,4 @@ def test_munchausen_by_hand():
 
 def test_greedy_breaks_ties_by_the_first_action():
     q = torch.tensor([[1.0, 3.0, 3.0], [-1.0, -2.0, -3.0]])
-    assert greedy(q).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert greedy_policy(q).tolist() == [[0, 1, 0], [1, 0, 0]]
