@@ -109,7 +109,7 @@ def test_readme_shows_every_preset_and_what_it_is_made_of(root):
 def test_other_programs_names_are_answered_as_the_table_says(root, refused):
     text = (root / "docs/presets.md").read_text(encoding="utf-8").partition("## What other")[2]
     rows = [line.strip("|` ").split("` | `") for line in text.splitlines() if "` | `--" in line]
-    assert len(rows) == 12
+    assert len(rows) == 16
     for theirs, ours in rows:
         for name in theirs.split("`, `"):
             assert ours in refused([f"--{name.replace('_', '-')}=1"]), name
