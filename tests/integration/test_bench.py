@@ -7,22 +7,23 @@ import gc
 import io
 import json
 import logging
+import re
 import time
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from support.learners import CPU
 
-from dqn.commands import bench_emulator, bench_timing
-from dqn.commands.bench import seconds_to_first_step
-from dqn.commands.bench_loop import Stopwatch, at_full_speed, measure_shares
+from dqn.commands import bench_emulator, bench_peers, bench_timing
+from dqn.commands.bench import ratios, seconds_to_first_step
+from dqn.commands.bench_loop import Stopwatch, at_full_speed, measure_loop, measure_shares
 from dqn.commands.bench_parts import OperationCount, fill, measure_parts
 from dqn.commands.bench_table import conclusion, print_iteration
-from dqn.config import Config, ConfigError
+from dqn.config import Config, ConfigError, LearnerConfig
 from dqn.config.cli import parse
 from dqn.config.commands import BenchOptions
 from dqn.envs import Environment
@@ -32,6 +33,7 @@ from dqn.learning.learner import Learner
 from dqn.replay.buffer import Replay
 from dqn.report.metrics import Metrics
 from dqn.run import process
+from dqn.run.session import Session
 from main import main
 
 CARTPOLE = [
@@ -393,3 +395,140 @@ def test_the_end_names_the_limit():
         assert "take 34 d 2 h." in sentence and said in sentence, sentence
         busy = conclusion(figures | {"load_before": 8.24}, update_period=4)
         assert busy == f"{sentence} The load was 8.2 on 2 cores before: alone they are faster."
+
+
+def test_figures_follow_from_those_measured():
+    """200 steps/s, of limits of 800, 1,600 and 4 x 100: half of the slowest."""
+    figures = {
+        "training_steps_per_second": 200.0, "frames_per_step": 4,
+        "emulator_steps_per_second": 800.0, "acting_steps_per_second": 1600.0,
+        "learner_updates_per_second": 100.0, "arithmetic_limit_steps_per_second": 2000.0,
+    }  # fmt: skip
+    found = ratios(Config(learner=LearnerConfig(update_period=4)), figures)
+    memory = found.pop("peak_memory_bytes")
+    assert found == {
+        "training_frames_per_second": 800, "share_of_slowest_limit": 0.5,
+        "share_of_arithmetic_limit": 0.1,
+        "hours_for_200_million_frames": pytest.approx(200e6 / 800 / 3600),
+    }  # fmt: skip
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert memory > 0.9 * 1024 * int(peak), "bytes"
+
+
+def test_a_part_alone_is_the_time_of_its_rate(measured):
+    """Of 8 environments, an update every 4 steps, so 2 of an iteration."""
+    figures, parts = measured.figures, measured.figures["iteration"]
+    for part, per_iteration, rate in (
+        ("emulators", 8, "emulator_steps_per_second"),
+        ("acting", 8, "acting_steps_per_second"),
+        ("replay write", 8, "replay_write_steps_per_second"),
+        ("sampling", 2, "sampled_batches_per_second"),
+    ):
+        assert parts[part]["alone_seconds"] == pytest.approx(per_iteration / figures[rate]), part
+    machine, update = figures["machine_gflop_per_second"], figures["learner_gflop_per_update"]
+    share = update * figures["learner_updates_per_second"] / machine
+    assert figures["learner_share_of_machine"] == pytest.approx(share)
+    step = machine / figures["arithmetic_limit_steps_per_second"]
+    acting = 2 * (4 * 128 + 128 * 128 + 128 * 2) / 1e9  # a product and a sum for each weight
+    assert step == pytest.approx(update / 4 + acting)
+
+
+def test_batches_drawn_together_count_each(monkeypatch):
+    slowed(Replay, "sample", monkeypatch)
+    found = measure_parts(config_of(), CPU, 0.1, lambda _: None)
+    assert 20 < found["sampled_batches_per_second"] <= 40, "2 in 50 ms or somewhat more"
+
+
+def test_a_checkpoint_is_of_the_rows_since_the_last(monkeypatch):
+    saved = []
+    save = Session.save
+
+    def keep_step(session: Session, **options: Any) -> bool:
+        saved.append(session.step)
+        return save(session, **options)
+
+    monkeypatch.setattr(Session, "save", keep_step)
+    measure_loop(config_of(), CPU, 0.2, lambda _: None)
+    before, timed = saved
+    assert before < timed
+
+
+def test_a_rate_is_the_median_of_five_windows_without_the_warm_up(monkeypatch):
+    """Windows of a second: calls of 16 s first, then 1, 2, 4, 8 and 16 in a second."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(bench_timing, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    seconds = iter([16.0, *(1 / n for n in (1, 2, 4, 8, 16) for _ in range(n))])
+
+    def work() -> None:
+        clock.now += next(seconds)
+
+    assert bench_timing.rate(work, 6) == 4
+    assert next(seconds, None) is None
+
+
+def test_the_end_of_the_emulators_says_what_cores_make():
+    """1.5 and 2 times as many; their median."""
+    rows = [
+        {"game": "Pong", "threads": threads, "num_envs": n, "ale_frames_per_second": frames}
+        for threads, n, frames in ((1, 8, 1000.0), (1, 32, 4000.0), (2, 8, 1500.0), (2, 32, 8000.0))
+    ]
+    alone = (
+        "One core makes 1,000 frames/s (Pong in 8 environments) to 4,000 frames/s (Pong in 32 "
+        "environments) with ALE"
+    )
+    assert bench_emulator.conclusion(rows) == f"{alone}; 2 make 1.75 times as many."
+    assert bench_emulator.conclusion(rows[:2]) == f"{alone}."
+
+
+class Trained:
+    """In place of a process that trains: so many steps a second while it is not suspended."""
+
+    made: ClassVar[list["Trained"]] = []
+    speeds: ClassVar = {("train_ours", 8): 900, ("train_peer", 1): 100, ("train_peer", 8): 300}
+
+    def __init__(self, target: Any, args: Any, daemon: bool) -> None:
+        _, num_envs, self.counter = args
+        self.speed = self.speeds[target.__name__, num_envs]
+        self.pid, self.runs, self.killed = len(self.made), False, False
+        self.made.append(self)
+
+    def start(self) -> None:
+        self.runs = True
+
+    resume = start
+
+    def suspend(self) -> None:
+        self.runs = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def is_alive(self) -> bool:
+        return True
+
+    def join(self) -> None: ...
+
+
+def test_peers_run_in_turns_and_the_faster_of_the_peers_counts(monkeypatch):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        running = [process for process in Trained.made if process.runs]
+        assert len(running) == 1, "the others are suspended"
+        running[0].counter.value += running[0].speed * seconds
+
+    clock.sleep = sleep
+    monkeypatch.setattr(Trained, "made", [])
+    processes = SimpleNamespace(Value=lambda *_: SimpleNamespace(value=0), Process=Trained)
+    monkeypatch.setattr(bench_peers.multiprocessing, "get_context", lambda _: processes)
+    monkeypatch.setattr(bench_peers.psutil, "Process", Trained.made.__getitem__)
+    monkeypatch.setattr(bench_peers, "time", clock)
+    assert bench_peers.measure_peers(config_of(), 10) == {
+        "training_steps_per_second_beside_peer": pytest.approx(900),
+        "peer_training_steps_per_second_1_environment": pytest.approx(100),
+        "peer_training_steps_per_second_8_environments": pytest.approx(300),
+        "peer_training_steps_per_second": pytest.approx(300),
+        "times_the_peer": pytest.approx(3),
+    }
+    assert all(process.killed for process in Trained.made)

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
 from support.runs import CARTPOLE, NEVER, train
 
 from dqn.commands.compare import draw
-from dqn.report.run_record import read_run
+from dqn.config import Config
+from dqn.report.run_record import RunRecord, read_run
 from dqn.report.tensorboard import EventWriter, read_seconds
 from main import main
 
@@ -87,7 +89,7 @@ def test_the_table_by_hand(tmp_path, watch, capsys):
         "slow-seed1", "250", "4 min", "8.0 ± 1.0", "8.0 ± 1.0", "250", "8.0 ± 1.0", "-10.0 ± 1.0",
     ]  # fmt: skip
     assert shown.err == ""
-    assert "-20.7  random player\n" in shown.out
+    assert "-20.7  random player\n        14.6  human\n" in shown.out
     assert "18.9  DQN (Mnih et al. 2015), 200 million frames, no sticky actions" in shown.out
 
 
@@ -244,3 +246,28 @@ def test_configs_that_share_a_color_differ_in_their_dashes(tmp_path, watch, monk
     draw([read_run(run) for run in runs], tmp_path / "many.png", "Pong")
     styles = {tuple(style.values()) for style in drawn}
     assert len(styles) == 15 and len({color for color, _ in styles}) == 10
+
+
+def test_each_panel_draws_over_its_own_axis(tmp_path, monkeypatch):
+    """Reports and evaluations of a run, 30 minutes apart; reports as a running mean of ten."""
+    figures, savefig = [], Figure.savefig
+
+    def save(figure, *given, **named):
+        figures.append(figure)
+        savefig(figure, *given, **named)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    training = [{"step": 50 * n, "minutes": 30 * n, "mean_return": 6 * n} for n in (1, 2, 3)]
+    evaluations = [{"step": 100 * n, "minutes": 60 * n, "mean": 20 * n} for n in (1, 2)]
+    record = RunRecord("a-seed1", Path(), Config(game="Pong"), training, evaluations)
+    draw([record], tmp_path / "a.png", "Pong")
+    (figure,) = figures
+    for panel, label, reports, evaluated in zip(
+        figure.axes, ("step", "wall time in minutes"), ([50, 100, 150], [30, 60, 90]),
+        ([100, 200], [60, 120]), strict=True,
+    ):  # fmt: skip
+        assert panel.get_xlabel() == label
+        thin, thick, random = panel.lines
+        assert (list(thin.get_xdata()), list(thin.get_ydata())) == (reports, [6, 9, 12])
+        assert (list(thick.get_xdata()), list(thick.get_ydata())) == (evaluated, [20, 40])
+        assert set(random.get_ydata()) == {-20.7}

@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from support.runs import CARTPOLE, NEVER, train
 
+import dqn
 from dqn.commands import export
 from dqn.commands.export import compare
+from dqn.storage.saved_run import load_agent
 from main import main
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "play_onnx.py"
@@ -105,3 +109,16 @@ def test_what_is_not_exported(cartpole, refused, tmp_path, monkeypatch):
     monkeypatch.setattr("dqn.storage.onnx_file.NEEDED", ("onnx", "no_such_runtime"))
     missing = "export needs ONNX; type `pip install -r requirements-export.txt`"
     assert refused(["export", str(cartpole), "a.onnx"]) == missing
+
+
+def test_what_a_file_of_an_atari_game_says_of_itself():
+    """All that a program needs to play by the same rules."""
+    agent = load_agent(export.make_float32, "pong-laptop", "latest", torch.device("cpu"))
+    config = replace(agent.config, evaluation=replace(agent.config.evaluation, epsilon=0.125))
+    assert export.describe(replace(agent, config=config)) == {
+        "game": "Pong", "environment": "ALE/Pong-v5", "protocol": "classic, 48x48 pictures",
+        "epsilon": "0.125", "stack_shape": "4,48,48", "frame_size": "48", "frame_skip": "4",
+        "num_actions": "6", "actions": "NOOP,FIRE,RIGHT,LEFT,RIGHTFIRE,LEFTFIRE",
+        "repeat_action_probability": "0.0", "full_action_space": "false", "noop_max": "30",
+        "opset": "18", "step": "600000", "program": f"dqn {dqn.__version__}",
+    }  # fmt: skip

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import av
+import pytest
 from support.runs import TINY, train
 from support.scripted import GYM, Game, ScriptedGym, script_gym
 
@@ -60,3 +62,25 @@ def test_a_played_game_is_none_of_the_training(tmp_path, monkeypatch):
     seeds.clear()
     assert main(["play", folder, "--seed=1", f"--png={tmp_path / 'png'}"]) == 0
     assert trained and seeds[-1] is not None and not trained & set(seeds)
+
+
+def test_a_file_of_scores_says_whose_they_are(tmp_path, monkeypatch):
+    script_gym(monkeypatch, *[Game((5, -2))] * 50)
+    folder, file = str(train(tmp_path, OPTIONS)), tmp_path / "scores.json"
+    assert main(["evaluate", folder, "--seed=7", "--episodes=2", f"--json={file}"]) == 0
+    assert json.loads(file.read_text()) == {
+        "run": folder, "checkpoint": "step_000000040", "seed": 7, "game": GYM, "step": 40,
+        "protocol": "gymnasium", "epsilon": 0.05, "returns": [3, 3], "lengths": [2, 2], "mean": 3,
+        "median": 3, "human_normalised": None,
+    }  # fmt: skip
+
+
+def test_a_film_has_the_speed_of_the_game(tmp_path, monkeypatch):
+    """Ten decisions at 5 a second, and the end for a second more."""
+    script_gym(monkeypatch, *[Game((1,) * 10)] * 50)
+    folder = str(train(tmp_path, OPTIONS))
+    files = [tmp_path / name for name in ("a.gif", "a.mp4")]
+    assert main(["play", folder, f"--gif={files[0]}", f"--video={files[1]}"]) == 0
+    for file in files:
+        with av.open(str(file)) as film:
+            assert film.duration / av.time_base == pytest.approx(10 / 5 + 1, abs=0.01), file

@@ -439,3 +439,19 @@ def test_hostile_names_and_files_execute_nothing(browser, tmp_path, clock):
     page.goto((tmp_path / "planted.html").as_uri())
     assert page.title() != "hit"
     page.close()
+
+
+def test_films_lie_beside_the_page_or_in_it(tmp_path, clock):
+    run = write_run(tmp_path / "a-seed1", clock, {100: 3})
+    (run / "eval_001.mp4").write_bytes(b"film")
+    beside = report(tmp_path / "page.html", run).source
+    assert "./a-seed1/eval_001.mp4" in beside and "data:video" not in beside
+    inside = report(tmp_path / "page.html", run, "--films").source
+    assert "data:video/mp4;base64,ZmlsbQ==" in inside and "eval_001.mp4" not in inside
+
+
+def test_runs_that_were_moved_aside_are_not_in_the_report_of_their_folder(tmp_path, clock):
+    for name in ("a-seed1", "a-seed1.old-20260101-120000-000001"):
+        write_run(tmp_path / "Pong" / name, clock, {100: 3})
+    page = report(tmp_path / "page.html", tmp_path)
+    assert page.labels[0].startswith("Pong: score over steps. a-seed1: 3 at step 100. Published: ")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -10,12 +12,13 @@ from support.clusters import Suite, nodes, suite_json, train_alone
 from support.runs import CARTPOLE, checkpoints, newest, reports
 
 from dqn.commands import suite
-from dqn.commands.suite_plan import make_plan
-from dqn.commands.suite_scores import read_scores
+from dqn.commands.suite_plan import check_folders, identity, make_plan
+from dqn.commands.suite_scores import read_scores, summary
 from dqn.config.cli import parse
 from dqn.config.commands import SuiteOptions
 from dqn.config.shipped import SUITES
 from dqn.run.folder import RunFolder
+from dqn.scale.runs import Run
 from main import main
 
 MAZE = [
@@ -260,3 +263,99 @@ def test_a_run_of_another_config_is_refused(refused, tmp_path):
 def test_a_wrong_suite_file_is_refused(text, sentence, refused, tmp_path):
     (tmp_path / "s.yaml").write_text(text)
     assert sentence in refused(["suite", "s.yaml", "--config=laptop"])
+
+
+def test_a_run_is_another_by_its_settings_and_not_by_its_length():
+    def identities(*typed: str) -> list[str]:
+        options = parse(SuiteOptions, ["--games=Pong", "--config=laptop", *typed])
+        return [identity(run) for run in make_plan(options).runs]
+
+    (ours,) = identities()
+    assert identities("--total-steps=7e6", "--keep=1", "--checkpoints-dir=x") == [ours]
+    others = [*identities("--replay.gamma=.5"), *identities("--seeds=3")[1:]]
+    assert len({ours, *others}) == 4
+
+
+def test_the_scores_of_a_suite_by_hand(tmp_path):
+    """Of Pong a human scores 14.6 and a random player -20.7, of Pooyan no human's is published; an
+    earlier evaluation is no score."""
+    typed = ["--games=Pong,Pooyan", "--configs=laptop,quick", "--seeds=2"]
+    plan = make_plan(parse(SuiteOptions, [*typed, f"--checkpoints-dir={tmp_path}"]))
+    ends = {
+        "Pong/laptop-seed1": (500_000, 2), "Pong/laptop-seed2": (500_000, 6),
+        "Pong/quick-seed1": (400_000, 14.6), "Pooyan/laptop-seed1": (500_000, 7),
+    }  # fmt: skip
+    runs = [run for run in plan.runs if run.label in ends]
+    for run in runs:
+        run.folder.mkdir(parents=True)
+        same = {"game": run.game, "protocol": "classic", "epsilon": 0.05, "held_out_q": None}
+        records = [
+            same | {"step": step, "mean": mean, "returns": [mean - 1, mean + 1]}
+            for step, mean in ((100_000, 99), ends[run.label])
+        ]
+        lines = "".join(f"{json.dumps(record)}\n" for record in records)
+        (run.folder / "evaluations.jsonl").write_text(lines)
+    text, data = summary(read_scores(runs))
+    # 2 and 6: error 2, Student's t of 12.706; (2 + 20.7) / 35.3 = .643, (6 + 20.7) / 35.3 = .756
+    frames = "400,000 to 500,000 (1,600,000 to 2,000,000 frames)"
+    assert text.splitlines() == [
+        "Mean return [95% interval over seeds] (seeds)",
+        f"final evaluation at step {frames}, episodes: 2, protocol classic, epsilon 0.05",
+        "",
+        "game    laptop                 quick",
+        "Pong    4.0 [-21.4, 29.4] (2)  14.6 [-] (1)",
+        "Pooyan  7.0 [-] (1)            -",
+        "",
+        "Human-normalised score over games: Pong; left out: Pooyan",
+        "[95% interval by a stratified bootstrap over runs, 20,000 draws]",
+        "",
+        "statistic       laptop                quick",
+        "IQM             0.700 [0.643, 0.756]  1.000 [-]",
+        "median          0.700 [0.643, 0.756]  1.000 [-]",
+        "optimality gap  0.300 [0.244, 0.357]  0.000 [-]",
+    ]
+    laptop, quick, pooyan = data["games"]
+    assert (laptop["game"], laptop["config"], laptop["scores"]) == ("Pong", "laptop", [2, 6])
+    assert [laptop[name] for name in ("mean", "low", "high", "human_normalised")] == pytest.approx(
+        [4, -21.412, 29.412, 24.7 / 35.3], abs=1e-3
+    )
+    assert (quick["low"], quick["high"], quick["human_normalised"]) == (None, None, 1)
+    assert pooyan["human_normalised"] is None
+    gap = data["aggregates"]["laptop"]["optimality gap"]
+    assert gap == {name: pytest.approx(value, abs=1e-3) for name, value in
+                   {"value": 0.3003, "low": 0.2436, "high": 0.3569}.items()}  # fmt: skip
+    json.dumps(data, allow_nan=False)
+
+
+def test_what_has_ended_is_scored_and_what_failed_is_told(tmp_path, monkeypatch, capsys, caplog):
+    """One run is finished, two are not; instead of a cluster the test says how they end."""
+    typed = [*MAZE, "--seeds=3", f"--checkpoints-dir={tmp_path}"]
+    options = parse(SuiteOptions, typed)
+    plan = make_plan(options)
+    for run, steps in zip(plan.runs, (400, 200, 200), strict=True):
+        assert main([*shlex.split(run.command)[2:], f"--total-steps={steps}"]) == 0
+    check_folders(plan.runs)  # their precision is known by now, the suite's is auto
+    states = [run.state for run in suite.Suite(options, plan)._runs]
+    assert states == ["finished", "waiting", "waiting"]
+    plan.folder.mkdir(parents=True)  # as the command does
+    (plan.runs[1].folder / "train.log").write_text("".join(f"line {n}\n" for n in range(30)))
+    capsys.readouterr()
+    for state, status, expected in (("failed", 0, 1), ("stopped", 130, 130)):
+
+        def end(_: suite.Suite, missing: list[Run], state=state, status=status) -> int:
+            for run in missing:
+                run.state, run.node, run.reason = state, "vm-12ab", "no disk"
+                run.attempts, run.failures = run.attempts + 2, 3
+            return status
+
+        monkeypatch.setattr(suite.Suite, "_train", end)
+        assert suite.Suite(options, plan).run() == expected
+        printed = capsys.readouterr().out
+        assert "final evaluation at step 400, episodes: 2" in printed and "] (1)\n" in printed
+        saved = suite_json(tmp_path)
+        assert [run["state"] for run in saved["runs"]] == ["finished", state, state]
+    assert [(run["attempts"], run["node"]) for run in saved["runs"][1:]] == [(4, "vm-12ab")] * 2
+    first, *said = [line for line in caplog.messages if re.search("seed2 failed|    line", line)]
+    assert first == f"error: {plan.runs[1].folder} failed 3 times: no disk."
+    assert said == [f"    line {n}" for n in range(20, 30)]
+    assert parse(SuiteOptions, shlex.split(saved["command"])[3:]) == options, "it continues them"

@@ -17,7 +17,7 @@ from PIL import Image
 from dqn.config import Config, ConfigError, EnvConfig, EvaluationConfig
 from dqn.envs import ScreenEnvironment
 from dqn.evaluation.episode import play_episode, render_evaluation
-from dqn.evaluation.gif import Gif
+from dqn.evaluation.gif import Gif, film
 from dqn.evaluation.recorders import PNG_LIMIT, PngFolder, Window
 from dqn.evaluation.video import Video
 from dqn.learning.actor import Actor
@@ -328,3 +328,15 @@ def test_the_window_shows_the_screen_and_closing_it_ends_the_episode(breakout, m
         record, _ = play(breakout, window, stop=window.closed)
         assert record.length == 1 and window.closed()
     assert not pygame.display.get_init()
+
+
+def test_a_film_is_the_first_minute_of_its_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("dqn.evaluation.gif.FILM_SECONDS", 2)
+    with PngFolder(tmp_path / "pictures") as pictures:
+        fill(pictures, 12, (8, 6))
+    content, height, width = film(tmp_path / "pictures", 5)
+    (tmp_path / "film.gif").write_bytes(content)
+    frames = read(tmp_path / "film.gif")
+    assert (len(frames), height, width) == (10, 16, 12)
+    for frame, screen in zip(frames, screens_of(12, (8, 6)), strict=False):
+        np.testing.assert_array_equal(frame[::2, ::2], screen)

@@ -82,3 +82,13 @@ def test_one_legend_says_what_each_bar_is_and_steps_have_separators(tmp_path, fi
 def test_a_run_without_reports_can_be_drawn(tmp_path):
     draw_curves(tmp_path, "a run", "Breakout")
     assert (tmp_path / "curves.png").exists()
+
+
+def test_the_black_line_is_a_running_mean_of_ten_reports(tmp_path, figures):
+    lines = [{"step": step, "mean_return": 11.0 * (step == 1)} for step in range(1, 13)]
+    (tmp_path / "training.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    draw_curves(tmp_path, "a run", "CartPole-v1")
+    returns, smooth = figures[0].axes[0].lines
+    assert list(returns.get_ydata()) == [11, *[0] * 11]
+    expected = [*(11 / n for n in range(1, 11)), 0, 0]
+    assert list(smooth.get_ydata()) == pytest.approx(expected)

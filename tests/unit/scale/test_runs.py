@@ -155,3 +155,14 @@ def test_if_the_only_nodes_that_could_run_it_are_gone_that_is_said(job, monkeypa
     assert [record.message for record in caplog.records] == [
         "a run needs 1 CPUs: waiting for another node."
     ]
+
+
+def test_a_task_asks_for_its_share_of_a_node_and_a_process_of_its_own(monkeypatch):
+    asked = {}
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "remote", lambda **options: asked.update(options) or (lambda do: do))
+    Driver(raising(), 2, 0.5, lambda run: None, lambda: None)
+    assert asked == {
+        "num_cpus": 2, "num_gpus": 0.5, "max_calls": 1, "max_retries": 0,
+        "scheduling_strategy": "SPREAD",
+    }  # fmt: skip

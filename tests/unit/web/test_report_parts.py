@@ -6,11 +6,22 @@ from pathlib import Path
 
 from dqn.config import Config
 from dqn.report.run_record import RunRecord
+from dqn.storage.suite_record import SuiteRecord, SuiteRun, SuiteScores
 from dqn.web.report_charts import distributions
+from dqn.web.report_curves import learning_curves
 from dqn.web.report_game import game_section
 from dqn.web.report_page import Report, render
-from dqn.web.report_parts import Section, evenly, finite, for_plotly, number, style_of
-from dqn.web.report_published import published_rows
+from dqn.web.report_parts import (
+    Section,
+    evenly,
+    finite,
+    for_plotly,
+    make_figure,
+    number,
+    style_of,
+)  # fmt: skip
+from dqn.web.report_published import draw_published_curves, published_rows
+from dqn.web.report_suite import suite_section
 from dqn.web.report_tables import runs_table
 
 
@@ -108,3 +119,40 @@ def test_text_stays_text_in_the_page_and_in_its_data():
     assert "<b>" not in shown and shown.count("&lt;/script&gt;&lt;b&gt;") >= 5
     assert "\u2028" not in data and scripts.count("<script") == 2
     assert json.loads(data)["chart-0"]["data"][0]["name"].startswith("&lt;/script&gt;")
+
+
+def test_a_suite_says_how_many_of_its_runs_are_finished():
+    states = ("finished", "failed", "finished")
+    runs = [SuiteRun(f"Pong/a-seed{n}", "x", state) for n, state in enumerate(states, 1)]
+    assert suite_section("two", "x", SuiteRecord(runs, SuiteScores())).sentences == [
+        "2 of 3 runs are finished.",
+        "The suite has no scores yet; they come when its command ends.",
+    ]
+
+
+def test_long_runs_are_drawn_over_hours():
+    """Whatever is drawn of two seeds: training, evaluations, their median and its band."""
+    training = [{"step": n, "minutes": 60.0 * n, "mean_return": 1.0} for n in (1, 2, 3, 4)]
+    runs = [
+        RunRecord(
+            f"a-seed{seed}", Path(), Config(game="Pong", seed=seed), training,
+            [{"step": n, "minutes": 60.0 * n, "mean": 1.0, "returns": [1.0]} for n in (2, 4)],
+        )
+        for seed in (1, 2)
+    ]  # fmt: skip
+    figure = learning_curves("Pong", [("a", runs)], "minutes", [], 200).figure
+    assert figure["layout"]["xaxis"]["title"]["text"] == "wall time, hours"
+    drawn = [list(trace["x"]) for trace in figure["data"]]
+    assert len(drawn) == 7 and drawn[:2] == [[1, 2, 3, 4]] * 2, "training first"
+    assert drawn[2:] == [[2, 4]] * 5
+
+
+def test_published_curves_are_over_steps_of_four_frames():
+    """A point for each of 200 million frames; at first as far as a fifth beyond the runs."""
+    published = published_rows("Pong", ["classic"])
+    figure = make_figure("step", "score")
+    draw_published_curves(figure, "Pong", 1_000_000, published)
+    near, far = [trace for trace in figure.data if trace.meta["published"] == "curve:Dopamine DQN"]
+    assert list(far.x[:2]) == [250_000, 500_000] and (len(far.x), far.x[-1]) == (200, 50_000_000)
+    assert list(near.x) == [250_000, 500_000, 750_000, 1_000_000]
+    assert (near.visible, far.visible) == (True, False)
