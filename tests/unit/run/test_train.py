@@ -88,7 +88,8 @@ class Tape:
 
 
 def tape_of(**changes):
-    learner = LearnerConfig(batch_size=7, update_period=4, target_period=6)
+    # a target that moves a part of the way may do so several times in a step of all environments
+    learner = LearnerConfig(batch_size=7, update_period=4, target_period=6, target_tau=0.5)
     exploration = ExplorationConfig(epsilon_end=0, epsilon_decay_steps=1000)
     optimizer = OptimizerConfig("adam", 1.0, learning_rate_end=0.0, learning_rate_decay_steps=1000)
     tape = Tape(Config(learner=learner, exploration=exploration, optimizer=optimizer, **changes))
