@@ -27,9 +27,8 @@ def torch_generator(
 ) -> torch.Generator:
     """A torch generator for one owner, on the device where it is used."""
     word = int(seed_sequence(seed, owner, *numbers).generate_state(1, np.uint64)[0])
-    return torch.Generator(device=device).manual_seed(
-        word >> 1
-    )  # a CPU's generator uses 32 of the 63 bits
+    # 63 bits, of which a CPU's generator uses 32
+    return torch.Generator(device=device).manual_seed(word >> 1)
 
 
 def environment_seeds(seed: int, owner: str, environments: I64, counts: I64) -> I64:
