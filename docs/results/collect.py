@@ -3,7 +3,8 @@
     python docs/results/collect.py STUDY NAME=RUN [NAME=RUN ...] [--commit C] [--machine M]
 
 ``STUDY`` is a folder of ``data/``; ``NAME`` ends in the seed: ``bfloat16-seed1``. Commit and
-machine are read from the run's config.yaml unless the options name them.
+machine are read from the run's config.yaml unless the options name them. A run that was stopped is
+refused without ``--stopped``; its file then says at which step.
 """
 
 import argparse
@@ -19,9 +20,11 @@ from dqn.config import Config
 from dqn.config.yaml_file import as_yaml
 from dqn.report.run_files import provenance_of
 from dqn.report.run_record import read_run
+from dqn.storage.checkpoint import newest_first, step_of
 from dqn.storage.files import sha256
 
 DATA = Path(__file__).parent / "data"
+VERSIONS = ("python", "torch", "ale-py", "gymnasium", "cuda", "cudnn", "driver")
 SHOWN = ("step", "minutes", "returns", "lengths", "protocol", "epsilon")
 
 
@@ -30,6 +33,7 @@ def record(run: str, commit: str, machine: str) -> dict[str, Any]:
     found = read_run(run)
     head = provenance_of(found.path)
     reports = [[line["step"], line["minutes"], line["mean_return"]] for line in found.training]
+    device = "" if head["device"] == "cpu" else f"{head['device']}; "
     # config_sha256 is the same for all seeds
     default = Config()
     settings = dataclasses.replace(
@@ -39,8 +43,8 @@ def record(run: str, commit: str, machine: str) -> dict[str, Any]:
         "game": found.config.game,
         "seed": found.config.seed,
         "commit": commit or head.get("commit"),
-        "machine": machine or head.get("machine"),
-        "versions": {name: head[name] for name in ("python", "torch", "ale-py", "gymnasium")},
+        "machine": machine or device + head.get("machine", ""),
+        "versions": {name: head[name] for name in VERSIONS if name in head},
         "protocol": head["protocol"],
         "total_steps": found.config.total_steps,
         "precision": found.config.precision,
@@ -60,6 +64,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="NAME=RUN")
     parser.add_argument("--commit", default="")
     parser.add_argument("--machine", default="")
+    parser.add_argument("--stopped", action="store_true")
     options = parser.parse_args()
     (DATA / options.study).mkdir(parents=True, exist_ok=True)
     for argument in options.runs:
@@ -67,7 +72,9 @@ def main() -> None:
         content = record(run, options.commit, options.machine)
         last = max((line["step"] for line in content["evaluations"]), default=0)
         if last < content["total_steps"]:
-            parser.error(f"{run} is not finished: its last evaluation was at step {last:,}")
+            if not options.stopped:
+                parser.error(f"{run} is not finished: its last evaluation was at step {last:,}")
+            content["stopped_at"] = step_of(newest_first(Path(run))[0])
         if not content["commit"] or not content["machine"]:
             parser.error(f"{run} does not say by which commit and where; give --commit, --machine")
         text = json.dumps(content, separators=(",", ":"))

@@ -27,13 +27,16 @@ from dqn.envs.atari import FRAME_SKIP
 from dqn.evaluation.aggregate import STATISTICS, aggregate, normalised_scores
 from dqn.evaluation.scores import Curve, mean_interval, published_curves, standard_error
 from dqn.report.curves import running_mean
+from dqn.report.run_record import AXES, Axis
 from dqn.storage.files import sha256
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- written by docs/results/make.py -->\n", "<!-- up to here -->\n"
 SMOOTHED = 4  # reports
-BESIDE_CURVES = ("breakout_long", "pong_machado")
+BESIDE_CURVES = ("breakout_h100", "breakout_long", "pong_machado")
 """Studies of one game that are shown beside the published learning curves of it."""
+OVER_MINUTES = ("breakout_h100",)
+"""Studies drawn over minutes, without those curves, which have steps alone."""
 STYLES = (("tab:blue", "-"), ("tab:orange", "--"), ("tab:green", ":"))
 
 Run = dict[str, Any]
@@ -149,12 +152,17 @@ def at_equal_frames(runs: list[Run], curves: Sequence[Curve]) -> str:
         cells = []
         for found in evaluations:
             line = found.get(step)
-            cells += [f"{np.mean(line['returns']):.1f} ({line['minutes']:.0f} min)" if line else ""]
-        millions = step * FRAME_SKIP / 1e6
+            cells += [f"{np.mean(line['returns']):.1f} ({_minutes(line)} min)" if line else ""]
+        # 128 environments are evaluated up to 127 steps late
+        millions = round(step * FRAME_SKIP / 1e6, 2)
         whole = millions.is_integer()
         cells += [f"{curve.returns[int(millions) - 1]:.1f}" if whole else "" for curve in curves]
         lines.append(_row([f"{step:,}", f"{millions:g}", *cells]))
     return "\n".join([*lines, "", ""])
+
+
+def _minutes(line: dict[str, Any]) -> str:
+    return f"{line['minutes']:.{1 if line['minutes'] < 10 else 0}f}"
 
 
 def over_games(runs: list[Run]) -> str:
@@ -187,9 +195,11 @@ def tables(runs: list[Run], folder: Path) -> str:
     return beside + evaluated_again(folder / "again") + over_games(runs) + table(runs)
 
 
-def draw(runs: list[Run], file: Path, curves: Sequence[Curve] = ()) -> None:
+def draw(
+    runs: list[Run], file: Path, curves: Sequence[Curve] = (), *, over_minutes: bool = False
+) -> None:
     """A panel a game: training returns of each run, its evaluations as dots, and thin lines of
-    published returns, as far as the runs go."""
+    published returns, as far as the runs go. ``curves`` have steps only."""
     games = sorted({run["game"] for run in runs})
     columns = min(len(games), 3)
     rows = -(-len(games) // columns)
@@ -200,7 +210,8 @@ def draw(runs: list[Run], file: Path, curves: Sequence[Curve] = ()) -> None:
     groups = sorted({run["group"] for run in runs})
     styles = dict(zip(groups, cycle(STYLES), strict=False))
     for game, panel in zip(games, panels, strict=False):
-        _draw_game([run for run in runs if run["game"] == game], styles, panel)
+        found = [run for run in runs if run["game"] == game]
+        _draw_game(found, styles, panel, "minutes" if over_minutes else "step")
         panel.set_title(game)
     handles = [Line2D([], [], color=color, linestyle=dash) for color, dash in styles.values()]
     million = 1_000_000 // FRAME_SKIP
@@ -218,16 +229,19 @@ def digest(runs: list[Run]) -> str:
     return sha256(json.dumps(runs, sort_keys=True).encode())
 
 
-def _draw_game(runs: list[Run], styles: dict[str, tuple[str, str]], panel: Axes) -> None:
+def _draw_game(
+    runs: list[Run], styles: dict[str, tuple[str, str]], panel: Axes, axis: Axis
+) -> None:
     for run in runs:
         color, dash = styles[run["group"]]
-        known = [(step, value) for step, _, value in run["training"] if value is not None]
-        smooth = running_mean([value for _, value in known], SMOOTHED)
-        panel.plot([step for step, _ in known], smooth, dash, color=color, linewidth=1.2)
-        evaluated = [(line["step"], np.mean(line["returns"])) for line in run["evaluations"]]
+        known = [line for line in run["training"] if line[2] is not None]
+        smooth = running_mean([value for _, _, value in known], SMOOTHED)
+        at = [line[AXES.index(axis)] for line in known]
+        panel.plot(at, smooth, dash, color=color, linewidth=1.2)
+        evaluated = [(line[axis], np.mean(line["returns"])) for line in run["evaluations"]]
         panel.plot(*zip(*evaluated, strict=True), "o", color=color, mec="black")
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    panel.set_xlabel("step")
+    panel.set_xlabel(axis)
     panel.set_ylabel(f"return (lines: training, mean of {SMOOTHED} reports;\ndots: evaluations)")
     panel.grid(alpha=0.3)
 
@@ -235,7 +249,11 @@ def _draw_game(runs: list[Run], styles: dict[str, tuple[str, str]], panel: Axes)
 def make(study: str, folder: Path = HERE) -> None:
     """Draw a study's picture, and write its table."""
     runs = read_study(HERE / "data" / study)
-    draw(runs, folder / f"{study}.png", curves_beside(study, runs))
+    picture = folder / f"{study}.png"
+    if study in OVER_MINUTES:
+        draw(runs, picture, over_minutes=True)
+    else:
+        draw(runs, picture, curves_beside(study, runs))
     page = folder / f"{study}.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import sys
 from itertools import groupby
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from support.processes import ROOT
+from support.runs import TINY, train
 
 from dqn.evaluation.aggregate import aggregate
 from dqn.evaluation.scores import human_normalised
@@ -17,9 +19,15 @@ from dqn.evaluation.scores import human_normalised
 RESULTS = ROOT / "docs" / "results"
 STUDIES = sorted(path.name for path in (RESULTS / "data").iterdir())
 
-spec = importlib.util.spec_from_file_location("make", RESULTS / "make.py")
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, RESULTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make, collect = load("make"), load("collect")
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -112,13 +120,14 @@ def test_a_table_has_the_columns_that_its_runs_need():
 
 
 def test_evaluations_beside_published_curves_at_equal_frames():
-    """Million frames 1 and 2 are steps 250,000 and 500,000."""
+    """Million frames 1 and 2 are steps 250,000 and 500,000; 128 environments end at 500,096."""
     curve = make.Curve("theirs", "sticky", (1.5, 2.5, 3.5))
-    early, late = _run(1, "a", [4, 6], step=300_000), _run(2, "a", [7, 8], step=500_000)
+    early = _run(1, "a", [4, 6], step=300_000, minutes=9.94)
+    late = _run(2, "a", [7, 8], step=500_096, minutes=10.2)
     lines = make.at_equal_frames([early, late], [curve]).split("\n")
     assert lines[0] == "| step | million frames | a, seed 1 | a, seed 2 | theirs |"
-    assert lines[2] == "| 300,000 | 1.2 | 5.0 (2 min) |  |  |"
-    assert lines[3] == "| 500,000 | 2 |  | 7.5 (2 min) | 2.5 |"
+    assert lines[2] == "| 300,000 | 1.2 | 5.0 (9.9 min) |  |  |"
+    assert lines[3] == "| 500,096 | 2 |  | 7.5 (10 min) | 2.5 |"
 
 
 def test_few_seeds_have_no_interval():
@@ -134,6 +143,49 @@ def test_a_legend_names_every_group_once_whatever_games_and_seeds_it_has(tmp_pat
     curve = make.Curve("theirs", "sticky", (1.5, 2.5, 3.5))
     make.draw([_run(2, "a", [1, 2], step=500_000)], tmp_path / "picture.png", [curve])
     assert legends == [["a", "b", "c", "d"], ["a", "theirs"]]
+
+
+@pytest.mark.parametrize("over_minutes", [False, True])
+def test_a_picture_over_steps_or_minutes(over_minutes, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure.axes[0]))
+    run = _run(1, "a", [1, 3]) | {"training": [[4, 0.5, None], [6, 1.0, 1.5]]}
+    make.draw([run], tmp_path / "picture.png", over_minutes=over_minutes)
+    (panel,) = drawn
+    assert panel.get_xlabel() == ("minutes" if over_minutes else "step")
+    training, evaluations = (line.get_xydata().tolist() for line in panel.lines)
+    assert training == [[1.0 if over_minutes else 6, 1.5]]
+    assert evaluations == [[2.0 if over_minutes else 8, 2.0]]
+
+
+def test_a_run_that_was_stopped_is_collected_only_if_asked(tmp_path, monkeypatch, capsys):
+    run = train(tmp_path, [*TINY, "--game=CartPole-v1", "--device=cpu"])
+    finished = (run / "config.yaml").read_text()
+    monkeypatch.setattr(collect, "DATA", tmp_path / "data")
+    monkeypatch.setattr("sys.argv", ["collect.py", "study", f"a_b-seed1={run}", "--commit=c"])
+    collect.main()
+    (file,) = tmp_path.glob("data/study/*.json")
+    found = json.loads(file.read_bytes())
+    assert file.name == "CartPole-v1_a_b-seed1.json" and "stopped_at" not in found
+    assert (found["total_steps"], found["commit"], found["seed"]) == (40, "c", 1)
+    (run / "config.yaml").write_text(finished.replace("total_steps: 40", "total_steps: 90"))
+    with pytest.raises(SystemExit):
+        collect.main()
+    assert "is not finished: its last evaluation was at step 40" in capsys.readouterr().err
+    sys.argv.append("--stopped")
+    collect.main()
+    assert json.loads(file.read_bytes())["stopped_at"] == 40
+
+
+def test_a_gpu_is_part_of_the_machine(tmp_path):
+    run = train(tmp_path, [*TINY, "--game=CartPole-v1", "--device=cpu"])
+    on_cpu = collect.record(str(run), "c", "")
+    text = (run / "config.yaml").read_text()
+    text = text.replace("# device: cpu", "# device: NVIDIA H100\n# cuda 13.0")
+    (run / "config.yaml").write_text(text)
+    on_gpu = collect.record(str(run), "c", "")
+    assert on_gpu["machine"] == f"NVIDIA H100; {on_cpu['machine']}" and on_cpu["machine"]
+    assert on_gpu["versions"] == on_cpu["versions"] | {"cuda": "13.0"}
 
 
 def _run(seed, group, returns, **evaluation):
