@@ -1,10 +1,11 @@
 """Bring what runs recorded into docs/results/data/, a JSON file a run.
 
     python docs/results/collect.py STUDY NAME=RUN [NAME=RUN ...] [--commit C] [--machine M]
+                                   [--stopped]
 
 ``STUDY`` is a folder of ``data/``; ``NAME`` ends in the seed: ``bfloat16-seed1``. Commit and
-machine are read from the run's config.yaml unless the options name them. A run that was stopped is
-refused without ``--stopped``; its file then says at which step.
+machine are read from the run's config.yaml unless the options name them. A run that was stopped
+before its end is refused without ``--stopped``.
 """
 
 import argparse
@@ -20,11 +21,11 @@ from dqn.config import Config
 from dqn.config.yaml_file import as_yaml
 from dqn.report.run_files import provenance_of
 from dqn.report.run_record import read_run
-from dqn.storage.checkpoint import newest_first, step_of
 from dqn.storage.files import sha256
 
 DATA = Path(__file__).parent / "data"
-VERSIONS = ("python", "torch", "ale-py", "gymnasium", "cuda", "cudnn", "driver")
+VERSIONS = ("python", "torch", "ale-py", "gymnasium")
+GPU_VERSIONS = ("cuda", "cudnn", "driver")
 SHOWN = ("step", "minutes", "returns", "lengths", "protocol", "epsilon")
 
 
@@ -33,7 +34,9 @@ def record(run: str, commit: str, machine: str) -> dict[str, Any]:
     found = read_run(run)
     head = provenance_of(found.path)
     reports = [[line["step"], line["minutes"], line["mean_return"]] for line in found.training]
-    device = "" if head["device"] == "cpu" else f"{head['device']}; "
+    on_gpu = head["device"] != "cpu"
+    if not machine and "machine" in head:
+        machine = f"{head['device']}; {head['machine']}" if on_gpu else head["machine"]
     # config_sha256 is the same for all seeds
     default = Config()
     settings = dataclasses.replace(
@@ -43,8 +46,8 @@ def record(run: str, commit: str, machine: str) -> dict[str, Any]:
         "game": found.config.game,
         "seed": found.config.seed,
         "commit": commit or head.get("commit"),
-        "machine": machine or device + head.get("machine", ""),
-        "versions": {name: head[name] for name in VERSIONS if name in head},
+        "machine": machine,
+        "versions": {name: head[name] for name in VERSIONS + GPU_VERSIONS * on_gpu},
         "protocol": head["protocol"],
         "total_steps": found.config.total_steps,
         "precision": found.config.precision,
@@ -70,11 +73,11 @@ def main() -> None:
     for argument in options.runs:
         name, _, run = argument.partition("=")
         content = record(run, options.commit, options.machine)
-        last = max((line["step"] for line in content["evaluations"]), default=0)
-        if last < content["total_steps"]:
-            if not options.stopped:
-                parser.error(f"{run} is not finished: its last evaluation was at step {last:,}")
-            content["stopped_at"] = step_of(newest_first(Path(run))[0])
+        if not content["evaluations"]:
+            parser.error(f"{run} has no evaluation yet")
+        last = content["evaluations"][-1]["step"]
+        if last < content["total_steps"] and not options.stopped:
+            parser.error(f"{run} is not finished: its last evaluation was at step {last:,}")
         if not content["commit"] or not content["machine"]:
             parser.error(f"{run} does not say by which commit and where; give --commit, --machine")
         text = json.dumps(content, separators=(",", ":"))

@@ -27,7 +27,7 @@ from dqn.envs.atari import FRAME_SKIP
 from dqn.evaluation.aggregate import STATISTICS, aggregate, normalised_scores
 from dqn.evaluation.scores import Curve, mean_interval, published_curves, standard_error
 from dqn.report.curves import running_mean
-from dqn.report.run_record import AXES, Axis
+from dqn.report.run_record import Axis
 from dqn.storage.files import sha256
 
 HERE = Path(__file__).parent
@@ -36,7 +36,9 @@ SMOOTHED = 4  # reports
 BESIDE_CURVES = ("breakout_h100", "breakout_long", "pong_machado")
 """Studies of one game that are shown beside the published learning curves of it."""
 OVER_MINUTES = ("breakout_h100",)
-"""Studies drawn over minutes, without those curves, which have steps alone."""
+"""Studies drawn over minutes, so without those curves, which have no clock."""
+ROW: dict[Axis, int] = {"step": 0, "minutes": 1}
+"""Where a training report has them."""
 STYLES = (("tab:blue", "-"), ("tab:orange", "--"), ("tab:green", ":"))
 
 Run = dict[str, Any]
@@ -152,17 +154,18 @@ def at_equal_frames(runs: list[Run], curves: Sequence[Curve]) -> str:
         cells = []
         for found in evaluations:
             line = found.get(step)
-            cells += [f"{np.mean(line['returns']):.1f} ({_minutes(line)} min)" if line else ""]
+            cells += [f"{np.mean(line['returns']):.1f}{_minutes(line)}" if line else ""]
         # 128 environments are evaluated up to 127 steps late
         millions = round(step * FRAME_SKIP / 1e6, 2)
-        whole = millions.is_integer()
+        whole = millions >= 1 and millions.is_integer()
         cells += [f"{curve.returns[int(millions) - 1]:.1f}" if whole else "" for curve in curves]
         lines.append(_row([f"{step:,}", f"{millions:g}", *cells]))
     return "\n".join([*lines, "", ""])
 
 
 def _minutes(line: dict[str, Any]) -> str:
-    return f"{line['minutes']:.{1 if line['minutes'] < 10 else 0}f}"
+    minutes = line["minutes"]
+    return f" ({minutes:.{1 if minutes < 9.95 else 0}f} min)" if minutes is not None else ""
 
 
 def over_games(runs: list[Run]) -> str:
@@ -195,11 +198,9 @@ def tables(runs: list[Run], folder: Path) -> str:
     return beside + evaluated_again(folder / "again") + over_games(runs) + table(runs)
 
 
-def draw(
-    runs: list[Run], file: Path, curves: Sequence[Curve] = (), *, over_minutes: bool = False
-) -> None:
+def draw(runs: list[Run], file: Path, curves: Sequence[Curve] = (), axis: Axis = "step") -> None:
     """A panel a game: training returns of each run, its evaluations as dots, and thin lines of
-    published returns, as far as the runs go. ``curves`` have steps only."""
+    published returns over steps, as far as the runs go."""
     games = sorted({run["game"] for run in runs})
     columns = min(len(games), 3)
     rows = -(-len(games) // columns)
@@ -210,8 +211,7 @@ def draw(
     groups = sorted({run["group"] for run in runs})
     styles = dict(zip(groups, cycle(STYLES), strict=False))
     for game, panel in zip(games, panels, strict=False):
-        found = [run for run in runs if run["game"] == game]
-        _draw_game(found, styles, panel, "minutes" if over_minutes else "step")
+        _draw_game([run for run in runs if run["game"] == game], styles, panel, axis)
         panel.set_title(game)
     handles = [Line2D([], [], color=color, linestyle=dash) for color, dash in styles.values()]
     million = 1_000_000 // FRAME_SKIP
@@ -236,7 +236,7 @@ def _draw_game(
         color, dash = styles[run["group"]]
         known = [line for line in run["training"] if line[2] is not None]
         smooth = running_mean([value for _, _, value in known], SMOOTHED)
-        at = [line[AXES.index(axis)] for line in known]
+        at = [line[ROW[axis]] for line in known]
         panel.plot(at, smooth, dash, color=color, linewidth=1.2)
         evaluated = [(line[axis], np.mean(line["returns"])) for line in run["evaluations"]]
         panel.plot(*zip(*evaluated, strict=True), "o", color=color, mec="black")
@@ -249,11 +249,9 @@ def _draw_game(
 def make(study: str, folder: Path = HERE) -> None:
     """Draw a study's picture, and write its table."""
     runs = read_study(HERE / "data" / study)
-    picture = folder / f"{study}.png"
-    if study in OVER_MINUTES:
-        draw(runs, picture, over_minutes=True)
-    else:
-        draw(runs, picture, curves_beside(study, runs))
+    axis: Axis = "minutes" if study in OVER_MINUTES else "step"
+    curves = curves_beside(study, runs) if axis == "step" else ()
+    draw(runs, folder / f"{study}.png", curves, axis)
     page = folder / f"{study}.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]

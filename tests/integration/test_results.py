@@ -31,14 +31,18 @@ make, collect = load("make"), load("collect")
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_page_has_the_table_and_the_picture_of_its_data(study, tmp_path):
+def test_a_page_has_the_table_and_the_picture_of_its_data(study, tmp_path, monkeypatch):
     page = tmp_path / f"{study}.md"
     shutil.copy(RESULTS / page.name, page)
     text = page.read_text(encoding="utf-8")
     assert f"{study}.png" in text
     row = text.index("\n", text.index(make.BEGIN)) + 1
     page.write_text(text[:row] + text[row:].partition("\n")[2], encoding="utf-8")  # a row is gone
+    drawn, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda *a, **k: (drawn.append(a[0]), save(*a, **k)))
     make.make(study, tmp_path)
+    axis = "minutes" if study in make.OVER_MINUTES else "step"
+    assert [panel.get_xlabel() for panel in drawn[0].axes] == [axis] * len(drawn[0].axes)
     assert page.read_text(encoding="utf-8") == text
     with (
         Image.open(tmp_path / f"{study}.png") as made,
@@ -123,7 +127,9 @@ def test_evaluations_beside_published_curves_at_equal_frames():
     """Million frames 1 and 2 are steps 250,000 and 500,000; 128 environments end at 500,096."""
     curve = make.Curve("theirs", "sticky", (1.5, 2.5, 3.5))
     early = _run(1, "a", [4, 6], step=300_000, minutes=9.94)
-    late = _run(2, "a", [7, 8], step=500_096, minutes=10.2)
+    late = _run(2, "a", [7, 8], step=500_096, minutes=9.96)
+    unclocked = _run(1, "a", [0, 0], step=1_000, minutes=None)
+    assert make.at_equal_frames([unclocked], [curve]).split("\n")[2] == "| 1,000 | 0 | 0.0 |  |"
     lines = make.at_equal_frames([early, late], [curve]).split("\n")
     assert lines[0] == "| step | million frames | a, seed 1 | a, seed 2 | theirs |"
     assert lines[2] == "| 300,000 | 1.2 | 5.0 (9.9 min) |  |  |"
@@ -145,17 +151,17 @@ def test_a_legend_names_every_group_once_whatever_games_and_seeds_it_has(tmp_pat
     assert legends == [["a", "b", "c", "d"], ["a", "theirs"]]
 
 
-@pytest.mark.parametrize("over_minutes", [False, True])
-def test_a_picture_over_steps_or_minutes(over_minutes, tmp_path, monkeypatch):
+@pytest.mark.parametrize("axis, report, evaluation", [("step", 6, 8), ("minutes", 1.0, 2.0)])
+def test_a_picture_over_steps_or_minutes(axis, report, evaluation, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure.axes[0]))
     run = _run(1, "a", [1, 3]) | {"training": [[4, 0.5, None], [6, 1.0, 1.5]]}
-    make.draw([run], tmp_path / "picture.png", over_minutes=over_minutes)
+    make.draw([run], tmp_path / "picture.png", (), axis)
     (panel,) = drawn
-    assert panel.get_xlabel() == ("minutes" if over_minutes else "step")
+    assert panel.get_xlabel() == axis
     training, evaluations = (line.get_xydata().tolist() for line in panel.lines)
-    assert training == [[1.0 if over_minutes else 6, 1.5]]
-    assert evaluations == [[2.0 if over_minutes else 8, 2.0]]
+    assert training == [[report, 1.5]]
+    assert evaluations == [[evaluation, 2.0]]
 
 
 def test_a_run_that_was_stopped_is_collected_only_if_asked(tmp_path, monkeypatch, capsys):
@@ -166,7 +172,7 @@ def test_a_run_that_was_stopped_is_collected_only_if_asked(tmp_path, monkeypatch
     collect.main()
     (file,) = tmp_path.glob("data/study/*.json")
     found = json.loads(file.read_bytes())
-    assert file.name == "CartPole-v1_a_b-seed1.json" and "stopped_at" not in found
+    assert file.name == "CartPole-v1_a_b-seed1.json"
     assert (found["total_steps"], found["commit"], found["seed"]) == (40, "c", 1)
     (run / "config.yaml").write_text(finished.replace("total_steps: 40", "total_steps: 90"))
     with pytest.raises(SystemExit):
@@ -174,18 +180,25 @@ def test_a_run_that_was_stopped_is_collected_only_if_asked(tmp_path, monkeypatch
     assert "is not finished: its last evaluation was at step 40" in capsys.readouterr().err
     sys.argv.append("--stopped")
     collect.main()
-    assert json.loads(file.read_bytes())["stopped_at"] == 40
+    assert json.loads(file.read_bytes())["total_steps"] == 90
+    (run / "evaluations.jsonl").unlink()
+    with pytest.raises(SystemExit):
+        collect.main()
+    assert f"{run} has no evaluation yet" in capsys.readouterr().err
 
 
 def test_a_gpu_is_part_of_the_machine(tmp_path):
     run = train(tmp_path, [*TINY, "--game=CartPole-v1", "--device=cpu"])
     on_cpu = collect.record(str(run), "c", "")
     text = (run / "config.yaml").read_text()
-    text = text.replace("# device: cpu", "# device: NVIDIA H100\n# cuda 13.0")
+    gpu = {"cuda": "13.0", "cudnn": "91900", "driver": "580.1"}
+    lines = "\n".join(f"# {name} {version}" for name, version in gpu.items())
+    text = text.replace("# device: cpu", f"# device: NVIDIA H100\n{lines}")
     (run / "config.yaml").write_text(text)
     on_gpu = collect.record(str(run), "c", "")
     assert on_gpu["machine"] == f"NVIDIA H100; {on_cpu['machine']}" and on_cpu["machine"]
-    assert on_gpu["versions"] == on_cpu["versions"] | {"cuda": "13.0"}
+    assert on_gpu["versions"] == on_cpu["versions"] | gpu
+    assert collect.record(str(run), "c", "elsewhere")["machine"] == "elsewhere"
 
 
 def _run(seed, group, returns, **evaluation):
