@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from dqn.storage.saved_run import load_agent
 from dqn.tabular.agent import make_model
+from dqn.tabular.table import PolicyTable
 
 ROOT = Path(__file__).parent.parent
 BEST_PATH = {0: 1, 1: 1, 2: 2, 5: 3, 4: 2, 7: 1}
@@ -65,7 +66,9 @@ def row(preset: str, seed: str, folder: str) -> str:
 
 def least_chance(run: Path) -> float:
     """Of a move on the maze's best path, by the table that the run ended with."""
-    chances = load_agent(make_model, str(run), "latest", torch.device("cpu")).model.probabilities()
+    table = load_agent(make_model, str(run), "latest", torch.device("cpu")).model
+    assert isinstance(table, PolicyTable)
+    chances = table.probabilities()
     return min(float(chances[cell, action]) for cell, action in BEST_PATH.items())
 
 

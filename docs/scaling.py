@@ -6,12 +6,14 @@ runs predicted from them and measured, and the forecast. Ten minutes on an idle 
 
 import argparse
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -29,7 +31,6 @@ from dqn.scale import distributed
 from dqn.scale.cluster import connect
 from dqn.scale.compression import compress, decompress
 from dqn.scale.rollouts import Rollout, RolloutWorker, Weights
-from dqn.scale.workers import join
 
 CPU = torch.device("cpu")
 MILLISECONDS = 1000
@@ -108,27 +109,22 @@ def measure_parts(config: Config, seconds: float) -> Parts:
     agent = make_agent(config, CPU)
     agent.environment.close()
     weights = {name: value.numpy() for name, value in agent.learner.online.state_dict().items()}
-    playing, length = {}, config.distributed.round_length
+    playing: dict[int, float] = {}
     for share in (config.num_envs // 2, config.num_envs):
-        worker = RolloutWorker(dataclasses.replace(config, actors=config.num_envs // share), 0)
-        worker.reset()
-        turns = iter(range(0, 10**9, length))
-        playing[share] = took(lambda w=worker, t=turns: w.play(next(t), length, weights), seconds)
-    rollout = worker.play(next(turns), length, weights)
+        playing[share], rollout = play_rounds(config, share, weights, seconds)
     frames, stored = rollout.steps.frame, ray.put(rollout)
     packed = compress(frames)
-    original, distributed.Workers = distributed.Workers, Canned
     greedy = dataclasses.replace(config.exploration, epsilon_start=0.0, epsilon_end=0.0)
     alone = dataclasses.replace(config, actors=1, exploration=greedy)
-    canned = distributed.make_agent(alone, CPU, lambda: False)
-    distributed.Workers = original
-    learner = config.num_envs * length / rate(alone, canned, seconds)
+    with patch.object(distributed, "Workers", Canned):
+        canned = distributed.make_agent(alone, CPU, lambda: False)
+    steps = config.num_envs * config.distributed.round_length
     copies = {name: value.copy() for name, value in weights.items()}
     return Parts(
         playing=playing,
-        learning=learner,
+        learning=steps / rate(alone, canned, seconds),
         publishing=took(lambda: ray.put(copies), seconds / 4),
-        receiving=took(lambda: join([ray.get(stored)]), seconds / 4),
+        receiving=took(lambda: Rollout.join([ray.get(stored)]), seconds / 4),
         compressing=took(lambda: compress(frames), seconds / 4),
         decompressing=took(lambda: decompress(packed), seconds / 4),
         raw=frames.nbytes,
@@ -137,10 +133,26 @@ def measure_parts(config: Config, seconds: float) -> Parts:
     )
 
 
+def play_rounds(
+    config: Config, share: int, weights: Weights, seconds: float
+) -> tuple[float, Rollout]:
+    """Median seconds of the round of a worker with ``share`` environments, and what it played."""
+    length = config.distributed.round_length
+    worker = RolloutWorker(dataclasses.replace(config, actors=config.num_envs // share), 0)
+    worker.reset()
+    turns = itertools.count(step=length)
+
+    def play() -> Rollout:
+        return worker.play(next(turns), length, weights)
+
+    return took(play, seconds), play()
+
+
 def took(work: Callable[[], object], seconds: float) -> float:
     """Median seconds of a call."""
     work()
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         began = time.perf_counter()
         work()

@@ -85,8 +85,8 @@ def add(name: str, run: Path, about: str) -> None:
     if scores.exists():
         raise SystemExit(f"{name} has been scored, and an agent is scored once")
     shutil.copytree(run / "best", folder / "best", dirs_exist_ok=True)
-    for file in ("config.yaml", "evaluations.jsonl", "training.jsonl"):
-        shutil.copy(run / file, folder)
+    for record in ("config.yaml", "evaluations.jsonl", "training.jsonl"):
+        shutil.copy(run / record, folder)
     config = run_config(folder)
     text = (folder / "config.yaml").read_text(encoding="utf-8")
     text = text.replace(f"dir: {config.checkpoints_dir}\n", "dir: checkpoints\n")
@@ -134,7 +134,8 @@ def card(name: str) -> dict[str, Any]:
     known = {"a random player": random_score(game), "a human tester": human_score(game)}
     published = ", ".join(f"{who} {score:g}" for who, score in known.items() if score is not None)
     packaged = "ale-py" if atari_rom(config.game) else "gymnasium"
-    return made | json.loads((folder / "card.json").read_bytes()) | {
+    known_to_a_person: dict[str, Any] = json.loads((folder / "card.json").read_bytes())
+    return made | known_to_a_person | {
         "name": name, "game": game, "package": f"{packaged} {made[packaged]}",
         "mean": mean, "low": low, "high": high,
         "spread": f"median {scores['median']:g}, least {min(returns):g}, "

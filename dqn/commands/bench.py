@@ -46,8 +46,6 @@ from dqn.device import (
 )
 from dqn.storage.provenance import device_name, versions
 
-FRAMES = 200_000_000  # the usual length of a training run in the literature
-
 
 def run(options: BenchOptions) -> int:
     """Measure, print tables, and write the figures to a file if asked.
@@ -99,6 +97,7 @@ def measure(config: Config, options: BenchOptions, announce: Announcer) -> Figur
     config = dataclasses.replace(config, precision=precision)
     figures: Figures = {"device": device_name(device), "threads": threads, "precision": precision}
     figures |= {"num_envs": config.num_envs, "batch_size": config.learner.batch_size}
+    figures["total_steps"] = config.total_steps
     figures |= {"versions": versions() | gpu_versions(device)}
     figures |= {"cores": cores(), "load_before": os.getloadavg()[0]}
     announce("the start of a run")
@@ -134,12 +133,11 @@ def ratios(config: Config, figures: Figures) -> Figures:
     """Ratios of the measured figures, and the memory used."""
     training = figures["training_steps_per_second"]
     slowest = min(limits(figures, config.learner.update_period).values())
-    frames = training * figures["frames_per_step"]
     return {
-        "training_frames_per_second": frames,
+        "training_frames_per_second": training * figures["frames_per_step"],
         "share_of_slowest_limit": training / slowest,
         "share_of_arithmetic_limit": training / figures["arithmetic_limit_steps_per_second"],
-        "hours_for_200_million_frames": FRAMES / frames / 3600,
+        "hours_for_total_steps": config.total_steps / training / 3600,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 

@@ -72,7 +72,7 @@ def limits(figures: Figures, update_period: int) -> dict[str, float]:
 
 
 def conclusion(figures: Figures, update_period: int) -> str:
-    """The time a usual run takes, the part of the loop that bounds it, and what would move that."""
+    """The time a whole run takes, the part of the loop that bounds it, and what would move that."""
     on_cpu = figures["device"] == "cpu"
     slowest, rate = min(limits(figures, update_period).items(), key=lambda limit: limit[1])
     gpu = "a GPU or " if on_cpu else ""
@@ -82,11 +82,11 @@ def conclusion(figures: Figures, update_period: int) -> str:
         "the learner": f"{gpu}a smaller network ({SMALL_PRESETS})" if on_cpu else
         "a smaller network, or fewer updates (--learner.update-period)",
     }  # fmt: skip
-    hours = figures["hours_for_200_million_frames"]
+    steps, hours = figures["total_steps"], figures["hours_for_total_steps"]
     load, count = figures["load_before"], counted(figures["cores"], "core")
     busy = f" The load was {load:.1f} on {count} before: alone they are faster."
     return (
-        f"200 million frames, the usual length of a run, take {duration(3600 * hours)}. The loop "
+        f"A run of {steps:,} steps takes {duration(3600 * hours)}. The loop "
         f"is bound by {slowest} at {rate:,.0f} steps/s, of which it reaches "
         f"{figures['share_of_slowest_limit']:.0%}; {advice[slowest]} would move that."
         f"{busy if load > figures['cores'] / 2 else ''}"

@@ -126,12 +126,15 @@ def check_resources(cpus: float, gpus: float, whose: str = "a run") -> None:
         most = max(node.get(kind, 0) for node in nodes)
         if wanted > most:
             raise ConfigError(
-                f"{whose} needs {wanted:g} {kind}s, but no node of the cluster has more than "
+                f"{whose} needs {_amount(wanted, kind)}, but no node of the cluster has more than "
                 f"{most:g}"
             )
-    raise ConfigError(
-        f"no node of the cluster has both {cpus:g} CPUs and {gpus:g} GPUs for {whose}"
-    )
+    both = f"{_amount(cpus, 'CPU')} and {_amount(gpus, 'GPU')}"
+    raise ConfigError(f"no node of the cluster has both {both} for {whose}")
+
+
+def _amount(wanted: float, kind: str) -> str:
+    return f"{wanted:g} {kind}{'s' * (wanted != 1)}"
 
 
 def check_places(actors: int, cpus: int) -> None:

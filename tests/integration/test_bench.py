@@ -97,7 +97,7 @@ def test_figures(measured):
     assert measured.figures["bytes_per_transition"] == 4 * 4 + 1 + 4 + 3
     assert "training steps per second" in measured.out
     last = " ".join(measured.out.split("\n\n")[-1].split())
-    assert last.startswith("200 million frames, the usual length of a run, take")
+    assert last.startswith("A run of 50,000,000 steps takes ")
     assert max(map(len, measured.out.splitlines())) < 80
 
 

@@ -88,6 +88,14 @@ def test_the_agents_are_small():
     assert sum(sizes.values()) < 20_000_000
 
 
+def test_git_and_the_image_keep_no_runs_but_these():
+    kept = [f"!checkpoints/{name}" for name in AGENTS]
+    for file, more in ((".gitignore", ["!checkpoints/README.md"]), (".dockerignore", [])):
+        lines = (ROOT / file).read_text().splitlines()
+        found = [line for line in lines if line.startswith("!checkpoints")]
+        assert sorted(found) == sorted(kept + more), file
+
+
 def test_an_agent_has_a_name_in_every_folder(tmp_path, monkeypatch):
     agents = ROOT / "checkpoints"
     monkeypatch.chdir(tmp_path)

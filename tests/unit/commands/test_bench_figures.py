@@ -27,10 +27,11 @@ def test_the_end_names_the_limit():
         parts = ("emulator_steps", "acting_steps", "learner_updates")
         rates = dict.fromkeys(parts, 1000.0) | {slow: 10.0}
         figures = {f"{part}_per_second": rate for part, rate in rates.items()}
-        figures |= {"share_of_slowest_limit": 0.8, "hours_for_200_million_frames": 818.0}
-        figures |= {"device": device, "cores": 2}
+        figures |= {"share_of_slowest_limit": 0.8, "hours_for_total_steps": 818.0}
+        figures |= {"total_steps": 50_000_000, "device": device, "cores": 2}
         sentence = conclusion(figures | {"load_before": 0.9}, update_period=4)
-        assert "take 34 d 2 h." in sentence and said in sentence, sentence
+        assert sentence.startswith("A run of 50,000,000 steps takes 34 d 2 h."), sentence
+        assert said in sentence, sentence
         busy = conclusion(figures | {"load_before": 8.24}, update_period=4)
         assert busy == f"{sentence} The load was 8.2 on 2 cores before: alone they are faster."
 
@@ -42,12 +43,12 @@ def test_figures_follow_from_those_measured():
         "emulator_steps_per_second": 800.0, "acting_steps_per_second": 1600.0,
         "learner_updates_per_second": 100.0, "arithmetic_limit_steps_per_second": 2000.0,
     }  # fmt: skip
-    found = ratios(Config(learner=LearnerConfig(update_period=4)), figures)
+    found = ratios(Config(total_steps=720_000, learner=LearnerConfig(update_period=4)), figures)
     memory = found.pop("peak_memory_bytes")
     assert found == {
         "training_frames_per_second": 800, "share_of_slowest_limit": 0.5,
         "share_of_arithmetic_limit": 0.1,
-        "hours_for_200_million_frames": pytest.approx(200e6 / 800 / 3600),
+        "hours_for_total_steps": pytest.approx(720_000 / 200 / 3600),
     }  # fmt: skip
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert memory > 0.9 * 1024 * int(peak), "bytes"

@@ -22,7 +22,7 @@ def test_a_run_fits_on_one_node():
     for cpus, gpus, said in (
         (5, 0, "a run needs 5 CPUs, but no node of the cluster has more than 4"),
         (1, 1.5, "a run needs 1.5 GPUs, but no node of the cluster has more than 1"),
-        (3, 1, "no node of the cluster has both 3 CPUs and 1 GPUs for a run"),
+        (3, 1, "no node of the cluster has both 3 CPUs and 1 GPU for a run"),
     ):
         with pytest.raises(ConfigError, match=f"^{said}$"):
             check_resources(cpus, gpus)
