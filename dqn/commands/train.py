@@ -29,8 +29,8 @@ from dqn.report.wandb_run import check_ready
 from dqn.run.folder import RunFolder
 from dqn.run.loop import loop
 from dqn.run.process import StopSignals, log_to_file, log_to_terminal
-from dqn.run.resume import StoppedEarly
-from dqn.run.session import RunStopped, Session
+from dqn.run.resume import RunStopped, StoppedEarly
+from dqn.run.session import Session
 from dqn.storage.checkpoint import newest_first, step_of
 from dqn.storage.manifest import CorruptCheckpoint, read_manifest
 from dqn.storage.provenance import as_text, versions
@@ -147,7 +147,7 @@ def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -
                 while not session.save():
                     pass  # the second failure in a row raises
         except StoppedEarly:
-            log.info("Stopped while restoring the run; nothing was changed.")
+            log.info("Stopped before the first step; no checkpoint was changed.")
             return stop.exit_status
         if stop.received:
             log.info("Stopped by %s; the same command continues.", stop.received.name)

@@ -118,7 +118,7 @@ class ValuesConfig:
     quantiles: Samples = 200
     """QR-DQN: number of quantiles."""
     num_taus: Samples = 64
-    """IQN: fractions (taus) sampled per update, for the online and for the target network."""
+    """IQN: fractions (taus) sampled per transition, for the online and for the target network."""
     num_policy_taus: Samples = 32
     """IQN: fractions (taus) averaged to choose an action."""
     num_cosines: Samples = 64

@@ -23,7 +23,7 @@ Work = Callable[[int], None]
 """Does something a number of times; reads and writes tensors whose addresses never change."""
 
 WARM_UPS = 3
-"""Eager calls before the first capture; libraries initialize themselves at first use."""
+"""Eager calls before each capture: libraries initialize themselves, and choose algorithms."""
 
 
 class CudaGraphed:

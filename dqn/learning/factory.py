@@ -28,7 +28,7 @@ log = logging.getLogger("dqn")
 
 MAX_BATCHES_TOGETHER = 16
 MAX_TRANSITIONS_TOGETHER = 4096  # preprocessed, those of Atari take 925 MB
-IQN_TAKES_TIMES = 8  # it multiplies the features of each state by an embedding of each tau
+IQN_MEMORY_FACTOR = 8  # it multiplies the features of each state by an embedding of each tau
 
 Learner_co = TypeVar("Learner_co", bound=LearnerProtocol, covariant=True)
 
@@ -111,7 +111,7 @@ def batches_together(config: Config) -> int:
     the priorities, or needs noise of its own for the target network."""
     alone = config.replay.sampler == "prioritized" or config.network.noisy
     implicit = config.values.kind == "implicit_quantile"
-    most = MAX_TRANSITIONS_TOGETHER // (IQN_TAKES_TIMES if implicit else 1)
+    most = MAX_TRANSITIONS_TOGETHER // (IQN_MEMORY_FACTOR if implicit else 1)
     fitting = max(1, most // config.learner.batch_size)
     return 1 if alone else min(MAX_BATCHES_TOGETHER, fitting)
 

@@ -11,8 +11,9 @@ class NonFiniteGuard:
     """Keeps, on the device, the first batch whose update was not finite."""
 
     def __init__(self, device: torch.device) -> None:
-        # On the CPU reading the result saves a copy of every batch; on a GPU it would have to wait.
-        self._read = device.type == "cpu"
+        # On the CPU only a bad batch is copied; on a GPU every batch is, because asking whether it
+        # is bad would wait for the device.
+        self._ask_first = device.type == "cpu"
         self.first = torch.full((), NEVER, device=device)
         """Number of the first such update, counted from 1; NEVER if there was none."""
         self.batch: Batch | None = None
@@ -34,7 +35,7 @@ class NonFiniteGuard:
         torch.minimum(first, self.first, out=self.first)
         if self.batch is None:
             self.batch = Batch(*(part[: len(part) // len(bad)].clone() for part in batch))
-        if not self._read or earlier:
+        if not self._ask_first or earlier:
             for kept, part in zip(self.batch, batch, strict=True):
                 if len(part) > len(kept):
                     part = part.unflatten(0, (len(bad), -1)).index_select(0, step[None]).squeeze(0)

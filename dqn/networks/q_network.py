@@ -22,7 +22,8 @@ from dqn.networks.spectral import SpectralConvolution, normalized
 from dqn.networks.torsos import Activation, Linear, Torso, mlp, nature, nips, to_float
 
 MIN_SIDE = {"nature": 36, "nips": 20, "data_efficient": 25, "patches": 12, "impala": 12}
-"""Smallest height and width, in pixels, from which each torso computes any features."""
+"""Smallest height and width, in pixels, from which each torso computes any features. (IMPALA would
+take any; 12 is the least of ``env.frame_size``.)"""
 
 LinearLayer = Callable[[int, int], nn.Module]
 """Makes a linear layer, plain or noisy, from its numbers of inputs and outputs."""
@@ -216,8 +217,8 @@ def _to_empty(network: QNetwork) -> None:
 
 def _initialize(network: QNetwork, generator: torch.Generator) -> None:
     """He et al. 2015: uniform, with variance 2 / inputs before a ReLU, else 1 / inputs."""
-    stacks = [list(module) for module in network.modules() if isinstance(module, nn.Sequential)]
-    last = {id(layers[-1]) for layers in stacks if layers}  # not followed by a ReLU
+    sequences = [list(module) for module in network.modules() if isinstance(module, nn.Sequential)]
+    last = {id(layers[-1]) for layers in sequences if layers}  # not followed by a ReLU
     for layer in network.modules():
         if isinstance(layer, NoisyLinear):
             layer.reset_parameters(generator)

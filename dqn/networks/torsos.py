@@ -197,9 +197,10 @@ class _TransposedProduct(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
         inputs, weight = ctx.saved_tensors
-        return gradient @ weight, gradient.t() @ inputs, gradient.sum(0)
+        of_inputs = gradient @ weight if ctx.needs_input_grad[0] else None
+        return of_inputs, gradient.t() @ inputs, gradient.sum(0)
 
 
 def to_float(state: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

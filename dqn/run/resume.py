@@ -16,7 +16,11 @@ log = logging.getLogger("dqn")
 
 
 class StoppedEarly(Exception):
-    """The run was asked to stop while it was being restored; nothing was changed."""
+    """The run was asked to stop while it was started, restored, or kept waiting by its actors."""
+
+
+class RunStopped(Exception):
+    """A run cannot go on; the message says why, and what is safe on disk."""
 
 
 def show_progress(steps: Iterable[int], num_envs: int, stop: Callable[[], bool]) -> Iterator[int]:
@@ -35,7 +39,8 @@ def resume(
     the run starts. Of a finished run only the manifest is read, and its folder stays as it is.
 
     Raises:
-        ConfigError: there are checkpoints, but none can be continued.
+        ConfigError: there are checkpoints, but none can be continued; an actor cannot start.
+        RunStopped: an actor is lost again and again.
         StoppedEarly: the run was asked to stop.
     """
     damaged: dict[Path, str] = {}
@@ -59,8 +64,8 @@ def resume(
         manifest.provenance.warn_of_differences(ours)
         try:
             checkpoints.restore(state)
-        except StoppedEarly:
-            raise
+        except (StoppedEarly, RunStopped, ConfigError, MemoryError, torch.OutOfMemoryError):
+            raise  # not the checkpoint's fault
         except Exception as error:  # generators and emulators raise many kinds on invalid values
             raise ConfigError(
                 f"{path} cannot be continued ({error}); it was saved with "

@@ -14,7 +14,7 @@ from typing import Self
 
 import torch
 
-from dqn.config import Config
+from dqn.config import Config, ConfigError
 from dqn.config.words import counted
 from dqn.config.yaml_file import as_yaml
 from dqn.evaluation.episode import render_evaluation
@@ -25,7 +25,7 @@ from dqn.report.curves import draw_curves
 from dqn.report.metrics import Metrics
 from dqn.report.progress import GamesBar
 from dqn.run.process import Clock
-from dqn.run.resume import is_finished, resume, show_progress
+from dqn.run.resume import RunStopped, is_finished, resume, show_progress
 from dqn.schedule import due, epsilon
 from dqn.storage.checkpoint import Checkpoints, Stateful, newest_first
 from dqn.storage.files import replace_file
@@ -36,17 +36,13 @@ from dqn.types import State
 log = logging.getLogger("dqn")
 
 
-class RunStopped(Exception):
-    """A run cannot go on; the message says why, and what is safe on disk."""
-
-
 class Session:
     """Every part of a run that has a state, and the pauses in its loop.
 
     As a context manager it resumes or starts the run, opens its files, and closes everything;
     entering it raises what ``resume`` raises. ``stop`` says whether the run has been asked to stop;
-    it is called between steps and during evaluations. Every method raises RunStopped if a loss, a
-    gradient or a weight was not finite.
+    it is called between steps and during evaluations. A report, an evaluation and a save raise
+    RunStopped if a loss, a gradient or a weight was not finite.
     """
 
     def __init__(
@@ -117,7 +113,7 @@ class Session:
             self.evaluate()
         if self._clock.is_due():
             self.save()
-        return not at_end and not self._stop() and self.agent.actor.ready()
+        return not at_end and not self._stop() and self._ready()
 
     def report(self) -> None:
         """Write the numbers since the last report."""
@@ -184,6 +180,15 @@ class Session:
 
     def load_state_dict(self, state: State) -> None:
         self._evaluated = state["evaluated"]
+
+    def _ready(self) -> bool:
+        """Whether the actor can act. If its processes are lost for good, what is new is saved."""
+        try:
+            return self.agent.actor.ready()
+        except (RunStopped, ConfigError) as error:
+            self.save()
+            again = f"{error}; {self._safe()}; the same command continues from there"
+            raise RunStopped(again) from None
 
     @functools.cached_property
     def _held_out(self) -> torch.Tensor:

@@ -17,8 +17,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostErro
 
 from dqn.config import Config, ConfigError
 from dqn.envs.environment import EngineStep
-from dqn.run.resume import StoppedEarly
-from dqn.run.session import RunStopped
+from dqn.run.resume import RunStopped, StoppedEarly
 from dqn.scale.cluster import Found, check_places, check_same, probe
 from dqn.scale.compression import CompressedFrames, compress, decompress
 from dqn.scale.rollouts import OutOfOrder, Rollout, RolloutWorker, Weights, columns, select_columns

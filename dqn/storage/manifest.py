@@ -97,11 +97,12 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
     """
     if Path(name).name != name or name not in manifest.files:
         raise CorruptCheckpoint(f"{folder.name}/meta.json does not list {name}")
+    file, expected = folder / name, manifest.files[name]
     try:
-        data = (folder / name).read_bytes()
+        data = file.read_bytes() if file.stat().st_size == expected.bytes else None
     except OSError as error:
         raise CorruptCheckpoint(f"{folder.name}/{name} cannot be read ({error.strerror})") from None
-    if sha256(data) != manifest.files[name].sha256:
+    if data is None or sha256(data) != expected.sha256:
         raise CorruptCheckpoint(f"{folder.name}/{name} does not match its digest")
     return data
 

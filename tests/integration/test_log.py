@@ -26,8 +26,11 @@ from support.scripted import GYM, Game, ScriptedGym, script_gym
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dqn.run.session
+from dqn.config import ConfigError
 from dqn.learning import factory
+from dqn.learning.actor import Actor
 from dqn.report.metrics import Metrics
+from dqn.run.resume import RunStopped
 from dqn.storage.checkpoint import Checkpoints
 from dqn.storage.manifest import read_manifest
 from dqn.storage.provenance import as_text, versions
@@ -332,6 +335,47 @@ def test_a_checkpoint_that_cannot_be_continued(run, monkeypatch):
     assert run() == (2, [CONTINUING.format(16, 32), f"{said} starts anew"])
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RunStopped("actor 1 of 2 is gone"), "error: actor 1 of 2 is gone."),
+        (MemoryError(), "error: the run failed; what was saved in RUN is still there."),
+    ],
+)
+def test_what_fails_beside_a_checkpoint_is_no_fault_of_it(error, said, run, monkeypatch):
+    """An actor that is lost again and again while it is restored; memory that runs out."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    run("--total-steps=16")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "restore", fail)
+        status, lines = run()
+    assert (status, lines[:2]) == (1, [CONTINUING.format(16, 32), said])
+    assert "--fresh" not in "".join(lines)
+    assert run()[0] == 0
+
+
+@pytest.mark.parametrize("kind", [RunStopped, ConfigError])
+def test_a_run_that_loses_its_actors_for_good_is_saved(kind, run, monkeypatch):
+    """Lost again and again, or the new one's node has another version of the program."""
+    turns = iter(range(3))
+
+    def ready(_: Actor) -> bool:
+        if next(turns, None) is None:
+            raise kind("actor 1 of 2 is gone")
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Actor, "ready", ready)
+        status, lines = run()
+    safe = "step_000000006 is the last checkpoint; the same command continues from there"
+    assert (status, lines[-1]) == (1, f"error: actor 1 of 2 is gone; {safe}.")
+    status, lines = run()
+    assert (status, lines[0]) == (0, CONTINUING.format(6, 32))
+
+
 def test_a_signal_stops_the_restoring_of_the_emulators_too(run, tmp_path, monkeypatch):
     """It may take two minutes. Nothing is lost, and nothing is written."""
     read = Checkpoints.read
@@ -344,7 +388,7 @@ def test_a_signal_stops_the_restoring_of_the_emulators_too(run, tmp_path, monkey
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".log"]
     before = {path: path.read_bytes() for path in files}
     monkeypatch.setattr(Checkpoints, "read", interrupted)
-    stopped = "Stopped while restoring the run; nothing was changed."
+    stopped = "Stopped before the first step; no checkpoint was changed."
     assert run() == (128 + signal.SIGTERM, [CONTINUING.format(16, 32), RESTORING, stopped])
     assert before == {path: path.read_bytes() for path in files}
 

@@ -33,7 +33,8 @@ from dqn.config.commands import TrainOptions
 from dqn.config.yaml_file import load_config
 from dqn.report.curves import draw_curves
 from dqn.report.metrics import TAGS
-from dqn.run.session import RunStopped, Session
+from dqn.run.resume import RunStopped
+from dqn.run.session import Session
 from main import main
 
 PONG = [

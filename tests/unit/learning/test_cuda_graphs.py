@@ -118,7 +118,7 @@ def agent_of(options: str, captured: bool) -> Agent:
     config = parse(TrainOptions, options.split()).settings
     with rehearsed_gpu(captured):
         agent = make_agent(config, CPU)
-    agent.learner.nonfinite._read = False  # as on a GPU
+    agent.learner.nonfinite._ask_first = False  # as on a GPU
     agent.environment.reset(1, "training")
     return agent
 

@@ -192,9 +192,9 @@ def test_the_first_batch_that_was_not_finite_is_kept():
     same memory, as in a CUDA graph."""
     metrics = torch.ones(6, 4, 3)  # of four updates at once, each with a quarter of a batch
     metrics[2, 1, 1], metrics[2, 3, 2], metrics[4] = torch.nan, torch.inf, torch.nan
-    for read in (True, False):
+    for ask_first in (True, False):
         guard, batch = NonFiniteGuard(CPU), random_batch(0)
-        guard._read = read
+        guard._ask_first = ask_first
         for seed in range(6):
             for part, new in zip(batch, random_batch(seed), strict=True):
                 part.copy_(new)

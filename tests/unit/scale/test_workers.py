@@ -10,7 +10,7 @@ pytest.importorskip("ray")
 
 from dqn.config import Config
 from dqn.envs.environment import EngineStep
-from dqn.run.session import RunStopped
+from dqn.run.resume import RunStopped
 from dqn.scale import workers as module
 from dqn.scale.rollouts import OutOfOrder, Rollout
 from dqn.scale.workers import Snapshot, Workers
