@@ -39,7 +39,7 @@ OVER_MINUTES = ("breakout_h100",)
 """Studies drawn over minutes, so without those curves, which have no clock."""
 ROW: dict[Axis, int] = {"step": 0, "minutes": 1}
 """Where a training report has them."""
-STYLES = (("tab:blue", "-"), ("tab:orange", "--"), ("tab:green", ":"))
+STYLES = (("tab:blue", "-"), ("tab:orange", "--"), ("tab:green", ":"), ("tab:purple", "-."))
 
 Run = dict[str, Any]
 """What collect.py wrote of a run."""
