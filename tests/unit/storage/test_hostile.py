@@ -333,6 +333,12 @@ def test_meta(fresh, subtests):
     refused_each(EDITS, forge, fresh, subtests, open_run)
 
 
+def test_a_file_too_long_for_memory(run):
+    """A terabyte without content; it is not read."""
+    os.truncate(newest(run) / "model.safetensors", 2**40)
+    refused(run, "model.safetensors does not match its digest", load_model)
+
+
 def test_file_elsewhere(run):
     """A file more than there is is neither read nor written."""
     for name in ("../../../outside", "/etc/passwd", "..", "", ".", "a\0b"):
