@@ -147,7 +147,7 @@ def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -
                 while not session.save():
                     pass  # the second failure in a row raises
         except StoppedEarly:
-            log.info("Stopped before the first step; no checkpoint was changed.")
+            log.info("Stopped before a new step; no checkpoint was changed.")
             return stop.exit_status
         if stop.received:
             log.info("Stopped by %s; the same command continues.", stop.received.name)

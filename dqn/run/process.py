@@ -62,7 +62,7 @@ class StopSignals:
             self.received, self._when = signal.Signals(number), time.monotonic()
             if number == signal.SIGINT:
                 with contextlib.suppress(OSError):
-                    os.write(2, b"\nfinishing this step and saving; Ctrl-C again stops at once\n")
+                    os.write(2, b"\nstopping; what is new is saved; Ctrl-C again stops at once\n")
 
     def _later(self) -> bool:
         return time.monotonic() - self._when > self.SAME_SECONDS

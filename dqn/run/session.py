@@ -41,8 +41,8 @@ class Session:
 
     As a context manager it resumes or starts the run, opens its files, and closes everything;
     entering it raises what ``resume`` raises. ``stop`` says whether the run has been asked to stop;
-    it is called between steps and during evaluations. A report, an evaluation and a save raise
-    RunStopped if a loss, a gradient or a weight was not finite.
+    it is called between steps and during evaluations. Methods raise RunStopped if
+    the run cannot go on: numbers are not finite, two writes failed, the actors are lost.
     """
 
     def __init__(
@@ -186,9 +186,9 @@ class Session:
         try:
             return self.agent.actor.ready()
         except (RunStopped, ConfigError) as error:
-            self.save()
-            again = f"{error}; {self._safe()}; the same command continues from there"
-            raise RunStopped(again) from None
+            while not self.save():
+                pass  # the second failure in a row raises
+            raise RunStopped(f"{error}; {self._safe()}; the same command continues") from None
 
     @functools.cached_property
     def _held_out(self) -> torch.Tensor:

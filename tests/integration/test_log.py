@@ -359,7 +359,8 @@ def test_what_fails_beside_a_checkpoint_is_no_fault_of_it(error, said, run, monk
 
 @pytest.mark.parametrize("kind", [RunStopped, ConfigError])
 def test_a_run_that_loses_its_actors_for_good_is_saved(kind, run, monkeypatch):
-    """Lost again and again, or the new one's node has another version of the program."""
+    """Lost again and again, or the new one's node has another version of the program; the disk is
+    full just then."""
     turns = iter(range(3))
 
     def ready(_: Actor) -> bool:
@@ -369,8 +370,10 @@ def test_a_run_that_loses_its_actors_for_good_is_saved(kind, run, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Actor, "ready", ready)
+        outcomes = iter([False, True])
+        patch.setattr(Checkpoints, "save", failing(outcomes, Checkpoints.save))
         status, lines = run()
-    safe = "step_000000006 is the last checkpoint; the same command continues from there"
+    safe = "step_000000006 is the last checkpoint; the same command continues"
     assert (status, lines[-1]) == (1, f"error: actor 1 of 2 is gone; {safe}.")
     status, lines = run()
     assert (status, lines[0]) == (0, CONTINUING.format(6, 32))
@@ -388,7 +391,7 @@ def test_a_signal_stops_the_restoring_of_the_emulators_too(run, tmp_path, monkey
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".log"]
     before = {path: path.read_bytes() for path in files}
     monkeypatch.setattr(Checkpoints, "read", interrupted)
-    stopped = "Stopped before the first step; no checkpoint was changed."
+    stopped = "Stopped before a new step; no checkpoint was changed."
     assert run() == (128 + signal.SIGTERM, [CONTINUING.format(16, 32), RESTORING, stopped])
     assert before == {path: path.read_bytes() for path in files}
 
