@@ -47,7 +47,7 @@ def run(options: EvaluateOptions) -> int:
     use_precision(config.precision)
     make_policy, owner = agent.model.make_policy, "evaluate command"
     with GamesBar("evaluation", settings.episodes) as bar:
-        result = evaluate(make_policy, config, agent.step, owner, progress=bar)
+        result = evaluate(make_policy, config, agent.step, progress=bar, owner=owner)
     assert result is not None, "it cannot be stopped"
     returns, interval = result.returns, ""
     if len(returns) > 1:

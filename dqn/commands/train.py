@@ -144,8 +144,7 @@ def _run(config: Config, folder: RunFolder, device: torch.device, fresh: bool) -
                     _say_what_is_there(folder.path)
                     return 0
                 loop(session)
-                while not session.save():
-                    pass  # the second failure in a row raises
+                session.save_for_certain()
         except StoppedEarly:
             log.info("Stopped before a new step; no checkpoint was changed.")
             return stop.exit_status

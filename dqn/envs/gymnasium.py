@@ -99,5 +99,7 @@ class GymnasiumEngine:
                 reward[i] = float(gained)
             if self.spec.atari:
                 lives[i] = info["lives"]
+        if not np.isfinite(reward).all():
+            raise ValueError(f"{self.spec.game} gave a reward that is not finite: {reward}")
         self._ended = terminated | truncated
         return EngineStep(frame, reward, terminated, truncated, lives)

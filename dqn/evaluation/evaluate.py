@@ -76,9 +76,9 @@ def evaluate(
     make_policy: MakePolicy,
     config: Config,
     step: int,
-    owner: str = "evaluation",
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = ignore_progress,
+    owner: str = "evaluation",
 ) -> Evaluation | None:
     """Play one whole episode in each of ``evaluation.episodes`` environments.
 

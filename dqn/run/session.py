@@ -126,20 +126,17 @@ class Session:
         self._check_finite()
         # Save first: a folder with a best model but no checkpoint can then only be what is left of
         # a run, which `resume` refuses.
-        while not newest_first(self._folder) and not self.save(quiet=True):
-            pass  # the second failure in a row raises
+        if not newest_first(self._folder):
+            self.save_for_certain(quiet=True)
         began = time.monotonic()
         model, q_values = self.agent.model, self.agent.model.q_values
         with GamesBar("evaluation", self.config.evaluation.episodes) as bar:
-            result = evaluate(
-                model.make_policy, self.config, self.step, stop=self._stop, progress=bar
-            )
+            result = evaluate(model.make_policy, self.config, self.step, self._stop, bar)
         if result is None:
             return
         held_out_q = q_values and mean_max_q(q_values, self._held_out, self._device)
-        seconds = time.monotonic() - began
         stack = self.agent.environment.timestep.stack
-        if self.metrics.log_evaluation(result, held_out_q, stack, seconds):
+        if self.metrics.log_evaluation(result, held_out_q, stack, time.monotonic() - began):
             weights = {name: value.clone() for name, value in model.state_dict().items()}
             about = self.step, self._provenance, result.as_json()
             self._best = functools.partial(write_model, self._folder / "best", weights, *about)
@@ -174,6 +171,11 @@ class Session:
             log.info("step %s: saved as %s (%.1f s)", f"{self.step:,}", folder.name, seconds)
         return True
 
+    def save_for_certain(self, quiet: bool = False) -> None:
+        """As ``save``, but if it fails, try once more at once."""
+        while not self.save(quiet):
+            pass
+
     def state_dict(self) -> State:
         """The step of the last evaluation."""
         return {"evaluated": self._evaluated}
@@ -186,8 +188,7 @@ class Session:
         try:
             return self.agent.actor.ready()
         except (RunStopped, ConfigError) as error:
-            while not self.save():
-                pass  # the second failure in a row raises
+            self.save_for_certain()
             raise RunStopped(f"{error}; {self._safe()}; the same command continues") from None
 
     @functools.cached_property
@@ -213,10 +214,9 @@ class Session:
                 batch = f"its batch is in {path}"
             except OSError as error:
                 batch = f"its batch could not be written ({error.strerror})"
-        update = int(bad.first) if bad.seen else learner.updates
-        which = "update" if bad.seen else "an update up to"
+        which = f"update {int(bad.first):,}" if bad.seen else f"an update up to {learner.updates:,}"
         raise RunStopped(
-            f"{which} {update:,}, before step {self.step:,}, led to numbers that are not finite; "
+            f"{which}, before step {self.step:,}, led to numbers that are not finite; "
             f"{batch}; {self._safe()}; a lower learning rate may help, or smaller rewards"
         )
 

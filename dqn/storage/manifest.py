@@ -20,6 +20,9 @@ from dqn.types import State
 FORMAT = 2
 """Raised whenever the layout of a checkpoint changes: no other format is read."""
 
+MAX_BYTES = 2**26
+"""Of a meta.json, which has a few kilobytes: a longer one is damaged, and may not fit in memory."""
+
 
 class CorruptCheckpoint(Exception):
     """A checkpoint is damaged, or is not what it claims to be; the message says where and how."""
@@ -65,7 +68,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     what = f"{folder.name}/meta.json"
     try:
-        content = json.loads((folder / "meta.json").read_bytes())
+        file = folder / "meta.json"
+        if file.stat().st_size > MAX_BYTES:
+            raise ValueError("it is far too long")
+        content = json.loads(file.read_bytes())
         digest = digest_of(content) if isinstance(content, dict) else ""
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

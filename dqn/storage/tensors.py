@@ -30,7 +30,7 @@ def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, torch
 
 def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
     """The arrays in the bytes of a .safetensors file. All floats must be finite, except in
-    observations and rewards, which are the environment's.
+    observations, which are the environment's.
 
     Raises:
         CorruptCheckpoint: the bytes are not valid.
@@ -42,7 +42,7 @@ def parse_tensors(what: str, data: bytes) -> dict[str, torch.Tensor]:
     for key, value in tensors.items():
         if value.dtype not in _DTYPES:
             raise CorruptCheckpoint(f"{what}: {key} has dtype {value.dtype}, which is never saved")
-        observed = key in ("frame", "reward") or key.startswith("environment/timestep/")
+        observed = key in ("frame", "environment/timestep/stack")
         if not observed and value.is_floating_point() and not value.isfinite().all():
             raise CorruptCheckpoint(f"{what}: {key} holds numbers that are not finite")
         if value.dtype == torch.bool and (value.view(torch.uint8) > 1).any():

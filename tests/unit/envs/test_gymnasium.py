@@ -78,6 +78,17 @@ def test_actions_may_start_at_another_number_and_be_many(monkeypatch):
         assert (actions.tolist(), actions.dtype) == ([[many - 1] * 2], kept_as)
 
 
+@pytest.mark.parametrize("reward", [float("nan"), float("-inf")])
+def test_a_reward_that_is_not_finite_ends_the_run(reward, monkeypatch):
+    """At its step, whereas an observation may be anything: a checkpoint could hold its return, but
+    nothing could continue it."""
+    environment = odd(Box(-1, 1), monkeypatch)
+    environment.reset(1, "x")
+    monkeypatch.setattr(Odd, "step", lambda *_: (np.float32([np.nan]), reward, False, False, {}))
+    with pytest.raises(ValueError, match="Odd-v0 gave a reward that is not finite"):
+        play(environment, [np.array([0, 1])])
+
+
 def test_bytes_stay_bytes_and_lists_of_any_length_are_refused(monkeypatch):
     pixels = odd(Box(0, 255, (5,), np.uint8), monkeypatch)
     assert pixels.reset(1, "x").stack.dtype == pixels.spec.frame_dtype == "uint8"

@@ -80,7 +80,7 @@ def test_an_evaluation_depends_on_seed_step_and_owner_alone(monkeypatch):
             return policy
 
         config = Config(game="Pong", seed=seed, evaluation=EvaluationConfig(episodes=1))
-        evaluate(make_policy, config, step, owner)
+        evaluate(make_policy, config, step, owner=owner)
         return draws[0], emulators.made[-1].seeds[0]
 
     first, *others = [drawn(*case) for case in ((1, 5, "a"), (2, 5, "a"), (1, 6, "a"), (1, 5, "b"))]

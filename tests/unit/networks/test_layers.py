@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from support.learners import generator, make_network
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.profiler import profile
 
 from dqn.networks.layers import NoisyLinear
 from dqn.networks.spectral import SpectralConvolution, normalized
-from dqn.networks.torsos import PixelPermutation
+from dqn.networks.torsos import PixelPermutation, wide_linear
 
 
 def test_spectral_norm_equals_torchs():
@@ -78,6 +79,21 @@ def test_initial_weights_are_kaiming_uniform_and_biases_zero():
         assert float(layer.weight.detach().var()) == pytest.approx(bound**2 / 3, rel=0.1)
         assert abs(float(layer.weight.detach().mean())) < 0.05 * bound
         assert layer.bias is not None and (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize("of_inputs", [False, True])
+def test_a_wide_layer_computes_only_the_gradients_it_needs(of_inputs):
+    """An mlp's pixels need none, which spares a product as large as the layer."""
+    layer = nn.Linear(3000, 5)
+    inputs = torch.randn(7, 3000, generator=generator(1), requires_grad=of_inputs)
+    wanted = [layer.weight, layer.bias, *[inputs] * of_inputs]
+    expected = torch.autograd.grad(layer(inputs).square().sum(), wanted)
+    loss = wide_linear(inputs, layer.weight, layer.bias).square().sum()
+    with profile() as profiled:
+        gradients = torch.autograd.grad(loss, wanted)
+    torch.testing.assert_close(gradients, expected)
+    counts = {event.key: event.count for event in profiled.key_averages()}
+    assert counts["aten::mm"] == 1 + of_inputs
 
 
 def test_pixels_moved_as_float_words_keep_their_bits():

@@ -231,6 +231,7 @@ STATE: dict[str, list[Any]] = {
     "environment/count": [-3, 2**63 - 1],
     "environment/seed": [-1, 2**62],
     "environment/timestep/stack": [ONES(2, 1, 5), last(NAN)],
+    "environment/timestep/reward": [last(INF)],
     "environment/timestep/first": [torch.tensor([7, 0]).byte().view(torch.bool)],
     "environment/lives": [MISSING],
     "replay/sampler/mass": [0, 255],
@@ -270,6 +271,7 @@ PIECES: list[Callable[[bytes], bytes]] = [
     compressed("frame", torch.zeros(100, 2, 5)),
     compressed("frame", torch.zeros(100, 2, 4).double()),
     compressed("reward", MISSING),
+    compressed("reward", last(NAN)),
     compressed("more", torch.zeros(1)),
     compressed("last", torch.zeros(3, 2).bool()),
     compressed("action", 2),
@@ -278,8 +280,8 @@ PIECES: list[Callable[[bytes], bytes]] = [
 
 def test_what_an_environment_showed_may_be_anything():
     """What is saved can be loaded; if the loss is then not finite, the run stops there."""
-    odd = torch.tensor([float("inf"), float("nan")])
-    for name in ("frame", "reward", "environment/timestep/stack"):
+    odd = torch.tensor([INF, NAN])
+    for name in ("frame", "environment/timestep/stack"):
         parse_tensors("file", safetensors.torch.save({name: odd}))
     with pytest.raises(CorruptCheckpoint, match="not finite"):
         parse_tensors("file", safetensors.torch.save({"torso.0.weight": odd}))
@@ -333,10 +335,17 @@ def test_meta(fresh, subtests):
     refused_each(EDITS, forge, fresh, subtests, open_run)
 
 
-def test_a_file_too_long_for_memory(run):
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("model.safetensors", "does not match its digest"),
+        ("meta.json", "cannot be read (it is far too long)"),
+    ],
+)
+def test_a_file_too_long_for_memory(name, why, run):
     """A terabyte without content; it is not read."""
-    os.truncate(newest(run) / "model.safetensors", 2**40)
-    refused(run, "model.safetensors does not match its digest", load_model)
+    os.truncate(newest(run) / name, 2**40)
+    refused(run, f"{name} {why}", load_model)
 
 
 def test_file_elsewhere(run):
