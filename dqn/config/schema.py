@@ -78,9 +78,10 @@ class Config:
 
 MAY_CHANGE_ON_RESUME = {
     "total_steps", "render", "wandb", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",
-    "env.threads", "env.niceness",
+    "env.threads", "env.niceness", "device",
 }  # fmt: skip
-"""Settings that do not change a bit of the training: a run may be resumed with other values."""
+"""Settings that may have other values when a run is resumed. No bit depends on them; if ``device``
+is not just another name for the device the run is on, its checkpoint refuses it."""
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -14,9 +14,11 @@ from support.runs import CARTPOLE, checkpoints, newest, reports
 from dqn.commands import suite
 from dqn.commands.suite_plan import check_folders, identity, make_plan
 from dqn.commands.suite_scores import read_scores, summary
+from dqn.config import ConfigError
 from dqn.config.cli import parse
-from dqn.config.commands import SuiteOptions
+from dqn.config.commands import SuiteOptions, TrainOptions
 from dqn.config.shipped import SUITES
+from dqn.config.yaml_file import as_yaml
 from dqn.run.folder import RunFolder
 from dqn.scale.runs import Run
 from main import main
@@ -241,6 +243,20 @@ def test_a_run_of_another_config_is_refused(refused, tmp_path):
     (run / "config.yaml").write_text("game: Pong\nseed: 2\n")
     said = refused(["suite", "--games=Pong", "--config=laptop", "--seeds=2"])
     assert "Pong/laptop-seed2 belongs to another config (" in said and "num_envs" not in said
+
+
+def test_a_run_begun_by_hand_belongs_to_a_suite_if_its_threads_are_the_same(tmp_path):
+    typed = ["--config=laptop", f"--checkpoints-dir={tmp_path}"]
+    (run,) = make_plan(parse(SuiteOptions, ["--games=Pong", *typed])).runs
+    run.folder.mkdir(parents=True)
+    for threads in ("--threads=1", "--threads=2"):
+        by_hand = parse(TrainOptions, ["--game=Pong", *typed, threads, "--env.niceness=0"]).settings
+        (run.folder / "config.yaml").write_text(as_yaml(by_hand))
+        if threads == "--threads=1":
+            check_folders([run])
+        else:
+            with pytest.raises(ConfigError, match=r"another config \(threads is 1, was 2\)"):
+                check_folders([run])
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_a_config_cannot_be_changed():
 def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it():
     free = (
         "total_steps render wandb keep_checkpoints checkpoint_minutes checkpoints_dir env.threads "
-        "env.niceness"
+        "env.niceness device"
     )
     for name, value in flatten(Config).items():
         ours, theirs = Config(), Config()
