@@ -84,14 +84,21 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     on_gpu = device.type == "cuda"
     if precision == "tf32" and not on_gpu:
         raise ConfigError("precision tf32 exists on GPUs only, but device is cpu; use float32")
-    can = torch.cuda.is_bf16_supported if on_gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported  # noqa: SLF001
-    if precision == "bfloat16" and not can():
+    if precision == "bfloat16" and not _multiplies_bfloat16(device):
         what = "GPU" if on_gpu else "CPU"
         raise ConfigError(f"precision is bfloat16, which this {what} cannot compute; use float32")
     if precision != "auto":
         return precision
     has_tf32 = on_gpu and torch.cuda.get_device_capability(device) >= (8, 0)
     return "tf32" if has_tf32 else "float32"
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if not torch.backends.mkldnn.is_available():  # and has no such operation
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 
 def use_precision(precision: Precision) -> None:

@@ -30,7 +30,7 @@ from dqn.commands.bench_table import (
     print_profile,
     print_sentence,
 )
-from dqn.commands.bench_timing import Announcer, free_memory
+from dqn.commands.bench_timing import Announcer, release_memory
 from dqn.commands.evaluate import check_writable, write_json
 from dqn.config import Config, ConfigError
 from dqn.config.commands import BenchOptions
@@ -105,7 +105,7 @@ def measure(config: Config, options: BenchOptions, announce: Announcer) -> Figur
     profiling = [measure_profile] if options.profile else []
     for part in (measure_parts, measure_loop, measure_shares, *profiling):
         figures |= part(config, device, seconds, announce)
-        free_memory(device)
+        release_memory(device)
     figures["iteration"] = iteration(figures.pop("alone"), in_loop := figures.pop("in_the_loop"))
     if "sampled_batches_per_second" not in figures:  # it is inside a CUDA graph
         batches = config.num_envs / config.learner.update_period

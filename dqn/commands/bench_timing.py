@@ -78,7 +78,7 @@ def waiting(do: Callable[[], object], device: torch.device) -> Callable[[], obje
     return do_and_wait
 
 
-def free_memory(device: torch.device) -> None:
+def release_memory(device: torch.device) -> None:
     """Release what the last part left: a replay memory is a reference cycle, and two of them might
     not fit."""
     gc.collect()

@@ -14,6 +14,7 @@ from dqn.config.commands import SuiteOptions, TrainOptions
 from dqn.config.suite_file import SuiteFile, read_suite_file
 from dqn.config.words import as_started, as_typed, shown
 from dqn.config.yaml_file import load_run_config
+from dqn.report.run_files import provenance_of
 from dqn.storage.files import sha256
 
 
@@ -169,3 +170,6 @@ def _differences(run: PlannedRun) -> Iterator[str]:
         if ours.precision == "auto":
             ours = dataclasses.replace(ours, precision=theirs.precision)
         yield from differing_fields(ours, theirs)
+        device = provenance_of(run.folder).get("device", ours.device)
+        if theirs.device == "auto" and (device == "cpu") != (ours.device == "cpu"):
+            yield f"device is {ours.device}, was {device}"

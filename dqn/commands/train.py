@@ -119,10 +119,9 @@ def _train(config: Config, path: Path, device: torch.device, fresh: bool) -> int
     except RunStopped as error:
         log.error("error: %s.", error)
     except OSError as error:  # before the first step: later ones are handled where they occur
-        log.error(
-            "error: %s (%s); what was saved in %s is still there.",
-            error.strerror or error, error.filename, folder.path,
-        )  # fmt: skip
+        where = f" ({error.filename})" if error.filename else ""
+        why = f"{error.strerror or error}{where}"
+        log.error("error: %s; what was saved in %s is still there.", why, folder.path)
     except Exception:  # a bug, or a GPU out of memory
         log.exception("error: the run failed; what was saved in %s is still there.", folder.path)
     finally:

@@ -78,10 +78,9 @@ class Config:
 
 MAY_CHANGE_ON_RESUME = {
     "total_steps", "render", "wandb", "keep_checkpoints", "checkpoint_minutes", "checkpoints_dir",
-    "env.threads", "env.niceness", "device",
+    "env.threads", "env.niceness",
 }  # fmt: skip
-"""Settings that may have other values when a run is resumed. No bit depends on them; if ``device``
-is not just another name for the device the run is on, its checkpoint refuses it."""
+"""Settings that do not change a bit of the training: a run may be resumed with other values."""
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -97,10 +96,12 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differing_fields(ours: Config, theirs: Config) -> list[str]:
-    """Where the identities of two runs differ, as ``name is ours, was theirs``."""
+    """Where the identities of two runs differ, as ``name is ours, was theirs``. The device ``auto``
+    may be any; a checkpoint knows which it was."""
     mine, other = flatten(ours), flatten(theirs)
+    same = MAY_CHANGE_ON_RESUME | ({"device"} if "auto" in (ours.device, theirs.device) else set())
     return [
         f"{name} is {mine[name]}, was {other[name]}"
         for name in mine
-        if mine[name] != other[name] and name not in MAY_CHANGE_ON_RESUME
+        if mine[name] != other[name] and name not in same
     ]

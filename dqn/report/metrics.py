@@ -84,7 +84,8 @@ class Metrics:
         self._config = config
         self._journals = {name: Journal(folder / name) for name in TEXT_FILES}
         self._frames_per_step = FRAME_SKIP if spec.atari else 1
-        self._total_steps, self._learning_starts = config.total_steps, config.learning_starts
+        self._total_steps = config.total_steps
+        self._learning_starts = config.learning_starts if config.method != "random" else 0
         self._hint = HINT if spec.atari and device.type == "cpu" else ""
         self._returns = np.zeros(num_envs)  # of the unfinished episodes
         self._lengths = np.zeros(num_envs, np.int64)

@@ -31,6 +31,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._interrupted: float | None = None  # when Ctrl-C was received first
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self._before = {n: h for n, h in handlers.items() if h != signal.SIG_IGN}
 
@@ -54,18 +55,17 @@ class StopSignals:
         return 128 + self.received if self.received else 0
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received and number == signal.SIGINT and self._later():
+        self.received = self.received or signal.Signals(number)
+        if number != signal.SIGINT:
+            return
+        if self._interrupted is None:
+            self._interrupted = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopping; what is new is saved; Ctrl-C again stops at once\n")
+        elif time.monotonic() - self._interrupted > self.SAME_SECONDS:
             with contextlib.suppress(OSError):
                 os.write(2, b"\nstopped at once; what the last checkpoint holds is safe\n")
             os._exit(130)
-        if self.received is None:
-            self.received, self._when = signal.Signals(number), time.monotonic()
-            if number == signal.SIGINT:
-                with contextlib.suppress(OSError):
-                    os.write(2, b"\nstopping; what is new is saved; Ctrl-C again stops at once\n")
-
-    def _later(self) -> bool:
-        return time.monotonic() - self._when > self.SAME_SECONDS
 
 
 class Clock:

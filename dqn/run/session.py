@@ -172,7 +172,7 @@ class Session:
         return True
 
     def save_for_certain(self, quiet: bool = False) -> None:
-        """As ``save``, but if it fails, try once more at once."""
+        """As ``save``, again at once if it fails; a second failure in a row raises."""
         while not self.save(quiet):
             pass
 

@@ -113,7 +113,7 @@ def node_name(node: dict[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
-def check_resources(cpus: float, gpus: float, whose: str = "a run") -> None:
+def check_resources(cpus: float, gpus: float) -> None:
     """Refuse what no node has: Ray would wait for it forever.
 
     Raises:
@@ -126,11 +126,11 @@ def check_resources(cpus: float, gpus: float, whose: str = "a run") -> None:
         most = max(node.get(kind, 0) for node in nodes)
         if wanted > most:
             raise ConfigError(
-                f"{whose} needs {_amount(wanted, kind)}, but no node of the cluster has more than "
+                f"a run needs {_amount(wanted, kind)}, but no node of the cluster has more than "
                 f"{most:g}"
             )
     both = f"{_amount(cpus, 'CPU')} and {_amount(gpus, 'GPU')}"
-    raise ConfigError(f"no node of the cluster has both {both} for {whose}")
+    raise ConfigError(f"no node of the cluster has both {both} for a run")
 
 
 def _amount(wanted: float, kind: str) -> str:

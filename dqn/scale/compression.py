@@ -8,7 +8,7 @@ import zstandard
 from dqn.types import Array
 
 
-class CompressedFrames(NamedTuple):
+class FramesInTransit(NamedTuple):
     """Frames on their way to another node."""
 
     data: bytes
@@ -16,13 +16,13 @@ class CompressedFrames(NamedTuple):
     dtype: str
 
 
-def compress(frames: Array) -> CompressedFrames:
+def compress(frames: Array) -> FramesInTransit:
     """Without loss, by zstd."""
     data = zstandard.ZstdCompressor(level=1).compress(frames.data)
-    return CompressedFrames(data, frames.shape, frames.dtype.name)
+    return FramesInTransit(data, frames.shape, frames.dtype.name)
 
 
-def decompress(frames: CompressedFrames) -> Array:
+def decompress(frames: FramesInTransit) -> Array:
     """The frames as they were."""
     data = zstandard.ZstdDecompressor().decompress(frames.data)
     return np.frombuffer(data, frames.dtype).reshape(frames.shape)

@@ -19,7 +19,7 @@ from dqn.config import Config, ConfigError
 from dqn.envs.environment import EngineStep
 from dqn.run.resume import RunStopped, StoppedEarly
 from dqn.scale.cluster import Found, check_places, check_same, probe
-from dqn.scale.compression import CompressedFrames, compress, decompress
+from dqn.scale.compression import FramesInTransit, compress, decompress
 from dqn.scale.rollouts import OutOfOrder, Rollout, RolloutWorker, Weights, columns, select_columns
 from dqn.types import State
 
@@ -153,7 +153,7 @@ class Workers:
         for worker in self._everyone:
             self._answers[worker].popleft()
             rollout, frames = received[worker]
-            frames = decompress(frames) if isinstance(frames, CompressedFrames) else frames
+            frames = decompress(frames) if isinstance(frames, FramesInTransit) else frames
             rollouts.append(rollout._replace(steps=rollout.steps._replace(frame=frames)))
         return Rollout.join(rollouts)
 

@@ -14,6 +14,7 @@ from math import inf, nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import gymnasium
 import numpy as np
@@ -355,6 +356,17 @@ def test_what_fails_beside_a_checkpoint_is_no_fault_of_it(error, said, run, monk
     assert (status, lines[:2]) == (1, [CONTINUING.format(16, 32), said])
     assert "--fresh" not in "".join(lines)
     assert run()[0] == 0
+
+
+def test_a_disk_that_fails_before_the_first_step(run, monkeypatch):
+    """Python names the file only where it was opened, not where it was written."""
+    for error, what in (
+        (OSError(5, "broken", "a"), "broken (a)"),
+        (OSError(5, "broken"), "broken"),
+    ):
+        monkeypatch.setattr(dqn.run.session, "replace_file", Mock(side_effect=error))
+        said = f"error: {what}; what was saved in RUN is still there."
+        assert run(folder=what) == (1, [START, said])
 
 
 @pytest.mark.parametrize("kind", [RunStopped, ConfigError])

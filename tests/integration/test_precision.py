@@ -72,10 +72,15 @@ def test_what_a_device_cannot_is_refused(refused, monkeypatch):
     assert refused([*table, HALF]) == (
         "--precision bfloat16 has no effect with method sarsa; do not set it"
     )
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    assert refused([*cartpole, HALF]) == (
-        "precision is bfloat16, which this CPU cannot compute; use float32"
-    )
+    for library, asked in (
+        (torch.ops.mkldnn, "_is_mkldnn_bf16_supported"),
+        (torch.backends.mkldnn, "is_available"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(library, asked, lambda: False)
+            assert refused([*cartpole, HALF]) == (
+                "precision is bfloat16, which this CPU cannot compute; use float32"
+            )
 
 
 def test_train_evaluate_and_play_set_precision_and_threads(tmp_path):

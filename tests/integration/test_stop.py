@@ -54,15 +54,17 @@ with StopSignals() as stop:
 """
 
 
-def test_a_second_ctrl_c_ends_it_at_once():
+@pytest.mark.parametrize("before", [[], [signal.SIGTERM]], ids=["", "after SIGTERM"])
+def test_a_second_ctrl_c_ends_it_at_once(before):
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    time.sleep(1)
-    assert process.poll() is None
+    for number in [*before, signal.SIGINT]:
+        process.send_signal(number)
+        time.sleep(1)
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -245,18 +245,23 @@ def test_a_run_of_another_config_is_refused(refused, tmp_path):
     assert "Pong/laptop-seed2 belongs to another config (" in said and "num_envs" not in said
 
 
-def test_a_run_begun_by_hand_belongs_to_a_suite_if_its_threads_are_the_same(tmp_path):
+def test_a_run_begun_by_hand_belongs_to_a_suite_if_threads_and_device_are_the_same(tmp_path):
     typed = ["--config=laptop", f"--checkpoints-dir={tmp_path}"]
     (run,) = make_plan(parse(SuiteOptions, ["--games=Pong", *typed])).runs
     run.folder.mkdir(parents=True)
-    for threads in ("--threads=1", "--threads=2"):
-        by_hand = parse(TrainOptions, ["--game=Pong", *typed, threads, "--env.niceness=0"]).settings
-        (run.folder / "config.yaml").write_text(as_yaml(by_hand))
-        if threads == "--threads=1":
-            check_folders([run])
-        else:
-            with pytest.raises(ConfigError, match=r"another config \(threads is 1, was 2\)"):
+    for threads, device, difference in (
+        (1, "cpu", None),
+        (2, "cpu", "threads is 1, was 2"),
+        (1, "NVIDIA H100", "device is cpu, was NVIDIA H100"),
+    ):
+        options = ["--game=Pong", *typed, f"--threads={threads}", "--env.niceness=0"]
+        text = f"# device: {device}\n{as_yaml(parse(TrainOptions, options).settings)}"
+        (run.folder / "config.yaml").write_text(text)
+        if difference:
+            with pytest.raises(ConfigError, match=rf"another config \({difference}\)"):
                 check_folders([run])
+        else:
+            check_folders([run])
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_a_config_cannot_be_changed():
 def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it():
     free = (
         "total_steps render wandb keep_checkpoints checkpoint_minutes checkpoints_dir env.threads "
-        "env.niceness device"
+        "env.niceness"
     )
     for name, value in flatten(Config).items():
         ours, theirs = Config(), Config()
@@ -209,7 +209,10 @@ def test_a_run_is_resumed_under_another_value_only_where_no_bit_depends_on_it():
         if section:
             object.__setattr__(theirs, section, changed)
         differences = [] if name in free.split() else [f"{name} is {value}, was other"]
-        assert differing_fields(ours, theirs) == differences
+        assert differing_fields(ours, theirs) == (differences if name != "device" else [])
+    cpu, cuda = Config(device="cpu"), Config(device="cuda")
+    assert differing_fields(Config(), cuda) == []  # auto
+    assert differing_fields(cpu, cuda) == ["device is cpu, was cuda"]
 
 
 # ------------------------------------------------------------------------------------------ YAML

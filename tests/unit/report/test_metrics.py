@@ -32,10 +32,13 @@ def clock(monkeypatch, caplog):
     return clock
 
 
-def make_metrics(folder: Path, device: str = "cpu", atari: bool = True) -> Metrics:
+def make_metrics(
+    folder: Path, device: str = "cpu", atari: bool = True, method: str = "dqn"
+) -> Metrics:
     folder.mkdir()
     spec = Spec("Pong", 3, (4, 4), "uint8", 4, atari)
     config = Config(num_envs=1, total_steps=1_000_000, learning_starts=10)
+    object.__setattr__(config, "method", method)  # whatever the rules say
     metrics = Metrics(folder, spec, config, torch.device(device))
     metrics.open(0, 0, "")
     return metrics
@@ -72,6 +75,18 @@ def test_presets_of_full_size_are_advised_against_for_atari_on_a_cpu(tmp_path, c
         metrics.close()
         more = [said for said in caplog.messages if not said.startswith(("step ", "Learning"))]
         assert more == [HINT] * advised, (device, atari)
+
+
+def test_a_random_player_is_not_said_to_learn(tmp_path, clock, caplog):
+    for method, learns in (("dqn", 1), ("random", 0)):
+        caplog.clear()
+        metrics = make_metrics(tmp_path / method, atari=False, method=method)
+        for step in range(30):
+            clock.now += 1
+            episode(metrics, step, 0)
+        metrics.close()
+        assert sum(said.startswith("Learning began") for said in caplog.messages) == learns
+        assert " left" in caplog.messages[-1]
 
 
 def test_a_report_after_half_a_second(tmp_path, clock):

@@ -25,7 +25,7 @@ from dqn.config.commands import TrainOptions
 from dqn.learning.factory import make_q_network
 from dqn.run import session
 from dqn.run.resume import StoppedEarly
-from dqn.scale.compression import CompressedFrames, compress, decompress
+from dqn.scale.compression import FramesInTransit, compress, decompress
 from dqn.scale.rollouts import OutOfOrder, RolloutWorker, store_bytes
 from main import main
 
@@ -155,6 +155,6 @@ def test_the_object_store_holds_every_round_that_is_under_way():
 def test_frames_are_compressed_without_loss():
     frames = np.random.default_rng(1).integers(0, 3, (5, 2, 84, 84)).astype(np.uint8)
     packed = compress(frames)
-    assert isinstance(packed, CompressedFrames) and len(packed.data) < frames.nbytes / 2
+    assert isinstance(packed, FramesInTransit) and len(packed.data) < frames.nbytes / 2
     again = decompress(packed)
     assert again.dtype == frames.dtype and np.array_equal(again, frames)
