@@ -39,7 +39,13 @@ OVER_MINUTES = ("breakout_h100",)
 """Studies drawn over minutes, so without those curves, which have no clock."""
 ROW: dict[Axis, int] = {"step": 0, "minutes": 1}
 """Where a training report has them."""
-STYLES = (("tab:blue", "-"), ("tab:orange", "--"), ("tab:green", ":"), ("tab:purple", "-."))
+STYLES = (
+    ("tab:blue", "-"),
+    ("tab:orange", "--"),
+    ("tab:green", ":"),
+    ("tab:purple", "-."),
+    ("tab:red", "-"),
+)
 
 Run = dict[str, Any]
 """What collect.py wrote of a run."""
