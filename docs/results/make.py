@@ -3,8 +3,8 @@
 ``python docs/results/make.py`` draws ``STUDY.png`` for each folder of ``data/``, and writes its
 tables into ``STUDY.md`` between the comments that mark them. collect.py fills the folders; a
 ``published.csv`` in one has scores of others, a line a game; its ``again/`` has what
-``evaluate --json`` wrote about some of the runs, in files named as theirs, and the ``commit`` it
-was made at, added by hand.
+``evaluate --json`` wrote about some of the runs, in files named as theirs (``a_best-seed1`` is of
+the best model of ``a-seed1``), and the ``commit`` it was made at, added by hand.
 """
 
 import csv
@@ -138,13 +138,15 @@ def evaluated_again(folder: Path) -> str:
     files = sorted(folder.glob("*.json"))
     if not files:
         return ""
-    columns = ["game", "runs", "seed", "epsilon", "mean ± standard error", "games cut", "commit"]
+    columns = ["game", "runs", "seed", "at step", "epsilon", "games", "mean ± standard error"]
+    columns += ["games cut", "commit"]
     lines = [_row(columns), "|---" * len(columns) + "|"]
     for file in files:
         found = json.loads(file.read_bytes())
         group, _, seed = file.stem.removeprefix(f"{found['game']}_").rpartition("-seed")
         score = f"{found['mean']:.1f} ± {standard_error(found['returns']):.1f}"
-        cells = [found["game"], group.replace("_", " "), seed, f"{found['epsilon']:g}", score]
+        cells = [found["game"], group.replace("_", " "), seed, f"{found['step']:,}"]
+        cells += [f"{found['epsilon']:g}", len(found["returns"]), score]
         lines.append(_row([*cells, found.get("cut", 0), found["commit"]]))
     return "\n".join([*lines, "", ""])
 
@@ -226,7 +228,7 @@ def draw(runs: list[Run], file: Path, curves: Sequence[Curve] = (), axis: Axis =
         steps = [million * count for count in range(1, end + 1)]
         handles += panels[0].plot(steps, curve.returns[:end], dash, color="gray", linewidth=0.8)
     names = [*groups, *(curve.agent for curve in curves)]
-    figure.legend(handles, names, loc="outside upper center", ncols=4)
+    figure.legend(handles, names, loc="outside upper center", ncols=4 if len(names) < 8 else 3)
     figure.savefig(file, dpi=80, metadata={"Description": digest(runs)})
 
 
